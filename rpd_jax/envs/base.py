@@ -1,0 +1,112 @@
+"""The faces of an environment: a host vector environment, and a functional one written in JAX.
+
+Numpy only, so that simulator processes can import it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+
+from rpd_jax.types import ActionContract, Array, Observation
+
+
+class ArraySpec(NamedTuple):
+    """Shape (without batch axes) and dtype name of an array."""
+
+    shape: tuple[int, ...]
+    dtype: str
+
+
+@dataclasses.dataclass(frozen=True)
+class EnvSpec:
+    """What an environment takes and gives; equal for all environments of a vector."""
+
+    name: str  # "suite:task", e.g. "maniskill:PickCube-v1"
+    instruction: str  # the task in words, for language-conditioned teachers
+    max_episode_steps: int
+    action_dim: int
+    action_low: tuple[float, ...]
+    action_high: tuple[float, ...]
+    observation: Mapping[str, ArraySpec]  # always "state"; "proprio" and "rgb" where the suite has them
+    layout: Mapping[str, Mapping[str, tuple[int, int]]]  # {"state": {"tcp_pose": (19, 26)}}: names of slices
+    contract: ActionContract | None = None  # None for control modes that are not end-effector deltas
+    frame_shape: tuple[int, int, int] | None = None  # of `frames`, None where nothing can be drawn
+
+    @property
+    def suite(self) -> str:
+        return self.name.split(":", 1)[0]
+
+    @property
+    def task(self) -> str:
+        return self.name.split(":", 1)[1]
+
+
+class StepResult(NamedTuple):
+    """What one step of B environments gives. Environments whose episode ended are already reset.
+
+    Leaves may be any array type (numpy here; device arrays for simulators on an accelerator).
+    """
+
+    observation: Observation  # of the state to act in next: the first of a new episode after an end
+    final_observation: Observation  # the true next observation, also where the episode ended
+    reward: Array  # [B] float32
+    terminated: Array  # [B] bool
+    truncated: Array  # [B] bool
+    success: Array  # [B] bool: the true next state counts as success
+
+
+class VectorEnv(Protocol):
+    """B environments that step together, on the host."""
+
+    spec: EnvSpec
+    num_envs: int
+
+    def reset(self) -> Observation:
+        """Begins the next episode of every environment (the next seed of its sequence)."""
+        ...
+
+    def step(self, action: Array) -> StepResult:
+        """Steps every environment with actions [B, A]; clips them to the box itself.
+
+        The arrays returned are valid until the next call of `step` or `reset`.
+        """
+        ...
+
+    def frames(self, indices: Sequence[int]) -> np.ndarray:
+        """Draws only the environments named, as uint8 [len(indices), H, W, 3]."""
+        ...
+
+    def state_dict(self) -> dict[str, np.ndarray]:
+        """What a checkpoint needs for `load_state_dict` to continue the sequence of reset seeds."""
+        ...
+
+    def load_state_dict(self, state: Mapping[str, np.ndarray]) -> None: ...
+
+    def metrics(self) -> dict[str, float]:
+        """Counters for the log, e.g. worker restarts."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class FunctionalEnv(Protocol):
+    """One environment as pure functions of JAX arrays; the caller vmaps and resets."""
+
+    spec: EnvSpec
+
+    def reset(self, key: Array) -> tuple[Any, Observation]:
+        """Returns (state, observation) of a new episode."""
+        ...
+
+    def step(self, state: Any, action: Array) -> tuple[Any, Observation, Array, Array, Array, Array]:
+        """Returns (state, observation, reward, terminated, truncated, success), scalars but for the first two."""
+        ...
+
+
+def episode_seed(base_seed: int, episode: int) -> int:
+    """The reset seed of an environment's `episode`-th episode: a fixed function of both, in [0, 2**31)."""
+    return int(np.random.SeedSequence([int(base_seed), int(episode)]).generate_state(1)[0] >> 1)

@@ -1,0 +1,121 @@
+"""The pytrees and protocols that every part of the library shares.
+
+Imports numpy only, so that sidecar processes can use it without jax or torch.
+Axes: T time, P population member, N environments of a member, B any batch, A action dimensions,
+D observation dimensions, K samples. Units: metres, radians, seconds.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import jax
+
+    Array = jax.Array | np.ndarray
+else:
+    Array = Any
+
+Observation = dict[str, Array]
+"""Named arrays with the same leading axes; keys among "state", "proprio" and "rgb"."""
+
+
+class Transition(NamedTuple):
+    """One environment step; in a rollout every leaf has leading axes [T, P, N].
+
+    `next_value` is the value of the *true* next observation: at the end of an episode that is the
+    final observation, never the first one of the following episode. `terminated` (the task ended)
+    and `truncated` (time ran out, or a worker died) are kept apart.
+    """
+
+    observation: Observation
+    action: Array  # [..., A] as sampled, before the environment clips it
+    log_prob: Array  # [...]
+    value: Array  # [...]
+    next_value: Array  # [...]
+    reward: Array  # [...]
+    terminated: Array  # [...] bool
+    truncated: Array  # [...] bool
+
+
+class TeacherLabels(NamedTuple):
+    """A teacher's answer to a batch of observations.
+
+    `action` is the mean action, `std` the standard deviation of the teacher's diagonal Gaussian (exact,
+    fitted to samples, or a fixed one for a deterministic teacher). Where `valid` is False the other
+    leaves are zero (std one) and no loss may use them.
+    """
+
+    action: Array  # [..., A] in the environment's action contract
+    valid: Array  # [...] bool
+    std: Array  # [..., A]
+
+
+@dataclasses.dataclass(frozen=True)
+class ActionStatistics:
+    """Normalisation statistics of a data set's actions, each of shape [A].
+
+    `kind` "normal" maps a to a * scale + offset with scale = std, offset = mean;
+    "bounds" maps [-1, 1] to [low, high] (low, high = q01, q99). Where `mask` is False the dimension
+    is passed through unchanged.
+    """
+
+    kind: str
+    offset_or_low: tuple[float, ...]
+    scale_or_high: tuple[float, ...]
+    mask: tuple[bool, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class ActionContract:
+    """What the seven numbers of an end-effector delta action mean: (x, y, z, rotation x 3, gripper).
+
+    The physical rotation is R(rotation_form, rotation_sign * rotation_scale * a[3:6]), in `frame`.
+    """
+
+    translation_scale: float  # metres per unit
+    rotation_scale: float  # radians per unit
+    rotation_form: str  # "euler_xyz" or "axis_angle"
+    rotation_sign: int  # +1, or -1 where the controller inverts the rotation
+    frame: str  # "base": axes of the robot's base at the tool centre point
+    gripper_closed: float  # the value that closes the gripper
+    gripper_open: float  # the value that opens it
+    statistics: ActionStatistics | None = None  # set where actions are normalised
+    low: float | None = -1.0  # box bounds, None where unbounded
+    high: float | None = 1.0
+
+
+@dataclasses.dataclass(frozen=True)
+class TeacherSpec:
+    """What a teacher needs and gives."""
+
+    name: str
+    observation_keys: tuple[str, ...]  # which entries of an Observation it reads
+    contract: ActionContract | None  # of the actions that `label` returns; None: already the environment's
+    history: int = 1  # observations per label, newest last
+    chunk: int = 1  # actions per answer
+    samples_actions: bool = False  # False: the same answer for the same observation
+    scores_tokens: bool = False
+    is_scripted: bool = False  # toy teachers are labelled as such wherever their numbers appear
+
+
+class Teacher(Protocol):
+    """Anything that proposes actions for observations, in batches."""
+
+    spec: TeacherSpec
+
+    def label(self, observation: Observation, instruction: str, key: Array) -> TeacherLabels:
+        """Label a batch.
+
+        Args:
+          observation: arrays of shape [B, ...], or [B, H, ...] (newest last) where spec.history > 1.
+          instruction: the task in words.
+          key: a jax random key; the answer is a function of the arguments alone.
+
+        Returns:
+          labels with leading axis [B].
+        """
+        ...
