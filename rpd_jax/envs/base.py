@@ -84,7 +84,10 @@ class VectorEnv(Protocol):
         """What a checkpoint needs for `load_state_dict` to continue the sequence of reset seeds."""
         ...
 
-    def load_state_dict(self, state: Mapping[str, np.ndarray]) -> None: ...
+    def load_state_dict(self, state: Mapping[str, np.ndarray]) -> None:
+        """The next `reset` goes on from there: with the next seeds, or, where the class attribute
+        `restores_episodes` is True, in the middle of the episodes that were under way."""
+        ...
 
     def metrics(self) -> dict[str, float]:
         """Counters for the log, e.g. worker restarts."""

@@ -1,0 +1,66 @@
+# make quickstart    set everything up and train the smallest run
+# make test          set everything up and run the tests (all but those marked gpu or slow)
+# make doctor        say what this machine has, and what to do about what it lacks
+# make lint          ruff
+# make clean         remove the environment and the caches
+#
+# Variables: PYTHON (3.11 or newer), VENV (where the environment goes), TORCH (the torch to install),
+# PIP (the installer, with its options), ARGS (passed on to the program or to pytest).
+
+PYTHON ?= python3
+VENV ?= .venv
+PIP ?= $(VENV)/bin/python -m pip
+ARGS ?=
+
+# A working NVIDIA driver selects the CUDA packages. Without one torch is pinned: other versions would bring
+# several gigabytes of CUDA libraries that nothing here could use.
+HAS_GPU := $(shell nvidia-smi -L 2>/dev/null | grep -q GPU && echo yes)
+ifeq ($(HAS_GPU),yes)
+TORCH ?= torch>=2.3
+EXTRAS ?= maniskill,dev,gpu
+else
+TORCH ?= torch==2.13.0
+EXTRAS ?= maniskill,dev
+endif
+
+.PHONY: quickstart test doctor lint clean setup install
+.DELETE_ON_ERROR:
+
+quickstart: setup
+	$(VENV)/bin/python -m launch.train --preset=quickstart $(ARGS)
+
+test: setup
+	RPD_REQUIRE_VULKAN=1 $(VENV)/bin/python -m pytest $(ARGS)
+
+doctor: install
+	$(VENV)/bin/python -m launch.doctor $(ARGS)
+
+lint: install
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+
+clean:
+	rm -rf $(VENV) .pytest_cache .ruff_cache *.egg-info build dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+setup: $(VENV)/.vulkan
+install: $(VENV)/.installed
+
+$(VENV)/.vulkan: $(VENV)/.installed launch/vulkan.py
+	$(VENV)/bin/python -m launch.vulkan
+	touch $@
+
+$(VENV)/.installed: setup.cfg pyproject.toml | $(VENV)/.created
+	$(PIP) install '$(TORCH)'
+	$(PIP) install -e '.[$(EXTRAS)]'
+	touch $@
+
+$(VENV)/.created:
+	@command -v $(firstword $(PYTHON)) >/dev/null || \
+	  { echo 'No "$(PYTHON)" here: install Python 3.11 or newer, or name one: make PYTHON=python3.12'; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo '$(PYTHON) is older than 3.11: name a newer one, for example make PYTHON=python3.12'; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
+	  { echo '$(PYTHON) has no venv module: install it (Debian and Ubuntu: the package python3-venv)'; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	touch $@

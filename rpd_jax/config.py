@@ -1,0 +1,272 @@
+"""Settings of a run as typed dataclasses: the one source of defaults, and their validation.
+
+Treat a config as read-only once `validate` has passed; it is mutable only because absl flags write into it.
+"""
+
+# No `from __future__ import annotations` here: absl's config flags read the field types, not their names.
+import dataclasses
+import difflib
+import json
+import math
+import typing
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+ADVANTAGES = ("gae", "finite_horizon")
+OBSERVATIONS = ("state", "rgb", "rgb+proprio")
+REWARDS = ("normalized_dense", "dense", "sparse")
+GRIPPERS = ("fixed", "reference")
+
+
+class ConfigError(ValueError):
+    """A setting that cannot work; the message is one line naming the field, the value and what would be right."""
+
+
+@dataclasses.dataclass
+class EnvConfig:
+    """The environment that all members train in."""
+
+    name: str = "maniskill:PickCube-v1"  # suite:task
+    control_mode: str = "pd_ee_delta_pose"
+    reward: str = "normalized_dense"  # normalized_dense | dense | sparse
+    observation: str = "state"  # what the student sees: state | rgb | rgb+proprio
+    image_size: int = 256  # pixels, square
+    num_envs: int = 32  # per member
+    max_episode_steps: int | None = None  # None: the task's own
+    end_on_success: bool = True  # training episodes terminate at success (ManiSkill's partial reset)
+    processes: int | None = None  # simulator processes; None: one per CPU core
+    deadline_seconds: float = 60.0  # a simulator process that needs longer for a step is restarted
+
+
+@dataclasses.dataclass
+class NetworkConfig:
+    """The actor-critic; structure is shared by the population."""
+
+    hidden: tuple[int, ...] = (256, 256, 256)  # of the state student's separate actor and critic trunks
+    log_std_init: float = -0.5
+
+
+@dataclasses.dataclass
+class PPOConfig:
+    """PPO's settings; the floats marked [v] can be overridden by each variant."""
+
+    total_steps: int = 1_000_000  # environment steps per member
+    rollout_length: int = 50  # T
+    epochs: int = 8
+    minibatches: int = 32  # of equal size; a remainder of the batch is left out, another one each epoch
+    learning_rate: float = 3e-4  # [v]
+    learning_rate_end: float = 1.0  # [v] fraction of learning_rate at the end (linear)
+    adam_eps: float = 1e-5
+    max_grad_norm: float = 0.5
+    gamma: float = 0.8  # [v]
+    gae_lambda: float = 0.9  # [v]
+    advantage: str = "gae"  # gae | finite_horizon
+    bootstrap_terminated: bool = True  # also bootstrap a success with V(final observation), as ManiSkill's recipe
+    normalize_advantage: bool = True  # per minibatch
+    clip_ratio: float = 0.2  # [v]
+    value_clip: float | None = None  # None: no clipping of the value loss
+    value_coef: float = 0.5  # [v]
+    entropy_coef: float = 0.0  # [v]
+    target_kl: float | None = 0.1  # [v] a member whose approximate KL exceeds it skips its remaining minibatches
+
+    def batch_size(self, num_envs: int) -> int:
+        """Transitions per member and iteration."""
+        return self.rollout_length * num_envs
+
+
+@dataclasses.dataclass
+class TeacherConfig:
+    """Who labels the rollouts, and how good it is."""
+
+    name: str = "scripted"
+    path: str = ""  # run directory of a saved student, for name=policy
+    samples: int = 1  # labels drawn per transition; their mean is the target
+    std: float | None = None  # fixed standard deviation of a single label's Gaussian; None: the teacher's own
+    min_std: float = 0.05  # floor of the standard deviation fitted to several samples
+    gripper: str = "fixed"  # fixed: mapped into the environment's range | reference: left as the teacher gives it
+    probe: bool = True  # move the arm at start-up and check the action contract's signs
+    batch_size: int = 16_384  # observations per call
+    # Corruption of scripted teachers; 0 everywhere is the best they can do.
+    noise: float = 0.0  # standard deviation, in action units
+    bias: tuple[float, ...] = (0.0, 0.0, 0.0)  # metres, on the point aimed at
+    aim_error: float = 0.0  # metres, in part of the workspace only
+    aim_error_fraction: float = 0.0  # that part
+    lag: int = 0  # steps
+    gripper_shift: float = 0.0  # metres, positive closes late
+
+
+@dataclasses.dataclass
+class EvalConfig:
+    """Deterministic evaluation in environments of its own; episodes run to their time limit."""
+
+    every: int = 10  # iterations between the points of the learning curve; 0: only at the end
+    curve_episodes: int = 32  # per member, for a point of the curve
+    episodes: int = 100  # per member and for the teacher, at the end
+    num_envs: int = 16  # per member
+    seed: int = 1_000_003
+    videos: int = 2  # episodes filmed per variant and for the teacher; 0: none
+
+
+@dataclasses.dataclass
+class RunConfig:
+    """Where results go."""
+
+    directory: str = "runs/default"
+    checkpoint_every: int = 20  # iterations; 0: only at the end
+    keep_checkpoints: int = 2
+    tensorboard: bool = True
+    wandb_project: str = ""  # empty: no W&B
+
+
+@dataclasses.dataclass
+class Config:
+    """A whole experiment: an environment, a teacher, variants and seeds."""
+
+    preset: str = ""
+    variants: tuple[str, ...] = ("ppo", "rpd-mse")
+    seeds: tuple[int, ...] = (0, 1, 2)
+    env: EnvConfig = dataclasses.field(default_factory=EnvConfig)
+    network: NetworkConfig = dataclasses.field(default_factory=NetworkConfig)
+    ppo: PPOConfig = dataclasses.field(default_factory=PPOConfig)
+    teacher: TeacherConfig = dataclasses.field(default_factory=TeacherConfig)
+    eval: EvalConfig = dataclasses.field(default_factory=EvalConfig)
+    run: RunConfig = dataclasses.field(default_factory=RunConfig)
+
+    @property
+    def iterations(self) -> int:
+        """Rollouts that make up `ppo.total_steps`, rounded up."""
+        return math.ceil(self.ppo.total_steps / self.ppo.batch_size(self.env.num_envs))
+
+    def to_dict(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
+
+    def to_json(self) -> str:
+        return json.dumps(self.to_dict(), indent=2)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "Config":
+        """Inverse of `to_dict`; raises ConfigError for unknown fields."""
+        return _from_dict(cls, values, "config")
+
+    def validate(self) -> "Config":
+        """Normalises lists given as "a,b" and raises ConfigError for the first impossible value; returns self."""
+        self.variants = tuple(name for item in self.variants for name in str(item).split(",") if name)
+        _require(len(self.variants) > 0, "variants", self.variants, "at least one variant name")
+        _require(len(set(self.variants)) == len(self.variants), "variants", self.variants, "no name twice")
+        _require(len(self.seeds) > 0, "seeds", self.seeds, "at least one seed")
+        _require(len(set(self.seeds)) == len(self.seeds), "seeds", self.seeds, "no seed twice")
+        _require(all(0 <= s < 2**31 for s in self.seeds), "seeds", self.seeds, "integers in [0, 2**31)")
+        self._validate_env()
+        self._validate_ppo()
+        self._validate_rest()
+        return self
+
+    def _validate_env(self) -> None:
+        env = self.env
+        _require(env.name.count(":") == 1, "env.name", env.name, "suite:task, e.g. maniskill:PickCube-v1")
+        choice("env.reward", env.reward, REWARDS)
+        choice("env.observation", env.observation, OBSERVATIONS)
+        _at_least_one("env", env, "num_envs", "image_size")
+        for field in ("max_episode_steps", "processes"):
+            value = getattr(env, field)
+            _require(value is None or value >= 1, f"env.{field}", value, "None or at least 1")
+        _positive("env", env, "deadline_seconds")
+        smallest = 36  # NatureCNN's three unpadded convolutions need this many pixels
+        if env.observation != "state":
+            _require(env.image_size >= smallest, "env.image_size", env.image_size, f"at least {smallest}")
+
+    def _validate_ppo(self) -> None:
+        ppo = self.ppo
+        _at_least_one("ppo", ppo, "total_steps", "rollout_length", "epochs", "minibatches")
+        batch = ppo.batch_size(self.env.num_envs)
+        _require(
+            ppo.minibatches <= batch,
+            "ppo.minibatches",
+            ppo.minibatches,
+            f"at most the batch of {batch} (ppo.rollout_length x env.num_envs)",
+        )
+        _positive("ppo", ppo, "learning_rate", "adam_eps", "max_grad_norm", "clip_ratio")
+        for field in ("gamma", "gae_lambda", "learning_rate_end"):
+            _require(0 <= getattr(ppo, field) <= 1, f"ppo.{field}", getattr(ppo, field), "a number in [0, 1]")
+        for field in ("value_coef", "entropy_coef"):
+            _require(getattr(ppo, field) >= 0, f"ppo.{field}", getattr(ppo, field), "at least 0")
+        for field in ("value_clip", "target_kl"):
+            value = getattr(ppo, field)
+            _require(value is None or value > 0, f"ppo.{field}", value, "None or a positive number")
+        choice("ppo.advantage", ppo.advantage, ADVANTAGES)
+
+    def _validate_rest(self) -> None:
+        _require(len(self.network.hidden) > 0, "network.hidden", self.network.hidden, "at least one width")
+        _require(min(self.network.hidden) > 0, "network.hidden", self.network.hidden, "positive widths")
+        choice("teacher.gripper", self.teacher.gripper, GRIPPERS)
+        _at_least_one("teacher", self.teacher, "samples", "batch_size")
+        _positive("teacher", self.teacher, "min_std")
+        std = self.teacher.std
+        _require(std is None or std > 0, "teacher.std", std, "None or a positive number")
+        for field in ("noise", "aim_error", "lag"):
+            value = getattr(self.teacher, field)
+            _require(value >= 0, f"teacher.{field}", value, "at least 0")
+        fraction = self.teacher.aim_error_fraction
+        _require(0 <= fraction <= 1, "teacher.aim_error_fraction", fraction, "a number in [0, 1]")
+        _require(len(self.teacher.bias) == 3, "teacher.bias", self.teacher.bias, "three numbers, in metres")
+        _at_least_one("eval", self.eval, "episodes", "curve_episodes", "num_envs")
+        for owner, settings, fields in (
+            ("eval", self.eval, ("every", "videos", "seed")),
+            ("run", self.run, ("checkpoint_every",)),
+        ):
+            for field in fields:
+                _require(getattr(settings, field) >= 0, f"{owner}.{field}", getattr(settings, field), "at least 0")
+        _at_least_one("run", self.run, "keep_checkpoints")
+        _require(bool(self.run.directory), "run.directory", self.run.directory, "a path")
+
+
+def choice(field: str, value: str, choices: Iterable[str]) -> None:
+    """Raises ConfigError unless `value` is one of `choices`; the message lists them and the closest match."""
+    choices = list(choices)
+    if value not in choices:
+        close = difflib.get_close_matches(str(value), choices, n=1, cutoff=0.4)
+        hint = f"; did you mean {close[0]!r}?" if close else ""
+        raise ConfigError(f"{field}={value!r} is unknown: choose from {', '.join(choices)}{hint}")
+
+
+def check_field(path: str) -> None:
+    """Raises ConfigError unless `path` ("ppo.learning_rate") names a setting."""
+    cls: Any = Config
+    walked = []
+    for part in path.split("."):
+        names = [f.name for f in dataclasses.fields(cls)] if dataclasses.is_dataclass(cls) else []
+        if not names:
+            raise ConfigError(f"config.{path} is unknown: config.{'.'.join(walked)} has no fields of its own")
+        choice(".".join(["config", *walked, "<field>"]), part, names)
+        walked.append(part)
+        cls = typing.get_type_hints(cls)[part]
+
+
+def _from_dict(cls: Any, values: Mapping[str, Any], where: str) -> Any:
+    hints = typing.get_type_hints(cls)
+    for name in values:
+        choice(f"{where}.<field>", name, hints)
+    converted = {}
+    for name, value in values.items():
+        if dataclasses.is_dataclass(hints[name]):
+            converted[name] = _from_dict(hints[name], value, f"{where}.{name}")
+        else:
+            converted[name] = tuple(value) if isinstance(value, list) else value
+    return cls(**converted)
+
+
+def _require(holds: bool, field: str, value: Any, right: str) -> None:
+    if not holds:
+        raise ConfigError(f"{field}={value!r} cannot work: it must be {right}")
+
+
+def _at_least_one(owner: str, settings: Any, *fields: str) -> None:
+    for field in fields:
+        value = getattr(settings, field)
+        _require(value >= 1, f"{owner}.{field}", value, "at least 1")
+
+
+def _positive(owner: str, settings: Any, *fields: str) -> None:
+    for field in fields:
+        value = getattr(settings, field)
+        _require(value > 0 and math.isfinite(value), f"{owner}.{field}", value, "a positive number")

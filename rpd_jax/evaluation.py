@@ -1,0 +1,160 @@
+"""Deterministic evaluation: whole episodes in environments of their own, for students and teachers alike."""
+
+from __future__ import annotations
+
+import collections
+import math
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
+
+import jax
+import numpy as np
+
+from rpd_jax.envs.base import VectorEnv
+from rpd_jax.population import Population
+from rpd_jax.rollout.episodes import EpisodeTracker
+from rpd_jax.types import Array, Observation, Teacher
+from rpd_jax.update import MemberState
+
+
+class Policy(Protocol):
+    """Acts in B environments at once."""
+
+    def __call__(self, observation: Observation, starts: np.ndarray) -> Array:
+        """Actions [B, A] for observations [B, ...]; `starts` [B] marks the first step of an episode."""
+        ...
+
+
+class Film(NamedTuple):
+    """One filmed episode."""
+
+    frames: np.ndarray  # uint8 [T, H, W, 3]
+    success: bool
+
+
+class Episodes(NamedTuple):
+    """Finished episodes of one policy or member, each [E]."""
+
+    success_once: np.ndarray  # bool
+    success_at_end: np.ndarray  # bool
+    returns: np.ndarray  # float
+
+
+class StudentPolicy:
+    """The members' mean actions; environment p * N + n belongs to member p."""
+
+    def __init__(self, population: Population, members: MemberState) -> None:
+        self._population, self._members = population, members
+
+    def __call__(self, observation: Observation, starts: np.ndarray) -> Array:
+        num_members = len(self._population)
+        grouped = {
+            key: np.reshape(x, (num_members, -1, *np.shape(x)[1:])) for key, x in observation.items()
+        }
+        action = np.asarray(self._population.mean_action(self._members, grouped))
+        return action.reshape(-1, action.shape[-1])
+
+
+class TeacherPolicy:
+    """A teacher that acts: it draws what frames it needs and remembers as many observations as it wants."""
+
+    def __init__(self, teacher: Teacher, env: VectorEnv, key: Array) -> None:
+        self._teacher, self._env, self._key = teacher, env, key
+        self._memory: collections.deque[Observation] = collections.deque(maxlen=teacher.spec.history)
+        self._step = 0
+
+    def __call__(self, observation: Observation, starts: np.ndarray) -> Array:
+        spec = self._teacher.spec
+        seen = {key: np.array(observation[key]) for key in spec.observation_keys if key in observation}
+        if "rgb" in spec.observation_keys and "rgb" not in seen:
+            seen["rgb"] = self._env.frames(range(self._env.num_envs))
+        for past in self._memory:  # a new episode has no past but its first observation
+            for key, x in past.items():
+                x[starts] = seen[key][starts]
+        while len(self._memory) < spec.history - 1:
+            self._memory.append({key: x.copy() for key, x in seen.items()})
+        self._memory.append(seen)
+        batch = seen
+        if spec.history > 1:
+            batch = {key: np.stack([o[key] for o in self._memory], axis=1) for key in seen}
+        key = jax.random.fold_in(self._key, self._step)
+        self._step += 1
+        return np.asarray(self._teacher.label(batch, self._env.spec.instruction, key).action)
+
+
+def run_episodes(
+    env: VectorEnv, policy: Policy, episodes_per_env: int, film: Sequence[int] = ()
+) -> tuple[list[Episodes], list[Film]]:
+    """Runs `episodes_per_env` episodes in each environment, which begin anew.
+
+    Args:
+      env: its episodes should run to their time limit.
+      policy: acts in all environments.
+      episodes_per_env: at least 1.
+      film: environments whose first episode is filmed.
+
+    Returns:
+      the episodes of each environment, in their order, and the films.
+    """
+    tracker = EpisodeTracker(env.num_envs)
+    finished: list[list[tuple[bool, bool, float]]] = [[] for _ in range(env.num_envs)]
+    frames: dict[int, list[np.ndarray]] = {index: [] for index in film}
+    observation = env.reset()
+    starts = np.ones(env.num_envs, bool)
+    while min(len(episodes) for episodes in finished) < episodes_per_env:
+        rolling = [index for index in film if not finished[index]]
+        if rolling:
+            for index, frame in zip(rolling, env.frames(rolling), strict=True):
+                frames[index].append(frame)
+        result = env.step(policy(observation, starts))
+        ended = tracker.add(result)
+        starts = np.zeros(env.num_envs, bool)
+        starts[ended["index"]] = True
+        for row, index in enumerate(ended["index"]):
+            finished[index].append(
+                (ended["success_once"][row], ended["success_at_end"][row], ended["return"][row])
+            )
+        observation = result.observation
+    episodes = [Episodes(*map(np.array, zip(*rows[:episodes_per_env], strict=True))) for rows in finished]
+    films = [Film(np.stack(frames[index]), bool(episodes[index].success_once[0])) for index in film]
+    return episodes, films
+
+
+def concatenate(episodes: Sequence[Episodes]) -> Episodes:
+    """Pools the episodes of several environments."""
+    return Episodes(*(np.concatenate(x) for x in zip(*episodes, strict=True)))
+
+
+class Evaluator:
+    """Evaluates a run's students and its teacher, always on the same sequence of episodes.
+
+    Environment p * N + n is member p's; every environment has its own seeds, so a teacher that acts in all of
+    them sees P * N different episodes a round.
+    """
+
+    def __init__(self, env: VectorEnv, population: Population) -> None:
+        self.env, self.population = env, population
+        self.num_envs = env.num_envs // len(population)
+        self._first = env.state_dict()
+
+    def students(
+        self, members: MemberState, episodes: int, film: Sequence[tuple[int, int]] = ()
+    ) -> tuple[list[Episodes], list[Film]]:
+        """At least `episodes` episodes of each member; `film` lists (member, environment) pairs."""
+        self.env.load_state_dict(self._first)
+        filmed = [member * self.num_envs + index for member, index in film]
+        policy = StudentPolicy(self.population, members)
+        results, films = run_episodes(self.env, policy, math.ceil(episodes / self.num_envs), filmed)
+        by_member = [
+            concatenate(results[i : i + self.num_envs]) for i in range(0, len(results), self.num_envs)
+        ]
+        return by_member, films
+
+    def teacher(self, teacher: Teacher, episodes: int, key: Array, film: int = 0) -> tuple[Episodes, list[Film]]:
+        """At least `episodes` episodes of the teacher acting by itself."""
+        self.env.load_state_dict(self._first)
+        policy = TeacherPolicy(teacher, self.env, key)
+        results, films = run_episodes(
+            self.env, policy, math.ceil(episodes / self.env.num_envs), list(range(film))
+        )
+        return concatenate(results), films

@@ -1,0 +1,191 @@
+"""Loss variants as data: a name becomes a vector of coefficients and float hyper-parameters.
+
+A variant can be written in three ways: the name of a registered one ("rpd-mse"), a registered one with overrides
+("rpd-mse:mse=5:learning_rate=1e-3:name=strong"), or a `VariantSpec` registered by `register_variant`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from rpd_jax.config import Config, ConfigError, PPOConfig, choice
+from rpd_jax.losses.distill import TERMS
+
+FLOATS = (
+    "learning_rate",
+    "learning_rate_end",
+    "gamma",
+    "gae_lambda",
+    "clip_ratio",
+    "value_coef",
+    "entropy_coef",
+    "target_kl",
+)
+"""Fields of PPOConfig that a variant may override."""
+
+ANNEALING = ("constant", "linear", "cosine", "exponential")
+
+
+@dataclasses.dataclass(frozen=True)
+class VariantSpec:
+    """A loss variant as a person writes it.
+
+    The distillation weight at training progress p in [0, 1] is coefficient * w(min(p / anneal_until, 1)) with w
+    going from 1 to `anneal_end`: linearly, along half a cosine, or exponentially (anneal_end > 0).
+    """
+
+    name: str
+    terms: dict[str, float] = dataclasses.field(default_factory=dict)  # distillation term -> coefficient
+    reduction: str | None = None  # over action dimensions: "mean" | "sum"; None: each term's own
+    anneal: str = "constant"
+    anneal_end: float = 1.0
+    anneal_until: float = 1.0
+    overrides: dict[str, float] = dataclasses.field(default_factory=dict)  # PPO's floats, see FLOATS
+
+    def __post_init__(self) -> None:
+        where = f"variant {self.name!r}"
+        for term, coefficient in self.terms.items():
+            choice(f"{where}: term", term, TERMS)
+            if not (np.isfinite(coefficient) and coefficient >= 0):
+                raise ConfigError(f"{where}: {term}={coefficient!r} cannot work: it must be at least 0")
+        for field in self.overrides:
+            choice(f"{where}: override", field, FLOATS)
+        if self.reduction is not None:
+            choice(f"{where}: reduction", self.reduction, ("mean", "sum"))
+        choice(f"{where}: anneal", self.anneal, ANNEALING)
+        lowest_end = 1e-12 if self.anneal == "exponential" else 0.0
+        if not lowest_end <= self.anneal_end:
+            raise ConfigError(f"{where}: anneal_end={self.anneal_end!r} cannot work: at least {lowest_end}")
+        if not 0 < self.anneal_until <= 1:
+            raise ConfigError(f"{where}: anneal_until={self.anneal_until!r} cannot work: it must be in (0, 1]")
+
+    @property
+    def guided(self) -> bool:
+        """Whether it ever asks the teacher."""
+        return any(coefficient > 0 for coefficient in self.terms.values())
+
+
+VARIANTS: dict[str, VariantSpec] = {}
+
+
+def register_variant(spec: VariantSpec) -> VariantSpec:
+    """Makes a variant available to `Config.variants` by its name; raises ConfigError if the name is taken."""
+    if spec.name in VARIANTS and VARIANTS[spec.name] != spec:
+        raise ConfigError(f"variant {spec.name!r} is already registered: choose another name")
+    VARIANTS[spec.name] = spec
+    return spec
+
+
+register_variant(VariantSpec("ppo"))
+register_variant(VariantSpec("rpd-mse", {"mse": 1.0}))
+register_variant(VariantSpec("rpd-l1", {"l1": 1.0}))
+register_variant(VariantSpec("rpd-bc", {"nll": 1.0}))
+register_variant(VariantSpec("ppd", {"ppd": 1.0}))
+register_variant(VariantSpec("ppd-reverse", {"ppd_reverse": 1.0}))
+register_variant(VariantSpec("kickstart", {"kl": 1.0}, anneal="linear", anneal_end=0.0))
+
+
+class Variant(NamedTuple):
+    """A variant as the learner sees it; every leaf is a float and may carry a leading member axis [P]."""
+
+    coefficients: chex.Array  # [K], one per active term, for losses summed over action dimensions
+    anneal_kind: chex.Array  # index into ANNEALING
+    anneal_end: chex.Array
+    anneal_until: chex.Array
+    learning_rate: chex.Array
+    learning_rate_end: chex.Array
+    gamma: chex.Array
+    gae_lambda: chex.Array
+    clip_ratio: chex.Array
+    value_coef: chex.Array
+    entropy_coef: chex.Array
+    target_kl: chex.Array
+
+
+def parse_variant(text: str) -> VariantSpec:
+    """Reads "base", or "base:key=value:..." with terms, PPO floats, annealing, reduction or a new name as keys."""
+    base, *items = text.split(":")
+    choice("variants", base, VARIANTS)
+    spec = VARIANTS[base]
+    terms, overrides = dict(spec.terms), dict(spec.overrides)
+    fields: dict[str, str | float] = {"name": text}
+    for item in items:
+        key, separator, value = item.partition("=")
+        choice(f"variants {text!r}: key", key, (*TERMS, *FLOATS, *_TEXT_KEYS, "anneal_end", "anneal_until"))
+        if not separator:
+            raise ConfigError(f"variants {text!r}: {item!r} cannot work: write key=value")
+        if key in _TEXT_KEYS:
+            fields[key] = value
+            continue
+        try:
+            number = float(value)
+        except ValueError:
+            raise ConfigError(f"variants {text!r}: {key}={value!r} cannot work: it must be a number") from None
+        (terms if key in TERMS else overrides if key in FLOATS else fields)[key] = number  # type: ignore[index]
+    return dataclasses.replace(spec, terms=terms, overrides=overrides, **fields)  # type: ignore[arg-type]
+
+
+_TEXT_KEYS = ("name", "anneal", "reduction")
+
+
+def resolve_variants(config: Config) -> list[VariantSpec]:
+    """The specs of `config.variants`; ConfigError names what is wrong."""
+    specs = [parse_variant(text) for text in config.variants]
+    names = [spec.name for spec in specs]
+    if len(set(names)) != len(names):
+        raise ConfigError(f"variants={names!r} cannot work: two have the same name")
+    return specs
+
+
+def active_terms(specs: Sequence[VariantSpec]) -> tuple[str, ...]:
+    """The terms that any of the variants uses, in the order of TERMS; the program computes no others."""
+    return tuple(term for term in TERMS if any(spec.terms.get(term, 0.0) > 0 for spec in specs))
+
+
+def to_variant(spec: VariantSpec, ppo: PPOConfig, terms: Sequence[str], action_dim: int) -> Variant:
+    """Resolves a spec against the run's settings; a "mean" over dimensions becomes a factor 1 / action_dim."""
+    coefficients = [
+        spec.terms.get(term, 0.0) / (action_dim if (spec.reduction or TERMS[term].reduction) == "mean" else 1)
+        for term in terms
+    ]
+    floats = {field: spec.overrides.get(field, getattr(ppo, field)) for field in FLOATS}
+    return Variant(
+        coefficients=jnp.asarray(coefficients, jnp.float32).reshape(len(terms)),
+        anneal_kind=jnp.asarray(ANNEALING.index(spec.anneal), jnp.int32),
+        anneal_end=jnp.asarray(spec.anneal_end, jnp.float32),
+        anneal_until=jnp.asarray(spec.anneal_until, jnp.float32),
+        **{field: jnp.asarray(math.inf if v is None else v, jnp.float32) for field, v in floats.items()},
+    )
+
+
+def stack_variants(variants: Sequence[Variant]) -> Variant:
+    """Stacks members' variants along a new leading axis [P]."""
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *variants)
+
+
+def distillation_weight(variant: Variant, progress: chex.Numeric) -> chex.Array:
+    """The annealing factor at training progress in [0, 1], a scalar."""
+    p = jnp.clip(progress / variant.anneal_until, 0.0, 1.0)
+    end = variant.anneal_end
+    factors = jnp.stack(
+        [
+            jnp.ones_like(p),
+            1.0 + (end - 1.0) * p,
+            end + (1.0 - end) * 0.5 * (1.0 + jnp.cos(jnp.pi * p)),
+            jnp.maximum(end, 1e-12) ** p,
+        ]
+    )
+    return factors[variant.anneal_kind]
+
+
+def learning_rate(variant: Variant, progress: chex.Numeric) -> chex.Array:
+    """The linearly annealed learning rate at training progress in [0, 1], a scalar."""
+    return variant.learning_rate * (1.0 + (variant.learning_rate_end - 1.0) * progress)

@@ -1,0 +1,139 @@
+"""Actor-critic networks of the student (the only file of the library that knows Flax's linen)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import chex
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from rpd_jax.config import EnvConfig, NetworkConfig
+from rpd_jax.distributions import Gaussian
+from rpd_jax.types import Observation
+
+Params = Any
+
+STUDENT_KEYS = {"state": ("state",), "rgb": ("rgb",), "rgb+proprio": ("rgb", "proprio")}
+"""Which entries of an observation each `env.observation` lets the student see."""
+
+
+class ActorCritic(NamedTuple):
+    """A network as two pure functions."""
+
+    init: Callable[[chex.PRNGKey], Params]
+    apply: Callable[[Params, Observation], tuple[Gaussian, chex.Array]]  # (params, [B, ...]) -> ([B, A], [B])
+
+
+def make_actor_critic(
+    env: EnvConfig, network: NetworkConfig, shapes: dict[str, tuple[int, ...]], action_dim: int
+) -> ActorCritic:
+    """Builds the student for observations of the given shapes (without batch axes)."""
+    keys = STUDENT_KEYS[env.observation]
+    module: nn.Module
+    if "rgb" in keys:
+        module = NatureActorCritic(action_dim, network.log_std_init, with_proprio="proprio" in keys)
+    else:
+        module = MLPActorCritic(action_dim, tuple(network.hidden), network.log_std_init)
+
+    def init(key: chex.PRNGKey) -> Params:
+        example = {k: jnp.zeros((1, *shapes[k]), jnp.uint8 if k == "rgb" else jnp.float32) for k in keys}
+        return module.init(key, example)["params"]
+
+    def apply(params: Params, observation: Observation) -> tuple[Gaussian, chex.Array]:
+        visible = {k: observation[k] for k in keys}
+        return module.apply({"params": params}, visible)
+
+    return ActorCritic(init, apply)
+
+
+class MLPActorCritic(nn.Module):
+    """Separate tanh trunks for actor and critic, orthogonal initialisation (ManiSkill's state PPO)."""
+
+    action_dim: int
+    hidden: Sequence[int]
+    log_std_init: float
+
+    @nn.compact
+    def __call__(self, observation: Observation) -> tuple[Gaussian, chex.Array]:
+        x = observation["state"]
+        chex.assert_rank(x, 2)
+        mean = _mlp(x, self.hidden, self.action_dim, nn.tanh, 0.01 * math.sqrt(2), "actor")
+        value = _mlp(x, self.hidden, 1, nn.tanh, math.sqrt(2), "critic")
+        return _policy(self, mean), value[:, 0]
+
+
+class NatureActorCritic(nn.Module):
+    """NatureCNN shared by actor and critic (methods of RPD, arXiv 2503.05833), with an optional proprioceptive input.
+
+    Convolutions 32/8s4, 64/4s2, 64/3s1 and a layer of 256 with torch's default initialisation; actor
+    256-512-A and critic 256-512-1, orthogonal.
+    """
+
+    action_dim: int
+    log_std_init: float
+    with_proprio: bool
+
+    @nn.compact
+    def __call__(self, observation: Observation) -> tuple[Gaussian, chex.Array]:
+        x = observation["rgb"]
+        chex.assert_rank(x, 4)
+        x = x.astype(jnp.float32) / 255.0
+        for i, (features, kernel, stride) in enumerate(((32, 8, 4), (64, 4, 2), (64, 3, 1))):
+            fan_in = kernel * kernel * x.shape[-1]
+            x = nn.Conv(
+                features,
+                (kernel, kernel),
+                (stride, stride),
+                padding="VALID",
+                kernel_init=_torch_uniform(fan_in),
+                bias_init=_torch_uniform(fan_in),
+                name=f"conv_{i}",
+            )(x)
+            x = nn.relu(x)
+        features = [nn.relu(_torch_dense(x.reshape(x.shape[0], -1), 256, "encoder"))]
+        if self.with_proprio:
+            features.append(nn.relu(_torch_dense(observation["proprio"], 256, "proprio")))
+        z = jnp.concatenate(features, axis=-1)
+        mean = _mlp(z, (512,), self.action_dim, nn.relu, 0.01 * math.sqrt(2), "actor")
+        value = _mlp(z, (512,), 1, nn.relu, math.sqrt(2), "critic")
+        return _policy(self, mean), value[:, 0]
+
+
+def _mlp(
+    x: chex.Array,
+    hidden: Sequence[int],
+    out: int,
+    activation: Callable[[chex.Array], chex.Array],
+    last_scale: float,
+    name: str,
+) -> chex.Array:
+    for i, width in enumerate(hidden):
+        x = nn.Dense(width, kernel_init=nn.initializers.orthogonal(math.sqrt(2)), name=f"{name}_{i}")(x)
+        x = activation(x)
+    return nn.Dense(out, kernel_init=nn.initializers.orthogonal(last_scale), name=f"{name}_out")(x)
+
+
+def _policy(module: nn.Module, mean: chex.Array) -> Gaussian:
+    """A Gaussian whose log standard deviation does not depend on the state."""
+    shape = (mean.shape[-1],)
+    log_std = module.param("log_std", nn.initializers.constant(module.log_std_init), shape)  # type: ignore[attr-defined]
+    return Gaussian(mean, jnp.broadcast_to(log_std, mean.shape))
+
+
+def _torch_uniform(fan_in: int) -> Callable[..., chex.Array]:
+    """torch's default for weights and biases: uniform in +-1 / sqrt(fan_in)."""
+    bound = 1.0 / math.sqrt(fan_in)
+
+    def init(key: chex.PRNGKey, shape: Sequence[int], dtype: Any = jnp.float32) -> chex.Array:
+        return jax.random.uniform(key, shape, dtype, -bound, bound)
+
+    return init
+
+
+def _torch_dense(x: chex.Array, width: int, name: str) -> chex.Array:
+    init = _torch_uniform(x.shape[-1])
+    return nn.Dense(width, kernel_init=init, bias_init=init, name=name)(x)

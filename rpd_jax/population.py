@@ -1,0 +1,120 @@
+"""A population: variants x seeds members that act and learn side by side in one program."""
+
+from __future__ import annotations
+
+import functools
+from typing import NamedTuple
+
+import chex
+import jax
+import jax.numpy as jnp
+
+from rpd_jax import distributions
+from rpd_jax.config import Config
+from rpd_jax.envs.base import EnvSpec
+from rpd_jax.losses.variants import (
+    Variant,
+    VariantSpec,
+    active_terms,
+    resolve_variants,
+    stack_variants,
+    to_variant,
+)
+from rpd_jax.networks import STUDENT_KEYS, make_actor_critic
+from rpd_jax.types import Observation, TeacherLabels, Transition
+from rpd_jax.update import MemberState, Metrics, make_optimizer, make_update
+
+
+class Member(NamedTuple):
+    """One learner: a variant and a seed."""
+
+    variant: VariantSpec
+    seed: int
+
+
+class Action(NamedTuple):
+    """What the members do in one step, leaves [P, N, ...]."""
+
+    action: chex.Array  # [P, N, A], not clipped
+    log_prob: chex.Array
+    value: chex.Array
+
+
+class Population:
+    """The members of a run and their jitted programs.
+
+    Nothing of a member's life depends on the others: its initial parameters, its random numbers and (through
+    its seed) its environments are the same whatever population it is part of.
+    """
+
+    def __init__(self, config: Config, spec: EnvSpec) -> None:
+        self.config = config
+        self.specs = resolve_variants(config)
+        self.members = [Member(variant, seed) for variant in self.specs for seed in config.seeds]
+        self.terms = active_terms(self.specs)
+        self.keys = STUDENT_KEYS[config.env.observation]
+        shapes = {name: array.shape for name, array in spec.observation.items()}
+        self.network = make_actor_critic(config.env, config.network, shapes, spec.action_dim)
+        self.variants: Variant = stack_variants(
+            [to_variant(m.variant, config.ppo, self.terms, spec.action_dim) for m in self.members]
+        )
+        self._update = jax.jit(make_update(self.network, config.ppo, self.terms), donate_argnums=0)
+
+    def __len__(self) -> int:
+        return len(self.members)
+
+    def student_sees(self, observation: Observation) -> Observation:
+        """The entries of an observation that the student may use."""
+        return {key: observation[key] for key in self.keys}
+
+    @functools.cached_property
+    def seeds(self) -> list[int]:
+        return [member.seed for member in self.members]
+
+    def init(self) -> MemberState:
+        """Fresh members; those of the same seed start from the same parameters whatever their variant.
+
+        Members are initialised one after the other (`lax.map`): batched QR factorisations of several layers at
+        once can deadlock XLA's CPU backend on few cores.
+        """
+        optimizer = make_optimizer(self.config.ppo)
+
+        def init_member(seed: chex.Array) -> MemberState:
+            key, init_key = jax.random.split(jax.random.key(seed))
+            params = self.network.init(init_key)
+            return MemberState(params, optimizer.init(params), key)
+
+        return jax.jit(lambda seeds: jax.lax.map(init_member, seeds))(jnp.asarray(self.seeds, jnp.uint32))
+
+    @functools.partial(jax.jit, static_argnums=0)
+    def act(self, members: MemberState, observation: Observation, step: chex.Array) -> Action:
+        """Samples actions for observations [P, N, ...] at the rollout's step `step`, which salts the keys."""
+
+        def act_member(member: MemberState, observation: Observation) -> Action:
+            policy, value = self.network.apply(member.params, observation)
+            keys = jax.random.split(jax.random.fold_in(member.key, step), value.shape[0])
+            action = jax.vmap(distributions.sample)(policy, keys)
+            return Action(action, jax.vmap(distributions.log_prob)(policy, action), value)
+
+        return jax.vmap(act_member)(members, self.student_sees(observation))
+
+    @functools.partial(jax.jit, static_argnums=0)
+    def values(self, members: MemberState, observation: Observation) -> chex.Array:
+        """Values [P, N] of observations [P, N, ...]."""
+        return jax.vmap(lambda params, o: self.network.apply(params, o)[1])(
+            members.params, self.student_sees(observation)
+        )
+
+    @functools.partial(jax.jit, static_argnums=0)
+    def mean_action(self, members: MemberState, observation: Observation) -> chex.Array:
+        """Deterministic actions [P, N, A] for observations [P, N, ...]."""
+        return jax.vmap(lambda params, o: self.network.apply(params, o)[0].mean)(
+            members.params, self.student_sees(observation)
+        )
+
+    def update(
+        self, members: MemberState, rollout: Transition, labels: TeacherLabels | None, progress: float
+    ) -> tuple[MemberState, Metrics]:
+        """One PPO update on a rollout [T, P, N, ...]; `members` is donated. Metrics are arrays [P]."""
+        rollout = rollout._replace(observation=self.student_sees(rollout.observation))
+        return self._update(members, self.variants, rollout, labels, jnp.float32(progress))

@@ -1,0 +1,77 @@
+"""The directory of a run: claimed once, never overwritten unless asked, every file written atomically."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+from rpd_jax.checkpoint import CONFIG_FILE, load_config
+from rpd_jax.config import Config, ConfigError
+
+MAY_CHANGE = ("preset", "run", "eval")
+"""Parts of the config that a resumed run may set anew; `ppo.total_steps` may change too."""
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Replaces a file's text in one step; a crash leaves the old file or the new one."""
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "w") as file:
+            file.write(text)
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def claim(config: Config, resume: bool, overwrite: bool) -> Path:
+    """Creates the run directory and writes the resolved config into it.
+
+    Raises:
+      ConfigError: the directory exists and neither `resume` nor `overwrite` is set, both are set, or it is to
+        be resumed with another experiment's configuration.
+    """
+    path = Path(config.run.directory)
+    if resume and overwrite:
+        raise ConfigError("--resume and --overwrite contradict each other: choose one")
+    if (path / CONFIG_FILE).is_file() and resume:
+        _check_same_experiment(load_config(path), config)
+    elif path.exists() and any(path.iterdir()):
+        if not overwrite:
+            raise ConfigError(
+                f"run.directory={str(path)!r} exists and is not empty: use --resume, --overwrite or another path"
+            )
+        if not (path / CONFIG_FILE).is_file():
+            raise ConfigError(
+                f"run.directory={str(path)!r} will not be overwritten: it is not a run (it has no {CONFIG_FILE})"
+            )
+        shutil.rmtree(path)
+    path.mkdir(parents=True, exist_ok=True)
+    write_atomically(path / CONFIG_FILE, config.to_json())
+    return path
+
+
+def _check_same_experiment(stored: Config, given: Config) -> None:
+    before, now = stored.to_dict(), given.to_dict()
+    for settings in (before, now):
+        for part in MAY_CHANGE:
+            settings.pop(part)
+        settings["ppo"].pop("total_steps")
+    difference = _first_difference(before, now, "")
+    if difference:
+        field, was, is_now = difference
+        raise ConfigError(
+            f"{field}={is_now!r} cannot work: the run to resume has {was!r}; start another with its own run.directory"
+        )
+
+
+def _first_difference(before: object, now: object, path: str) -> tuple[str, object, object] | None:
+    if isinstance(before, dict) and isinstance(now, dict):
+        for key in before:
+            found = _first_difference(before[key], now[key], f"{path}.{key}".lstrip("."))
+            if found:
+                return found
+        return None
+    return None if before == now else (path, before, now)

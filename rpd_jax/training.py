@@ -1,0 +1,282 @@
+"""The training loop: collect, label, update, evaluate, checkpoint, write."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from rpd_jax import outcome, run_directory
+from rpd_jax.checkpoint import Checkpoint, CheckpointStore, from_paths, to_paths
+from rpd_jax.config import Config, ConfigError
+from rpd_jax.envs.base import VectorEnv
+from rpd_jax.envs.registry import check_env, env_seeds, make_env
+from rpd_jax.evaluation import Evaluator
+from rpd_jax.guidance.labels import Ledger, label_rollout, no_labels, spread
+from rpd_jax.interrupt import StopRequest, stop_on_signal
+from rpd_jax.losses.variants import distillation_weight, resolve_variants
+from rpd_jax.metrics import ProgressBar, make_writers
+from rpd_jax.networks import STUDENT_KEYS, Params
+from rpd_jax.population import Population
+from rpd_jax.report.results import ResultRow
+from rpd_jax.rollout.host import HostCollector, Rollout
+from rpd_jax.types import Teacher, TeacherLabels
+from rpd_jax.update import MemberState
+
+TeacherFactory = Callable[[VectorEnv], Teacher]
+"""Makes a teacher for an environment; it may move that environment to check the action contract."""
+
+
+class Snapshot(NamedTuple):
+    """What callbacks see after every iteration."""
+
+    iteration: int  # iterations done
+    env_steps: int  # per member
+    metrics: dict[str, float]
+    members: MemberState
+
+
+class Result(NamedTuple):
+    """What a run leaves behind."""
+
+    params: Params  # leaves [P, ...], members in the order of `population.members`
+    population: Population
+    history: list[dict[str, float]]  # one row of metrics per iteration
+    table: list[ResultRow]  # one row for the teacher and one per variant; empty if interrupted
+    directory: Path
+    interrupted: bool  # stopped by a signal; `resume=True` goes on
+
+
+def train(
+    config: Config,
+    teacher: Teacher | TeacherFactory | None = None,
+    *,
+    resume: bool = False,
+    overwrite: bool = False,
+    callbacks: Sequence[Callable[[Snapshot], None]] = (),
+) -> Result:
+    """Trains every variant of `config` with every seed, side by side.
+
+    Args:
+      config: what to run; it is validated first.
+      teacher: a teacher, or a function that makes one for an environment; needed if any variant is guided.
+      resume: go on with the run in `config.run.directory` if there is one.
+      overwrite: delete that run first.
+      callbacks: called after every iteration.
+
+    Raises:
+      ConfigError: a setting cannot work, or the run directory is taken.
+      CheckpointError: the checkpoint to resume does not fit.
+      RuntimeError: a simulator process kept failing.
+    """
+    check(config, has_teacher=teacher is not None)
+    directory = run_directory.claim(config, resume, overwrite)
+    with contextlib.ExitStack() as stack:
+        stop = stack.enter_context(stop_on_signal())
+        trainer = Trainer(config, teacher, directory, stack)
+        if resume:
+            trainer.restore()
+        trainer.run(stop, callbacks)
+        return trainer.result(interrupted=bool(stop) and not trainer.done)
+
+
+def check(config: Config, has_teacher: bool) -> None:
+    """Raises ConfigError for anything in a config that cannot work, before anything is started."""
+    config.validate()
+    check_env(config.env)
+    guided = [spec.name for spec in resolve_variants(config) if spec.guided]
+    if guided and not has_teacher:
+        raise ConfigError(f"variants={guided} cannot work without a teacher: train(config, teacher=...)")
+
+
+class Trainer:
+    """A run between its first iteration and its last."""
+
+    def __init__(
+        self,
+        config: Config,
+        teacher: Teacher | TeacherFactory | None,
+        directory: Path,
+        stack: contextlib.ExitStack,
+    ) -> None:
+        self.config, self.directory = config, directory
+        rgb = "rgb" in STUDENT_KEYS[config.env.observation]
+        seeds = [s for _ in config.variants for seed in config.seeds for s in env_seeds(seed, config.env.num_envs)]
+        self.env = make_env(config.env, seeds, rgb=rgb, end_on_success=config.env.end_on_success)
+        stack.callback(self.env.close)
+        num_members = len(config.variants) * len(config.seeds)
+        eval_seeds = env_seeds(config.eval.seed, num_members * config.eval.num_envs)
+        eval_env = make_env(config.env, eval_seeds, rgb=rgb, end_on_success=False)
+        stack.callback(eval_env.close)
+
+        self.population = Population(config, self.env.spec)
+        self.members = self.population.init()
+        self.evaluator = Evaluator(eval_env, self.population)
+        self.teacher = teacher(eval_env) if callable(teacher) else teacher
+        self.collector = HostCollector(
+            self.env,
+            self.population,
+            config.ppo.rollout_length,
+            self.teacher.spec.observation_keys if self.teacher else (),
+        )
+        self.store = CheckpointStore(directory, config.run.keep_checkpoints)
+        stack.callback(self.store.close)
+        self.writer = make_writers(directory, config.run.tensorboard, config.run.wandb_project)
+        stack.callback(self.writer.close)
+
+        self.iteration = 0
+        self.seconds = 0.0  # of training and evaluation, over all sessions
+        self.ledger = Ledger()
+        self.history: list[dict[str, float]] = []
+        self.curve: list[outcome.CurvePoint] = []
+
+    @property
+    def env_steps(self) -> int:
+        """Environment steps per member so far."""
+        return self.iteration * self.config.ppo.batch_size(self.config.env.num_envs)
+
+    @property
+    def done(self) -> bool:
+        return self.iteration >= self.config.iterations
+
+    def run(self, stop: StopRequest, callbacks: Sequence[Callable[[Snapshot], None]]) -> None:
+        """Iterates until the steps are done or a signal asks to stop, and saves."""
+        started = time.perf_counter() - self.seconds
+        with ProgressBar(self.config.iterations, initial=self.iteration, description="training") as progress:
+            while not self.done and not stop:
+                metrics = self.iterate()
+                self.iteration += 1
+                if self._due(self.config.eval.every):
+                    metrics |= self.evaluate()
+                self.seconds = time.perf_counter() - started
+                metrics["time/seconds"] = self.seconds
+                self.history.append(metrics)
+                self.writer.write(self.env_steps, metrics)
+                progress.update(1, outcome.headline(self.population, metrics))
+                if self._due(self.config.run.checkpoint_every):
+                    self.save()
+                for callback in callbacks:
+                    callback(Snapshot(self.iteration, self.env_steps, metrics, self.members))
+        self.save()
+
+    def iterate(self) -> dict[str, float]:
+        """One iteration: rollout, labels, update. Returns its metrics."""
+        progress = self.iteration / self.config.iterations
+        guided = self._guided(progress)
+        started = time.perf_counter()
+        rollout = self.collector.collect(self.members, guided)
+        collected = time.perf_counter()
+        labels = self._label(rollout, guided)
+        labelled = time.perf_counter()
+        self.members, metrics = self.population.update(self.members, rollout.transition, labels, progress)
+        metrics = jax.device_get(metrics)
+        updated = time.perf_counter()
+        flat = outcome.flatten("train", self.population, rollout.episodes)
+        flat |= outcome.flatten("update", self.population, outcome.by_member(metrics))
+        flat |= self.ledger.metrics() | self.env.metrics()
+        steps = self.config.ppo.batch_size(self.env.num_envs)
+        return flat | {
+            "time/rollout": collected - started,
+            "time/label": labelled - collected,
+            "time/update": updated - labelled,
+            "time/env_steps_per_second": steps / (collected - started),
+        }
+
+    def evaluate(self) -> dict[str, float]:
+        """A point of the learning curve for every member."""
+        episodes, _ = self.evaluator.students(self.members, self.config.eval.curve_episodes)
+        points = outcome.curve_points(self.population, self.env_steps, episodes)
+        self.curve.extend(points)
+        return outcome.flatten("eval", self.population, [point.metrics() for point in points])
+
+    def save(self) -> None:
+        """Writes a checkpoint of everything that `restore` needs."""
+        train_state: dict[str, Any] = {
+            "opt_state": self.members.opt_state,
+            "key": self.members.key,
+            "collector": self.collector.state_dict(),
+        }
+        host = {
+            "iteration": self.iteration,
+            "seconds": self.seconds,
+            "ledger": self.ledger.__dict__,
+            "metrics_position": self.writer.position(),
+            "history": self.history,
+            "curve": [point._asdict() for point in self.curve],
+        }
+        self.store.save(self.iteration, Checkpoint(to_paths(self.members.params), to_paths(train_state), host))
+
+    def restore(self) -> None:
+        """Goes on from the newest checkpoint; without one the run starts from the beginning."""
+        if self.store.latest() is None:
+            self.writer.truncate(0)
+            return
+        stored = self.store.load()
+        params = from_paths(stored.params, self.members.params, "params")
+        template = {
+            "opt_state": self.members.opt_state,
+            "key": self.members.key,
+            "collector": self.collector.state_dict(),
+        }
+        state = from_paths(stored.train_state, template, "train_state")
+        self.members = MemberState(params, state["opt_state"], state["key"])
+        self.collector.load_state_dict(state["collector"])
+        self.iteration, self.seconds = stored.host["iteration"], stored.host["seconds"]
+        self.ledger = Ledger(**stored.host["ledger"])
+        self.history = stored.host["history"]
+        self.curve = [outcome.CurvePoint(**point) for point in stored.host["curve"]]
+        self.writer.truncate(stored.host["metrics_position"])
+
+    def result(self, interrupted: bool) -> Result:
+        """Evaluates everyone, writes table, curves and videos; leaves them out if the run was interrupted."""
+        table: list[ResultRow] = []
+        if not interrupted:
+            table = outcome.write(
+                self.directory,
+                self.config,
+                self.population,
+                self.evaluator,
+                self.members,
+                self.teacher,
+                self.curve,
+                self.ledger,
+                self.env_steps,
+                self.seconds,
+            )
+        return Result(self.members.params, self.population, self.history, table, self.directory, interrupted)
+
+    def _due(self, every: int) -> bool:
+        return every > 0 and self.iteration % every == 0 and not self.done
+
+    def _guided(self, progress: float) -> list[int]:
+        """Members whose distillation weight is not zero now: nobody else causes a query."""
+        weights = jax.vmap(distillation_weight, in_axes=(0, None))(self.population.variants, np.float32(progress))
+        return [
+            index
+            for index, (member, weight) in enumerate(zip(self.population.members, weights, strict=True))
+            if member.variant.guided and weight > 0
+        ]
+
+    def _label(self, rollout: Rollout, guided: list[int]) -> TeacherLabels | None:
+        if not self.population.terms:
+            return None
+        shape = rollout.starts.shape
+        if not guided:
+            return no_labels(shape, self.env.spec.action_dim)
+        assert self.teacher is not None
+        labels = label_rollout(
+            self.teacher,
+            self.env.spec.instruction,
+            rollout.teacher_observation,
+            rollout.starts[:, guided],
+            [self.population.members[index].seed for index in guided],
+            self.iteration,
+            self.config.teacher.batch_size,
+            self.ledger,
+        )
+        return spread(labels, guided, len(self.population))

@@ -1,0 +1,61 @@
+"""A saved student as teacher: its exact Gaussian is what PPD's KL terms want."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+
+from rpd_jax.checkpoint import from_paths, load_checkpoint
+from rpd_jax.config import ConfigError
+from rpd_jax.distributions import Gaussian
+from rpd_jax.envs.base import EnvSpec
+from rpd_jax.networks import STUDENT_KEYS, Params
+from rpd_jax.population import Population
+from rpd_jax.types import Array, Observation, TeacherLabels, TeacherSpec
+
+
+class PolicyTeacher:
+    """One member of a finished run.
+
+    Args:
+      env_spec: of the environment whose transitions it labels; observations and actions must fit the run's.
+      directory: of the run.
+      member: its name "variant/seed", e.g. "rpd-mse/0"; empty: the run's last member.
+      samples: 1 gives the mean action; k > 1 gives the mean of k draws (the std stays the exact one).
+
+    Raises:
+      CheckpointError: no checkpoint there, or it does not fit the environment.
+      ConfigError: no member of that name.
+    """
+
+    def __init__(self, env_spec: EnvSpec, directory: Path | str, member: str = "", samples: int = 1) -> None:
+        config, checkpoint = load_checkpoint(directory)
+        population = Population(config, env_spec)
+        names = [f"{m.variant.name}/{m.seed}" for m in population.members]
+        if member and member not in names:
+            raise ConfigError(f"teacher member {member!r} is unknown: {directory} has {', '.join(names)}")
+        name = member or names[-1]
+        everyone = jax.eval_shape(population.init).params
+        template = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), everyone)
+        params = from_paths(checkpoint.params, template, f"teacher {directory}")
+        self._params: Params = jax.tree.map(lambda leaf: leaf[names.index(name)], params)
+        self._samples = samples
+        self.spec = TeacherSpec(
+            name=f"policy:{name}",
+            observation_keys=STUDENT_KEYS[config.env.observation],
+            contract=None,
+            samples_actions=samples > 1,
+        )
+        self._policy = jax.jit(lambda params, observation: population.network.apply(params, observation)[0])
+
+    def label(self, observation: Observation, instruction: str, key: Array) -> TeacherLabels:
+        """Labels observations [B, ...] with the student's Gaussian."""
+        del instruction  # the student was trained on one task
+        policy: Gaussian = self._policy(self._params, observation)
+        action = policy.mean
+        if self._samples > 1:
+            noise = jax.random.normal(key, (self._samples, *action.shape))
+            action = action + policy.std * jnp.mean(noise, axis=0)
+        return TeacherLabels(action, jnp.ones(len(action), bool), policy.std)

@@ -1,0 +1,145 @@
+"""The teacher that wraps a scripted task: corruption, sampling, batches."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+
+import jax
+import jax.numpy as jnp
+
+from rpd_jax.envs.base import EnvSpec
+from rpd_jax.types import ActionContract, Array, Observation, TeacherLabels, TeacherSpec
+from teachers.scripted.corruption import Corruption
+from teachers.scripted.geometry import Error, Fields, Task, action_of
+
+
+@dataclasses.dataclass(frozen=True)
+class Sampling:
+    """How a label is made of draws.
+
+    Attributes:
+      samples: draws per label. Their mean is the action; with two or more, their standard deviation is the std.
+      std: the std of a label of one draw; None: the larger of the noise and `min_std`.
+      min_std: the least std, in action units, that a label made of several draws gives.
+    """
+
+    samples: int = 1
+    std: float | None = None
+    min_std: float = 0.05
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.samples, int) or isinstance(self.samples, bool) or self.samples < 1:
+            raise ValueError(f"samples={self.samples!r}: must be a whole number, at least 1")
+        for name in ("std", "min_std"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise ValueError(f"{name}={value!r}: must be positive")
+
+
+class ScriptedTeacher:
+    """A geometric, memoryless teacher: a pure function of one flat state observation.
+
+    Args:
+      name: the task, for the spec.
+      task: its script.
+      env_spec: of the environment to act in; its layout names the slices of "state".
+      corruption: what the teacher gets wrong.
+      sampling: draws per label.
+    Raises:
+      ValueError: where the environment lacks a slice that the script needs, or a contract.
+    """
+
+    def __init__(
+        self, name: str, task: Task, env_spec: EnvSpec, corruption: Corruption, sampling: Sampling
+    ) -> None:
+        if env_spec.contract is None or env_spec.contract.statistics is not None:
+            raise ValueError(
+                f"env_spec.contract={env_spec.contract!r} of {env_spec.name}: a scripted teacher acts in an "
+                'end-effector delta contract without statistics, as control mode "pd_ee_delta_pose" has'
+            )
+        self._slices = _slices(task, env_spec)
+        self._size = env_spec.observation["state"].shape[-1]
+        self._task, self._contract = task, env_spec.contract
+        self.corruption, self.sampling = corruption, sampling
+        self.spec = TeacherSpec(
+            name=f"scripted:{name}",
+            observation_keys=("state",),
+            contract=None,
+            history=corruption.lag + 1,
+            samples_actions=corruption.noise > 0,
+            is_scripted=True,
+        )
+        self._label = jax.jit(self._label_batch)
+
+    def mean_action(self, state: Array) -> Array:
+        """The action [7] without noise for one state [D], everything systematic included."""
+        fields = {name: state[low:high] for name, (low, high) in self._slices.items()}
+        aim = self._task.aim(fields, self._error(fields))
+        return action_of(aim, fields["tcp_pose"], self._contract, self._task.base_yaw, self._task.gain)
+
+    def label(self, observation: Observation, instruction: str, key: Array) -> TeacherLabels:
+        """Labels states [B, D], or [B, lag + 1, D] (newest last) where the corruption has a lag.
+
+        Every label is valid. Raises ValueError for another shape.
+        """
+        del instruction  # a script knows its task
+        state = observation["state"]
+        wanted = (self.spec.history, self._size) if self.spec.history > 1 else (self._size,)
+        if tuple(state.shape[1:]) != wanted:
+            raise ValueError(
+                f'observation["state"] of shape {tuple(state.shape)}: {self.spec.name} takes [B, '
+                f"{', '.join(map(str, wanted))}]"
+            )
+        return self._label(state, key)
+
+    def _error(self, fields: Fields) -> Error:
+        c = self.corruption
+        approach = carry = jnp.asarray(c.bias)
+        if c.aim_error > 0 and c.aim_error_fraction > 0:
+            direction = jnp.asarray(c.aim_direction)
+            inside = self._task.place(fields) >= 1.0 - c.aim_error_fraction
+            share = jnp.where(inside, 1.0 - self._task.held(fields), 0.0)
+            approach = approach + c.aim_error * direction / jnp.linalg.norm(direction) * share
+        return Error(approach, carry, jnp.asarray(c.gripper_shift))
+
+    def _label_batch(self, state: Array, key: Array) -> TeacherLabels:
+        if self.spec.history > 1:
+            state = state[:, 0]
+        mean = jax.vmap(self.mean_action)(state)
+        noise, sampling = self.corruption.noise, self.sampling
+        low, high = _box(self._contract)
+        if noise == 0.0:
+            action, spread = jnp.clip(mean, low, high), jnp.zeros_like(mean)
+        else:
+            draws = mean[None] + noise * jax.random.normal(key, (sampling.samples, *mean.shape), mean.dtype)
+            draws = jnp.clip(draws, low, high)
+            action = draws.mean(axis=0)
+            spread = draws.std(axis=0, ddof=1) if sampling.samples > 1 else jnp.zeros_like(mean)
+        if sampling.samples > 1:
+            std = jnp.maximum(spread, sampling.min_std)
+        else:
+            fixed = sampling.std if sampling.std is not None else max(noise, sampling.min_std)
+            std = jnp.full_like(mean, fixed)
+        return TeacherLabels(action, jnp.ones(mean.shape[:-1], bool), std)
+
+
+def _box(contract: ActionContract) -> tuple[float, float]:
+    low = -jnp.inf if contract.low is None else contract.low
+    high = jnp.inf if contract.high is None else contract.high
+    return low, high
+
+
+def _slices(task: Task, env_spec: EnvSpec) -> Mapping[str, tuple[int, int]]:
+    layout = env_spec.layout.get("state", {})
+    for name, length in task.fields.items():
+        if name not in layout:
+            raise ValueError(
+                f'env_spec.layout["state"] of {env_spec.name} has no {name!r}: it names {sorted(layout)}'
+            )
+        low, high = layout[name]
+        if high - low != length:
+            raise ValueError(
+                f'env_spec.layout["state"][{name!r}]={(low, high)} of {env_spec.name}: {length} numbers are needed'
+            )
+    return {name: tuple(layout[name]) for name in task.fields}

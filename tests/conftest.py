@@ -1,0 +1,36 @@
+"""Settings of every test: the CPU unless `-m gpu` asks otherwise, and strict promotion of types and ranks."""
+
+from __future__ import annotations
+
+import functools
+import os
+
+import pytest
+
+import rpd_jax  # noqa: F401  (prepares the process before JAX starts)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    wanted = config.option.markexpr
+    if "gpu" not in wanted or "not gpu" in wanted:
+        os.environ["JAX_PLATFORMS"] = "cpu"
+    os.environ.setdefault("JAX_NUMPY_DTYPE_PROMOTION", "strict")
+    os.environ.setdefault("JAX_NUMPY_RANK_PROMOTION", "raise")
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skips a `vulkan` test for want of a device, but never where one is promised."""
+    if item.get_closest_marker("vulkan") is None:
+        return
+    if os.environ.get("RPD_REQUIRE_VULKAN") or os.environ.get("CI"):
+        return
+    problem = _vulkan_problem()
+    if problem:
+        pytest.skip(f"no usable Vulkan device ({problem}); python -m launch.vulkan says what to install")
+
+
+@functools.cache
+def _vulkan_problem() -> str:
+    from launch import vulkan
+
+    return vulkan.probe().problem

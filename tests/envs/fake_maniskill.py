@@ -1,0 +1,70 @@
+"""The ManiSkill worker with toy environments instead of simulators, for tests of everything around them.
+
+An environment's state is its joint positions, velocities and tool pose (zeros), its reset seed and its steps.
+It succeeds where action[1] > 0.5, gives action[2] as reward, raises where action[0] > 0.5, hangs where
+action[0] < -0.5, and draws its seed's remainder and its steps as grey values.
+"""
+
+import os
+import time
+from types import SimpleNamespace
+
+import numpy as np
+
+from rpd_jax.envs.maniskill_worker import Worker, main
+
+
+class Tensor(np.ndarray):
+    def numpy(self):
+        return np.asarray(self)
+
+
+def tensor(values):
+    return np.asarray(values, np.float32).view(Tensor)
+
+
+class Env:
+    single_action_space = SimpleNamespace(low=np.full(3, -1.0, np.float32), high=np.full(3, 1.0, np.float32))
+
+    def __init__(self, image_size):
+        self.size = image_size
+        self.seed = self.steps = 0
+
+    def get_obs(self, unflattened):
+        sizes = {"agent": {"qpos": 9, "qvel": 9}, "extra": {"tcp_pose": 7, "seed": 1, "steps": 1}}
+        return {
+            group: {name: np.zeros((1, n)) for name, n in entries.items()} for group, entries in sizes.items()
+        }
+
+    def observation(self):
+        return tensor([[0.0] * 25 + [self.seed % 1000, self.steps]])
+
+    def reset(self, seed):
+        self.seed, self.steps = seed, 0
+        if os.environ.get("FAKE_BAD_RESET") == "1" and not os.path.exists(os.environ["FAKE_MARK"]):
+            open(os.environ["FAKE_MARK"], "w").close()
+            os._exit(1)
+        return self.observation(), {}
+
+    def step(self, action):
+        self.steps += 1
+        if action[0] > 0.5:
+            raise ArithmeticError("the simulation exploded")
+        if action[0] < -0.5:
+            time.sleep(1000)
+        success = tensor([action[1] > 0.5])
+        return self.observation(), tensor([action[2]]), success, None, {"success": success}
+
+    def render(self):
+        frame = np.full((1, self.size, self.size, 3), self.seed % 200, np.uint8)
+        frame[:, 0] = self.steps
+        return frame.view(Tensor)
+
+
+class FakeWorker(Worker):
+    def _create(self, fields):
+        return [Env(fields["image_size"]) for _ in range(fields["count"])]
+
+
+if __name__ == "__main__":
+    main(FakeWorker())

@@ -1,0 +1,294 @@
+"""ManiSkill itself behind the vector environment, compared with plain environments."""
+
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from rpd_jax.envs.base import episode_seed
+from rpd_jax.envs.maniskill import ManiSkillVectorEnv
+from rpd_jax.envs.maniskill_tasks import TASKS
+
+pytestmark = pytest.mark.vulkan
+
+HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
+STEPS = 60
+
+
+def push(state, layout):
+    """Actions that push the cube into its goal, for each row of PushCube states."""
+
+    def part(name):
+        return state[:, slice(*layout[name])]
+
+    tool, cube, goal = part("tcp_pose")[:, :3], part("obj_pose")[:, :3], part("goal_pos")
+    behind = cube - np.array([0.1, 0.0, 0.0])
+    aligned = np.abs(tool - behind)[:, 1:].max(axis=1) < 0.01
+    target = np.where(
+        aligned[:, None], [*[1, 0, 0]] * (goal - tool) + behind * [0, 1, 1] + tool * [1, 0, 0], behind
+    )
+    high = (np.abs(tool - behind)[:, 1] > 0.01) | (tool[:, 0] > behind[:, 0] + 0.03) & ~aligned
+    target[:, 2] = np.where(high, 0.2, target[:, 2])
+    actions = np.zeros((len(state), 7), np.float32)
+    actions[:, :3] = np.clip((target - tool) / 0.1, -1, 1)
+    actions[:, 6] = -1.0
+    return actions
+
+
+def rollout(env, controller):
+    observation = env.reset()
+    first, steps = observation, []
+    for t in range(STEPS):
+        action = controller(t, observation)
+        result = env.step(action)
+        steps.append((action, result))
+        observation = result.observation
+    return first, steps
+
+
+def controller(env):
+    """Pushes with environments 0 and 1, flails with 2."""
+    rng = np.random.default_rng(0)
+
+    def act(t, observation):
+        actions = push(observation["state"], env.spec.layout["state"])
+        actions[2] = rng.uniform(-1, 1, 7)
+        return actions
+
+    return act
+
+
+@pytest.fixture(scope="module")
+def env():
+    with ManiSkillVectorEnv("PushCube-v1", 3, [5, 6, 7], processes=2, image_size=64) as env:
+        yield env
+
+
+@pytest.fixture(scope="module")
+def rolled(env):
+    return rollout(env, controller(env))
+
+
+def test_an_episode_is_the_one_that_a_plain_environment_gives(env, rolled, tmp_path):
+    first, steps = rolled
+    actions = np.stack([action for action, _ in steps])
+    seeds = [[episode_seed(seed, k) for k in range(8)] for seed in (5, 6, 7)]
+    np.savez(tmp_path / "in.npz", task="PushCube-v1", seeds=seeds, actions=actions)
+    command = [sys.executable, HERE / "maniskill_reference.py", tmp_path / "in.npz", tmp_path / "out.npz"]
+    subprocess.run(command, check=True, capture_output=True)
+    plain = np.load(tmp_path / "out.npz")
+    np.testing.assert_array_equal(first["state"], plain["first"])
+    got = {
+        name: np.stack([getattr(result, name) for _, result in steps]) for name in ("reward", "terminated")
+    }
+    got["truncated"] = np.stack([result.truncated for _, result in steps])
+    got["success"] = np.stack([result.success for _, result in steps])
+    got["state"] = np.stack([result.observation["state"] for _, result in steps])
+    got["final_state"] = np.stack([result.final_observation["state"] for _, result in steps])
+    assert got["success"][:, :2].any(axis=0).all()  # otherwise this compares less than it should
+    assert got["truncated"][:, 2].sum() == 1
+    for name, values in got.items():
+        np.testing.assert_array_equal(values, plain[name].astype(values.dtype), err_msg=name)
+
+
+def test_success_ends_training_episodes(rolled):
+    _, steps = rolled
+    for _, result in steps:
+        np.testing.assert_array_equal(result.terminated, result.success)
+        ended = result.terminated | result.truncated
+        same = (result.observation["state"] == result.final_observation["state"]).all(axis=1)
+        np.testing.assert_array_equal(same, ~ended)
+
+
+def test_proprio_is_what_the_robot_knows_of_the_state(env, rolled):
+    _, steps = rolled
+    for observation in (steps[0][1].observation, steps[-1][1].final_observation):
+        for name, where in env.spec.layout["proprio"].items():
+            expected = observation["state"][:, slice(*env.spec.layout["state"][name])]
+            np.testing.assert_array_equal(observation["proprio"][:, slice(*where)], expected)
+
+
+def test_spec(env):
+    spec = env.spec
+    assert (spec.suite, spec.task, spec.max_episode_steps) == ("maniskill", "PushCube-v1", 50)
+    assert spec.action_low == (-1.0,) * 7
+    assert spec.action_high == (1.0,) * 7
+    assert dict(spec.layout["state"]) == {
+        "qpos": (0, 9),
+        "qvel": (9, 18),
+        "tcp_pose": (18, 25),
+        "goal_pos": (25, 28),
+        "obj_pose": (28, 35),
+    }
+
+
+def test_an_evaluation_episode_goes_on_after_success():
+    with ManiSkillVectorEnv("PushCube-v1", 3, [5, 6, 7], processes=1, end_on_success=False) as env:
+        _, steps = rollout(env, controller(env))
+    success = np.stack([result.success for _, result in steps])
+    assert success[:49].any(axis=0)[:2].all()
+    assert not any(result.terminated.any() for _, result in steps)
+    assert [t for t, (_, result) in enumerate(steps) if result.truncated.any()] == [49]
+    assert steps[49][1].truncated.all()
+
+
+def test_actions_move_the_tool_as_the_contract_says(env):
+    """Small moves along and turns about each axis of the base; the arm lags behind what it is told."""
+    spec = env.spec
+
+    def pose(observation):
+        return observation["state"][:, slice(*spec.layout["state"]["tcp_pose"])].astype(float)
+
+    for part, axis in [(0, 0), (0, 1), (0, 2), (3, 0), (3, 1), (3, 2)]:
+        before = pose(env.reset())
+        action = np.zeros((3, 7))
+        action[:, part + axis] = 0.5
+        for _ in range(3):
+            result = env.step(action)
+        after = pose(result.observation)
+        if part == 0:
+            moved, told = after[:, :3] - before[:, :3], 3 * 0.5 * spec.contract.translation_scale
+        else:
+            moved = [turn(q0, q1) for q0, q1 in zip(before[:, 3:], after[:, 3:], strict=True)]
+            told = 3 * 0.5 * spec.contract.rotation_scale * spec.contract.rotation_sign
+        for vector in np.asarray(moved) / told:
+            assert 0.2 < vector[axis] < 1.1
+            assert np.abs(np.delete(vector, axis)).max() < 0.1
+
+
+def turn(q0, q1):
+    """The rotation vector, in axes of the base, from orientation q0 to q1 (w, x, y, z)."""
+    w0, v0, w1, v1 = q0[0], -q0[1:], q1[0], q1[1:]
+    w = w1 * w0 - v1 @ v0
+    v = w1 * v0 + w0 * v1 + np.cross(v1, v0)
+    return 2 * v * np.sign(w)
+
+
+def test_frames_on_demand(env):
+    env.reset()
+    frames = env.frames([2, 1])
+    assert frames.shape == (2, 64, 64, 3)
+    assert frames.dtype == np.uint8
+    assert (frames.reshape(2, -1).std(axis=1) > 5).all()
+    assert (frames[0] != frames[1]).any()
+    np.testing.assert_array_equal(env.frames([1]), frames[1:])
+    assert not env._arrays["frame"][0].any()
+
+
+def test_rgb_of_the_last_state_is_drawn_before_the_reset():
+    options = {"observations": ("state", "rgb"), "image_size": 64, "max_episode_steps": 2, "processes": 1}
+    with ManiSkillVectorEnv("PickCube-v1", 1, [3], **options) as env:
+        first = env.reset()["rgb"]
+        action = np.full((1, 7), 0.5)
+        second = env.step(action)
+        np.testing.assert_array_equal(second.observation["rgb"], second.final_observation["rgb"])
+        third = env.step(action)
+        np.testing.assert_array_equal(env.frames([0]), third.observation["rgb"])
+        pictures = [
+            first,
+            second.observation["rgb"],
+            third.final_observation["rgb"],
+            third.observation["rgb"],
+        ]
+        different = [(a != b).any(axis=-1).sum() for i, a in enumerate(pictures) for b in pictures[:i]]
+        assert min(different) > 20  # pixels
+        assert third.truncated.all()
+
+
+def test_a_run_survives_a_killed_worker(env):
+    env.reset()
+    before = env.step(np.zeros((3, 7))).observation
+    restarts = env.metrics()["env/worker_restarts"]
+    env._pool.processes[1]._process.kill()
+    result = env.step(np.zeros((3, 7)))
+    assert result.truncated.tolist() == [False, True, True]
+    np.testing.assert_array_equal(result.final_observation["state"][1:], before["state"][1:])
+    assert env.metrics()["env/worker_restarts"] == restarts + 1
+    episode = env.state_dict()["episode"]
+    state = env.step(np.zeros((3, 7))).observation["state"]
+    env.load_state_dict({"episode": episode - 1})  # the same episodes, in a worker that never crashed
+    env.reset()
+    again = env.step(np.zeros((3, 7))).observation["state"]
+    np.testing.assert_array_equal(state[1:], again[1:])
+
+
+PROGRAM = """
+    import sys, time
+    import numpy as np
+    from rpd_jax.envs.maniskill import ManiSkillVectorEnv
+    with ManiSkillVectorEnv("PushCube-v1", 2, [0, 1], processes=2) as env:
+        env.reset()
+        print(*[process.pid for process in env._pool.processes], flush=True)
+        print([name for name in ("jax", "torch", "mani_skill") if name in sys.modules], flush=True)
+        while True:
+            env.step(np.zeros((2, 7)))
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
+def test_nothing_is_left_of_a_run_that_is_ended(number):
+    command = [sys.executable, "-c", textwrap.dedent(PROGRAM)]
+    options = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "text": True}
+    with subprocess.Popen(command, cwd=ROOT, **options) as parent:
+        pids = parent.stdout.readline().split()
+        assert parent.stdout.readline().strip() == "[]", "the learner's process imported a simulator"
+        assert len(pids) == 2
+        for pid in pids:
+            libraries = Path(f"/proc/{pid}/maps").read_text()
+            assert "libtorch" in libraries
+            assert "jaxlib" not in libraries
+        parent.send_signal(number)
+        parent.wait(20)
+    end = time.monotonic() + 20
+    while any(Path(f"/proc/{pid}/maps").exists() and alive(pid) for pid in pids):
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+def alive(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def test_without_vulkan_the_error_says_what_to_do(monkeypatch):
+    for name in ("VK_ICD_FILENAMES", "VK_DRIVER_FILES"):
+        monkeypatch.setenv(name, "/nonexistent.json")
+    with pytest.raises(RuntimeError, match=r"needs a Vulkan device .* python -m launch\.doctor") as caught:
+        ManiSkillVectorEnv("PushCube-v1", 1, [0])
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("task", TASKS)
+def test_every_task(task):
+    with ManiSkillVectorEnv(task, 1, [0], processes=1, image_size=64) as env:
+        observation = env.reset()
+        assert observation["state"].shape == (1, *env.spec.observation["state"].shape)
+        assert observation["proprio"].shape == (1, 25)
+        result = env.step(np.zeros((1, 7)))
+        assert np.isfinite(result.observation["state"]).all()
+        assert 0.0 <= result.reward[0] <= 1.0
+        assert env.frames([0]).std() > 5
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "mode", ["pd_joint_delta_pos", "pd_joint_pos", "pd_ee_target_delta_pose", "pd_joint_vel"]
+)
+@pytest.mark.parametrize("task", ["PickCube-v1", "StackCube-v1"])
+def test_other_control_modes(task, mode):
+    with ManiSkillVectorEnv(task, 1, [0], control_mode=mode) as env:
+        observation = env.reset()
+        assert observation["proprio"].shape == (1, 25)
+        assert env.spec.contract is None
+        assert np.isfinite([*env.spec.action_low, *env.spec.action_high]).all()
+        middle = (np.array(env.spec.action_low) + env.spec.action_high) / 2
+        assert np.isfinite(env.step(middle[None]).observation["state"]).all()

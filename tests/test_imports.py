@@ -1,0 +1,173 @@
+"""Imports go one way: launch -> teachers -> rpd_jax, and inside rpd_jax from later rooms to earlier ones."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+# Rooms of rpd_jax, in order: a module may import from its own line and from the lines before it.
+ROOMS: tuple[tuple[str, ...], ...] = (
+    ("rpd_jax.runtime", "rpd_jax.types", "rpd_jax.interrupt"),
+    ("rpd_jax.ipc", "rpd_jax.envs.base"),
+    ("rpd_jax.config", "rpd_jax.presets"),
+    ("rpd_jax.distributions", "rpd_jax.networks"),
+    ("rpd_jax.advantages",),
+    ("rpd_jax.losses",),
+    ("rpd_jax.guidance",),
+    ("rpd_jax.envs",),
+    ("rpd_jax.update", "rpd_jax.population"),
+    ("rpd_jax.rollout",),
+    ("rpd_jax.checkpoint", "rpd_jax.metrics", "rpd_jax.report"),
+    ("rpd_jax.evaluation",),
+    ("rpd_jax.run_directory", "rpd_jax.outcome"),
+    ("rpd_jax.training",),
+)
+WITHOUT_JAX_OR_TORCH = ("rpd_jax.ipc", "rpd_jax.types", "rpd_jax.envs.base", "rpd_jax.runtime")
+MAY_IMPORT_LINEN = ("rpd_jax.networks", "teachers.octo")
+
+
+def inside(module: str, room: str) -> bool:
+    return module == room or module.startswith(room + ".")
+
+
+def room_of(module: str) -> int:
+    """The line of ROOMS that holds a module; the most exact name counts."""
+    found = [(len(room), line) for line, rooms in enumerate(ROOMS) for room in rooms if inside(module, room)]
+    assert found, f"{module} has no room: name it in ROOMS"
+    return max(found)[1]
+
+
+def is_type_checking(node: ast.AST) -> bool:
+    return isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
+
+
+def imports_of(tree: ast.AST, package: str, *, types_too: bool = True) -> set[str]:
+    """Every module that a file imports, at its head or inside a function, as absolute dotted names.
+
+    `from a import b` gives "a" and "a.b": b may be a module. With `types_too` False, imports under
+    `if TYPE_CHECKING` are left out.
+    """
+    found: set[str] = set()
+    pending: list[ast.AST] = [tree]
+    while pending:
+        node = pending.pop()
+        if is_type_checking(node) and not types_too:
+            pending.extend(node.orelse)
+            continue
+        if isinstance(node, ast.Import):
+            found.update(name.name for name in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                parent = package.split(".")[: len(package.split(".")) - node.level + 1]
+                base = ".".join([*parent, *([base] if base else [])])
+            found.add(base)
+            found.update(f"{base}.{name.name}" for name in node.names)
+        pending.extend(ast.iter_child_nodes(node))
+    return found
+
+
+def modules() -> dict[str, tuple[Path, str]]:
+    """Dotted name -> (file, package) of every module in the three packages."""
+    found = {}
+    for package in ("rpd_jax", "teachers", "launch"):
+        for path in sorted((ROOT / package).rglob("*.py")):
+            parts = path.relative_to(ROOT).with_suffix("").parts
+            if parts[-1] == "__init__":
+                found[".".join(parts[:-1])] = (path, ".".join(parts[:-1]))
+            else:
+                found[".".join(parts)] = (path, ".".join(parts[:-1]))
+    return found
+
+
+MODULES = modules()
+
+
+def imports(module: str, *, types_too: bool = True) -> set[str]:
+    path, package = MODULES[module]
+    return imports_of(ast.parse(path.read_text(), str(path)), package, types_too=types_too)
+
+
+def test_the_reader_sees_every_form_of_import() -> None:
+    source = (
+        "import a.b as c\nfrom d import e\nfrom . import f\nfrom ..g import h\n"
+        "def later():\n    import i\n"
+        "if TYPE_CHECKING:\n    import j\nelse:\n    import k\n"
+    )
+    found = imports_of(ast.parse(source), "one.two")
+    assert found == {"a.b", "d", "d.e", "one.two", "one.two.f", "one.g", "one.g.h", "i", "j", "k"}
+    assert found - imports_of(ast.parse(source), "one.two", types_too=False) == {"j"}
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_packages_import_one_way(module: str) -> None:
+    forbidden = {"rpd_jax": ("teachers", "launch"), "teachers": ("launch",), "launch": ()}
+    outside = (*forbidden[module.split(".")[0]], "tests", "benchmarks", "notebooks")
+    wrong = [name for name in imports(module) if name.split(".")[0] in outside]
+    assert not wrong, f"{module} must not import {wrong}"
+
+
+@pytest.mark.parametrize("module", [m for m in MODULES if m.startswith("rpd_jax.")])
+def test_rooms_import_earlier_rooms_only(module: str) -> None:
+    own = room_of(module)
+    ours = [name for name in imports(module) if name in MODULES and name != "rpd_jax"]
+    # Given `from package import module`, the module is what counts.
+    targets = [m for m in ours if not any(other != m and inside(other, m) for other in ours)]
+    wrong = [m for m in targets if room_of(m) > own]
+    assert not wrong, f"{module} must not import {wrong}: see ROOMS"
+
+
+@pytest.mark.parametrize("module", [m for m in MODULES if any(inside(m, r) for r in WITHOUT_JAX_OR_TORCH)])
+def test_what_sidecars_share_needs_neither_jax_nor_torch(module: str) -> None:
+    heavy = {"jax", "jaxlib", "flax", "optax", "chex", "orbax", "torch", "mani_skill", "sapien"}
+    wrong = [name for name in imports(module, types_too=False) if name.split(".")[0] in heavy]
+    assert not wrong, f"{module} must not import {wrong}"
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_linen_stays_in_its_two_rooms(module: str) -> None:
+    if not any(inside(module, room) for room in MAY_IMPORT_LINEN):
+        assert not {"flax.linen", "flax.nnx"} & imports(module), f"{module} must not import a network library"
+
+
+def modules_after(statement: str) -> set[str]:
+    program = f"{statement}\nimport sys\nprint(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    return set(done.stdout.split())
+
+
+@pytest.mark.parametrize("package", ["rpd_jax", "rpd_jax.types", "rpd_jax.envs.base", "teachers", "launch"])
+def test_importing_a_package_is_light(package: str) -> None:
+    assert not modules_after(f"import {package}") & {"jax", "flax", "torch", "mani_skill", "matplotlib"}
+
+
+def test_public_names_are_those_announced() -> None:
+    import rpd_jax
+
+    assert set(rpd_jax.__all__) <= set(dir(rpd_jax))
+    assert set(rpd_jax.__all__) == set(rpd_jax._MODULES)
+    with pytest.raises(AttributeError, match="no attribute 'trian'"):
+        rpd_jax.trian  # noqa: B018
+
+
+def test_public_names_resolve_whatever_was_imported_before() -> None:
+    """`rpd_jax.train` stays the function, also once its module has been imported."""
+    program = (
+        "import rpd_jax.training, rpd_jax, types\n"
+        "values = {name: getattr(rpd_jax, name) for name in rpd_jax.__all__}\n"
+        "wrong = [n for n, v in values.items() if isinstance(v, types.ModuleType)]\n"
+        "assert not wrong and callable(rpd_jax.train) and callable(rpd_jax.evaluate), wrong\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
