@@ -46,7 +46,7 @@ clean:
 setup: $(VENV)/.vulkan
 install: $(VENV)/.installed
 
-$(VENV)/.vulkan: $(VENV)/.installed launch/vulkan.py
+$(VENV)/.vulkan: $(VENV)/.installed $(wildcard launch/vulkan*.py)
 	$(VENV)/bin/python -m launch.vulkan
 	touch $@
 

@@ -1,4 +1,4 @@
-"""The child process of `launch.vulkan.probe`: tries the renderer, and prints one JSON object.
+"""The child process of `vulkan_driver.probe`: tries the renderer, and prints one JSON object.
 
 A driver may abort the process or hang in it, so nothing else should run here.
 """
@@ -8,27 +8,21 @@ from __future__ import annotations
 import ctypes
 import json
 
-BACKENDS = {"sapien_cpu": "cpu", "sapien_cuda": "cuda"}  # ManiSkill's render_backend -> sapien's device
-
 
 def main() -> None:
-    problems = []
-    for backend, device in BACKENDS.items():
-        try:
-            _try_renderer(device)
-        except Exception as error:
-            problems.append(f"{backend}: {type(error).__name__}: {error}")
-        else:
-            print(json.dumps({"backend": backend, "devices": devices(), "problem": ""}))
-            return
-    print(json.dumps({"backend": "", "devices": devices(), "problem": "; ".join(problems)}))
+    problem = ""
+    try:
+        _try_renderer()
+    except Exception as error:
+        problem = f"{type(error).__name__}: {error}"
+    print(json.dumps({"devices": devices(), "problem": problem}))
 
 
-def _try_renderer(device: str) -> None:
-    """Makes what every simulated scene makes: a render system and a material."""
+def _try_renderer() -> None:
+    """Makes what every scene of the simulator's workers makes: a render system and a material."""
     import sapien
 
-    sapien.render.RenderSystem(sapien.Device(device))
+    sapien.render.RenderSystem(sapien.Device("cpu"))
     sapien.render.RenderMaterial()
 
 

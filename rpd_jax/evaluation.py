@@ -10,10 +10,11 @@ from typing import NamedTuple, Protocol
 import jax
 import numpy as np
 
+from rpd_jax.config import EvalConfig
 from rpd_jax.envs.base import VectorEnv
 from rpd_jax.population import Population
 from rpd_jax.rollout.episodes import EpisodeTracker
-from rpd_jax.types import Array, Observation, Teacher
+from rpd_jax.types import Array, Observation, Teacher, TeacherSpec
 from rpd_jax.update import MemberState
 
 
@@ -158,3 +159,35 @@ class Evaluator:
             self.env, policy, math.ceil(episodes / self.env.num_envs), list(range(film))
         )
         return concatenate(results), films
+
+
+class Assessment(NamedTuple):
+    """The final evaluation of a run."""
+
+    students: list[Episodes]  # one per member
+    teacher: Episodes | None
+    teacher_spec: TeacherSpec | None
+    films: dict[str, list[Film]]  # by policy: the teacher first, then one member of each variant
+
+
+def assess(
+    evaluator: Evaluator, members: MemberState, teacher: Teacher | None, settings: EvalConfig
+) -> Assessment:
+    """Evaluates all members and the teacher under one protocol; films some episodes of each where it can be drawn."""
+    population = evaluator.population
+    videos = settings.videos if evaluator.env.spec.frame_shape is not None else 0
+    videos = min(videos, evaluator.num_envs)
+    films: dict[str, list[Film]] = {}
+    teacher_episodes = None
+    if teacher is not None:
+        key = jax.random.key(settings.seed)
+        teacher_episodes, teacher_films = evaluator.teacher(teacher, settings.episodes, key, videos)
+        films["scripted teacher" if teacher.spec.is_scripted else f"teacher {teacher.spec.name}"] = teacher_films
+    variants = [member.variant.name for member in population.members]
+    filmed = [(variants.index(spec.name), index) for spec in population.specs for index in range(videos)]
+    students, student_films = evaluator.students(members, settings.episodes, filmed)
+    for i, spec in enumerate(population.specs):
+        films[spec.name] = student_films[i * videos : (i + 1) * videos]
+    if not videos:
+        films = {}
+    return Assessment(students, teacher_episodes, teacher.spec if teacher else None, films)

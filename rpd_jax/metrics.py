@@ -26,13 +26,17 @@ class MetricWriter(Protocol):
         """Records metrics at `step`, environment steps per member."""
         ...
 
-    def rewind(self, step: int) -> None:
-        """Forgets, as well as the backend can, what was written after `step`; the run goes on from there."""
-        ...
-
     def flush(self) -> None: ...
 
     def close(self) -> None: ...
+
+
+class Rewindable(MetricWriter, Protocol):
+    """A writer that can follow a run which goes back to a checkpoint."""
+
+    def rewind(self, step: int) -> None:
+        """Forgets, as well as the backend can, what was written after `step`; the run goes on from there."""
+        ...
 
 
 class JsonlWriter:
@@ -48,14 +52,6 @@ class JsonlWriter:
         row = {"step": int(step)} | {name: _finite_or_none(value) for name, value in metrics.items()}
         self._file.write(json.dumps(row, allow_nan=False).encode() + b"\n")
         self._file.flush()
-
-    def rewind(self, step: int) -> None:
-        end = 0
-        for row, end_of_row in self._rows():
-            if row["step"] > step:
-                break
-            end = end_of_row
-        self.truncate(end)
 
     def position(self) -> int:
         """Bytes written so far: what a checkpoint stores for `truncate`."""
@@ -110,7 +106,9 @@ class TensorBoardWriter:
     def write(self, step: int, metrics: Mapping[str, float]) -> None:
         if self._writer is None:
             self._writer = self._module.SummaryWriter(
-                logdir=str(self._directory), purge_step=self._purge_step
+                logdir=str(self._directory),
+                purge_step=self._purge_step,
+                filename_suffix="" if self._purge_step is None else f".from{self._purge_step}",
             )
         for name, value in metrics.items():
             self._writer.add_scalar(name, float(value), step)
@@ -138,7 +136,7 @@ class WandbWriter:
             wandb = importlib.import_module("wandb")
         except ImportError as error:
             raise ValueError(
-                f"run.wandb_project={project!r} needs the package wandb: pip install 'rpd_jax[wandb]', or leave it empty"
+                f"run.wandb_project={project!r} needs wandb: pip install 'rpd_jax[wandb]', or leave it empty"
             ) from error
         self._run = wandb.init(project=project, name=Path(directory).name, dir=str(directory))
 
@@ -157,7 +155,7 @@ class WandbWriter:
 class MultiWriter:
     """Writes to a JSON-lines log, which can be cut back exactly, and to any others."""
 
-    def __init__(self, log: JsonlWriter, others: Sequence[MetricWriter] = ()) -> None:
+    def __init__(self, log: JsonlWriter, others: Sequence[Rewindable] = ()) -> None:
         self._log, self._others = log, tuple(others)
 
     def write(self, step: int, metrics: Mapping[str, float]) -> None:
@@ -188,7 +186,7 @@ class MultiWriter:
 def make_writers(directory: Path | str, tensorboard: bool = True, wandb_project: str = "") -> MultiWriter:
     """Opens the writers of a run directory, which must exist; rows are added to what is there."""
     directory = Path(directory)
-    others: list[MetricWriter] = []
+    others: list[Rewindable] = []
     if tensorboard:
         others.append(TensorBoardWriter(directory / TENSORBOARD_DIRECTORY))
     if wandb_project:
@@ -279,7 +277,7 @@ def _finite_or_none(value: float) -> float | None:
 
 
 def _import_tensorboardx() -> ModuleType:
-    """Imports tensorboardX without the torch that it imports where it finds one: the learner stays free of it."""
+    """Imports tensorboardX, but not the torch that it would bring along: the learner stays free of it."""
     if "torch" in sys.modules:
         return importlib.import_module("tensorboardX")
     sys.modules["torch"] = None  # type: ignore[assignment]  # makes `import torch` raise ImportError

@@ -6,18 +6,19 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import jax
 import numpy as np
-from absl import logging
 
 from rpd_jax.config import Config
-from rpd_jax.evaluation import Episodes, Evaluator, Film
-from rpd_jax.guidance.labels import Ledger
+from rpd_jax.evaluation import Assessment, Episodes, Film, concatenate
 from rpd_jax.population import Population
+from rpd_jax.report.files import atomic_path
 from rpd_jax.report.intervals import bootstrap, wilson
-from rpd_jax.report.results import ResultRow
-from rpd_jax.types import Teacher
-from rpd_jax.update import MemberState
+from rpd_jax.report.plots import Curve, TeacherLevel, learning_curves
+from rpd_jax.report.results import RESULTS_FILE, TEACHER_PREFIX, ResultRow, write_results
+from rpd_jax.report.table import results_table
+from rpd_jax.report.video import Clip, Column, write_grid
+
+TABLE_FILE, CURVES_FILE, VIDEO_FILE = "table.md", "curves.png", "episodes.mp4"
 
 
 class CurvePoint(NamedTuple):
@@ -79,3 +80,90 @@ def headline(population: Population, metrics: Mapping[str, float]) -> dict[str, 
         if values:
             line[spec.name] = float(np.mean(values))
     return line
+
+
+class Cost(NamedTuple):
+    """What the members of a run were trained with."""
+
+    env_steps: int  # per member
+    labels: Sequence[int]  # transitions that the teacher labelled for each member
+    seconds: float  # of the whole population
+
+
+def rows(env: str, population: Population, assessment: Assessment, cost: Cost) -> list[ResultRow]:
+    """The table: the teacher first, then every variant over its seeds.
+
+    Intervals are of success_once: bootstrap over seeds, or Wilson over episodes for the teacher and single seeds.
+    """
+    table = []
+    if assessment.teacher is not None and assessment.teacher_spec is not None:
+        name = TEACHER_PREFIX + assessment.teacher_spec.name
+        table.append(_row(env, name, [assessment.teacher], seeds=0, cost=Cost(0, [], 0.0)))
+    for spec in population.specs:
+        mine = [i for i, member in enumerate(population.members) if member.variant.name == spec.name]
+        theirs = cost._replace(labels=[cost.labels[i] for i in mine])
+        table.append(_row(env, spec.name, [assessment.students[i] for i in mine], len(mine), theirs))
+    return table
+
+
+def write(
+    directory: Path,
+    config: Config,
+    table: Sequence[ResultRow],
+    curve: Sequence[CurvePoint],
+    films: Mapping[str, Sequence[Film]],
+) -> None:
+    """Writes results.json, table.md, curves.png and, where something was filmed, episodes.mp4."""
+    write_results(directory / RESULTS_FILE, table, config.to_dict())
+    with atomic_path(directory / TABLE_FILE) as path:
+        path.write_text(results_table(table, markdown=True) + "\n")
+    teachers = [row for row in table if row.is_teacher]
+    level = None
+    if teachers:
+        scripted = teachers[0].variant.removeprefix(TEACHER_PREFIX).startswith(("scripted", "toy"))
+        label = "scripted teacher" if scripted else teachers[0].variant
+        level = TeacherLevel(label, teachers[0].success_once, teachers[0].low, teachers[0].high)
+    if curve:
+        learning_curves(
+            directory / CURVES_FILE,
+            _curves(curve),
+            teacher=level,
+            title=config.env.name,
+            ylabel="success rate (once in an episode, deterministic)",
+        )
+    if films:
+        columns = [Column(name, [Clip(*film) for film in shown]) for name, shown in films.items()]
+        write_grid(directory / VIDEO_FILE, columns)
+
+
+def _row(env: str, variant: str, episodes: Sequence[Episodes], seeds: int, cost: Cost) -> ResultRow:
+    pooled = concatenate(episodes)
+    if len(episodes) > 1:
+        interval = bootstrap([e.success_once.mean() for e in episodes], rng=0)
+    else:
+        interval = wilson(int(pooled.success_once.sum()), len(pooled.success_once))
+    return ResultRow(
+        env=env,
+        variant=variant,
+        seeds=seeds,
+        env_steps=cost.env_steps,
+        teacher_calls=sum(cost.labels),
+        success_once=float(pooled.success_once.mean()),
+        success_at_end=float(pooled.success_at_end.mean()),
+        low=interval.low,
+        high=interval.high,
+        episode_return=float(pooled.returns.mean()),
+        seconds=cost.seconds,
+    )
+
+
+def _curves(points: Sequence[CurvePoint]) -> list[Curve]:
+    curves = []
+    for variant in dict.fromkeys(point.variant for point in points):
+        mine = [point for point in points if point.variant == variant]
+        steps = sorted({point.env_steps for point in mine})
+        seeds = sorted({point.seed for point in mine})
+        success = {(point.seed, point.env_steps): point.success_once for point in mine}
+        values = np.array([[success[seed, step] for step in steps] for seed in seeds])
+        curves.append(Curve(variant, np.array(steps), values))
+    return curves

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -16,8 +17,8 @@ from rpd_jax.checkpoint import Checkpoint, CheckpointStore, from_paths, to_paths
 from rpd_jax.config import Config, ConfigError
 from rpd_jax.envs.base import VectorEnv
 from rpd_jax.envs.registry import check_env, env_seeds, make_env
-from rpd_jax.evaluation import Evaluator
-from rpd_jax.guidance.labels import Ledger, label_rollout, no_labels, spread
+from rpd_jax.evaluation import Evaluator, assess
+from rpd_jax.guidance.labels import Ledger, label_rollout, ledger_metrics, no_labels, spread
 from rpd_jax.interrupt import StopRequest, stop_on_signal
 from rpd_jax.losses.variants import distillation_weight, resolve_variants
 from rpd_jax.metrics import ProgressBar, make_writers
@@ -131,7 +132,7 @@ class Trainer:
 
         self.iteration = 0
         self.seconds = 0.0  # of training and evaluation, over all sessions
-        self.ledger = Ledger()
+        self.ledgers = [Ledger() for _ in self.population.members]
         self.history: list[dict[str, float]] = []
         self.curve: list[outcome.CurvePoint] = []
 
@@ -178,7 +179,7 @@ class Trainer:
         updated = time.perf_counter()
         flat = outcome.flatten("train", self.population, rollout.episodes)
         flat |= outcome.flatten("update", self.population, outcome.by_member(metrics))
-        flat |= self.ledger.metrics() | self.env.metrics()
+        flat |= ledger_metrics(self.ledgers) | self.env.metrics()
         steps = self.config.ppo.batch_size(self.env.num_envs)
         return flat | {
             "time/rollout": collected - started,
@@ -196,20 +197,16 @@ class Trainer:
 
     def save(self) -> None:
         """Writes a checkpoint of everything that `restore` needs."""
-        train_state: dict[str, Any] = {
-            "opt_state": self.members.opt_state,
-            "key": self.members.key,
-            "collector": self.collector.state_dict(),
-        }
         host = {
             "iteration": self.iteration,
             "seconds": self.seconds,
-            "ledger": self.ledger.__dict__,
+            "ledgers": [dataclasses.asdict(ledger) for ledger in self.ledgers],
             "metrics_position": self.writer.position(),
             "history": self.history,
             "curve": [point._asdict() for point in self.curve],
         }
-        self.store.save(self.iteration, Checkpoint(to_paths(self.members.params), to_paths(train_state), host))
+        train_state = to_paths(self._train_state())
+        self.store.save(self.iteration, Checkpoint(to_paths(self.members.params), train_state, host))
 
     def restore(self) -> None:
         """Goes on from the newest checkpoint; without one the run starts from the beginning."""
@@ -218,37 +215,33 @@ class Trainer:
             return
         stored = self.store.load()
         params = from_paths(stored.params, self.members.params, "params")
-        template = {
-            "opt_state": self.members.opt_state,
-            "key": self.members.key,
-            "collector": self.collector.state_dict(),
-        }
-        state = from_paths(stored.train_state, template, "train_state")
+        state = from_paths(stored.train_state, self._train_state(), "train_state")
         self.members = MemberState(params, state["opt_state"], state["key"])
         self.collector.load_state_dict(state["collector"])
         self.iteration, self.seconds = stored.host["iteration"], stored.host["seconds"]
-        self.ledger = Ledger(**stored.host["ledger"])
+        self.ledgers = [Ledger(**ledger) for ledger in stored.host["ledgers"]]
         self.history = stored.host["history"]
         self.curve = [outcome.CurvePoint(**point) for point in stored.host["curve"]]
         self.writer.truncate(stored.host["metrics_position"])
 
     def result(self, interrupted: bool) -> Result:
-        """Evaluates everyone, writes table, curves and videos; leaves them out if the run was interrupted."""
+        """Evaluates everyone and writes table, curves and videos; leaves that out if the run was interrupted."""
         table: list[ResultRow] = []
         if not interrupted:
-            table = outcome.write(
-                self.directory,
-                self.config,
-                self.population,
-                self.evaluator,
-                self.members,
-                self.teacher,
-                self.curve,
-                self.ledger,
-                self.env_steps,
-                self.seconds,
-            )
+            assessment = assess(self.evaluator, self.members, self.teacher, self.config.eval)
+            labels = [ledger.labels for ledger in self.ledgers]
+            cost = outcome.Cost(self.env_steps, labels, self.seconds)
+            table = outcome.rows(self.config.env.name, self.population, assessment, cost)
+            points = outcome.curve_points(self.population, self.env_steps, assessment.students)
+            outcome.write(self.directory, self.config, table, [*self.curve, *points], assessment.films)
         return Result(self.members.params, self.population, self.history, table, self.directory, interrupted)
+
+    def _train_state(self) -> dict[str, Any]:
+        return {
+            "opt_state": self.members.opt_state,
+            "key": self.members.key,
+            "collector": self.collector.state_dict(),
+        }
 
     def _due(self, every: int) -> bool:
         return every > 0 and self.iteration % every == 0 and not self.done
@@ -277,6 +270,6 @@ class Trainer:
             [self.population.members[index].seed for index in guided],
             self.iteration,
             self.config.teacher.batch_size,
-            self.ledger,
+            [self.ledgers[index] for index in guided],
         )
         return spread(labels, guided, len(self.population))

@@ -1,7 +1,7 @@
 """The teacher protocol, and the teachers that can be had by name.
 
-A teacher is made by `make("scripted", env_spec, {"noise": 0.2})`. Each kind's module is imported only when it is
-asked for, so that nothing here needs jax, torch or weights that are not there.
+A teacher is made by `make("scripted", env_spec, {"noise": 0.2})`. Each kind's module is imported only when
+it is asked for, so that nothing here needs jax, torch or weights that are not there.
 """
 
 from __future__ import annotations
@@ -33,7 +33,9 @@ __all__ = [
 ]
 
 FACTORIES: Mapping[str, str] = {
+    "policy": "teachers.policy:make",
     "scripted": "teachers.scripted:make",
+    "toy": "teachers.toy:make",
 }
 """Kind of teacher -> "module:function"; the function takes (env_spec, settings) and returns a Teacher."""
 

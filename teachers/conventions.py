@@ -26,7 +26,7 @@ BASE_YAW: Mapping[str, float] = {"maniskill:RollBall-v1": -math.pi / 2}
 """Turn about z of the robot's base in the world, radians, where it is not zero."""
 
 MANISKILL_EE: ActionContract = maniskill_tasks.contract("pd_ee_delta_pose")
-"""ManiSkill's "pd_ee_delta_pose": 0.1 m and 0.1 rad per unit, rotation inverted, gripper -1 closed, 1 open."""
+"""ManiSkill's "pd_ee_delta_pose": 0.1 m, 0.1 rad per unit, rotation inverted, gripper -1 closed, 1 open."""
 
 OXE_METRIC = ActionContract(
     translation_scale=1.0,
@@ -41,8 +41,8 @@ OXE_METRIC = ActionContract(
 )
 """Open X-Embodiment data in the manner of BridgeData: metres and radians in the base's axes, gripper 1 open.
 
-As a model's output is normalised, add its `statistics` with `dataclasses.replace`; for data in tenths replace the
-two scales by 0.1.
+As a model's output is normalised, add its `statistics` with `dataclasses.replace`; for data in tenths replace
+the two scales by 0.1.
 """
 
 LIBERO_OSC = ActionContract(
@@ -59,18 +59,16 @@ LIBERO_OSC = ActionContract(
 JUELG_OCTO = dataclasses.replace(MANISKILL_EE, gripper_closed=0.0, gripper_open=1.0, low=None, high=None)
 """The RPD authors' fine-tuned Octo and OpenVLA, de-normalised.
 
-Their data are demonstrations replayed in ManiSkill, so their rotation is already the environment's inverted one
-and must not be flipped; their gripper is in [0, 1], 1 open.
+Their data are demonstrations replayed in ManiSkill, so their rotation is already the environment's inverted
+one and must not be flipped; their gripper is in [0, 1], 1 open.
 """
 
 
-def convert(
-    action: Array, source: ActionContract, target: ActionContract, gripper: str = "fixed"
-) -> Array:
+def convert(action: Array, source: ActionContract, target: ActionContract, gripper: str = "fixed") -> Array:
     """Says an action of `source` in the terms of `target`.
 
-    In this order: de-normalised, translation rescaled, rotation turned into a matrix and back into the target's
-    form, gripper mapped, normalised if the target is, clipped to the target's box element by element.
+    In this order: de-normalised, translation rescaled, rotation turned into a matrix and back into the
+    target's form, gripper mapped, normalised if the target is, clipped to the target's box elementwise.
 
     Args:
       action: [..., 7], any leading axes.
@@ -102,12 +100,10 @@ def convert(
     return jnp.clip(converted, low, high).astype(action.dtype)
 
 
-def convert_std(
-    std: Array, source: ActionContract, target: ActionContract, gripper: str = "fixed"
-) -> Array:
-    """Says standard deviations [..., 7] of `source` in the units of `target`, by `convert`'s slope at small angles.
+def convert_std(std: Array, source: ActionContract, target: ActionContract, gripper: str = "fixed") -> Array:
+    """Says standard deviations [..., 7] of `source` in the units of `target`.
 
-    Raises ValueError as `convert` does.
+    The slope of `convert` at small angles, inside the box. Raises ValueError as `convert` does.
     """
     check_convertible(source, target)
     if gripper not in GRIPPER_MODES:
@@ -123,17 +119,17 @@ def convert_std(
 
 
 def check_convertible(source: ActionContract | None, target: ActionContract | None) -> None:
-    """Raises ValueError naming the field, its value and what would be right, where `convert` cannot be exact."""
+    """Raises ValueError where `convert` cannot be exact, naming the field, its value and what is right."""
     for side, contract in (("source", source), ("target", target)):
         if contract is None:
             raise ValueError(
-                f"{side} contract is None: actions can only be converted between end-effector delta contracts; "
-                'use a control mode that has one, such as "pd_ee_delta_pose"'
+                f"{side} contract is None: only end-effector delta actions can be converted; "
+                'use a control mode that has a contract, such as "pd_ee_delta_pose"'
             )
         _check(side, contract)
     if source.frame != target.frame:
         raise ValueError(
-            f"source.frame={source.frame!r} differs from target.frame={target.frame!r}: the same frame is needed"
+            f"source.frame={source.frame!r}, target.frame={target.frame!r}: the same frame is needed"
         )
 
 
@@ -141,7 +137,9 @@ def _check(side: str, contract: ActionContract) -> None:
     for name in ("translation_scale", "rotation_scale"):
         value = getattr(contract, name)
         if not (math.isfinite(value) and value > 0):
-            raise ValueError(f"{side}.{name}={value!r}: must be positive and finite (signs go to rotation_sign)")
+            raise ValueError(
+                f"{side}.{name}={value!r}: must be positive and finite (signs go to rotation_sign)"
+            )
     if contract.rotation_form not in ROTATION_FORMS:
         raise ValueError(f"{side}.rotation_form={contract.rotation_form!r}: choose from {ROTATION_FORMS}")
     if contract.rotation_sign not in (1, -1):

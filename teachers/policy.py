@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -59,3 +61,8 @@ class PolicyTeacher:
             noise = jax.random.normal(key, (self._samples, *action.shape))
             action = action + policy.std * jnp.mean(noise, axis=0)
         return TeacherLabels(action, jnp.ones(len(action), bool), policy.std)
+
+
+def make(env_spec: EnvSpec, settings: Mapping[str, Any]) -> PolicyTeacher:
+    """The factory that `teachers.base` knows; settings are the class's arguments."""
+    return PolicyTeacher(env_spec, **settings)

@@ -1,7 +1,7 @@
 """A start-up check: does the simulated arm move the way the environment's action contract says?
 
-Signs and frames of simulators change between versions (ManiSkill inverts the rotation; see `conventions`), and a
-wrong one silently turns a good teacher into a bad one. Here the arm itself is asked.
+Signs and frames of simulators change between versions (ManiSkill inverts the rotation; see `conventions`),
+and a wrong one silently turns a good teacher into a bad one. Here the arm itself is asked.
 """
 
 from __future__ import annotations
@@ -43,10 +43,11 @@ def probe_actions(env: VectorEnv, base_yaw: float | None = None) -> ProbeReport:
 
     Args:
       env: its observations must name "tcp_pose" and "qpos" (whose last two entries are the finger joints).
-      base_yaw: turn of the robot's base about the world's z axis, radians; None: as `conventions.BASE_YAW` knows it.
+      base_yaw: turn of the robot's base about the world's z axis, radians; None: as `conventions.BASE_YAW`
+        knows it.
     Raises:
-      ValueError: naming the axis and what was measured, where the arm contradicts `env.spec.contract`; or where
-        the environment has no contract, or lacks an observation named above.
+      ValueError: naming the axis and what was measured, where the arm contradicts `env.spec.contract`; or
+        where the environment has no contract, or lacks an observation named above.
     """
     contract = env.spec.contract
     conventions.check_convertible(contract, contract)
@@ -89,7 +90,9 @@ def check_report(report: ProbeReport, name: str) -> None:
         part = slice(0, 3) if axis < 3 else slice(3, 6)
         moved, unit = report.displacement[axis, part], "m" if axis < 3 else "rad"
         along = moved[axis % 3]
-        told = f"{report.commanded[axis]:.3g} {unit} were commanded, ({_list(moved)}) {unit} measured in {name}"
+        told = (
+            f"{report.commanded[axis]:.3g} {unit} were commanded, ({_list(moved)}) {unit} measured in {name}"
+        )
         if np.linalg.norm(moved) < 0.05 * report.commanded[axis]:
             raise ValueError(f"axis {label} does not move: {told}; check the contract's scale")
         if along < 0 and abs(along) > 0.8 * np.linalg.norm(moved):
@@ -137,9 +140,13 @@ def _locate(spec: EnvSpec, name: str, length: int | None) -> tuple[str, int, int
         if name in spec.layout.get(key, {}):
             low, high = spec.layout[key][name]
             if length is not None and high - low != length:
-                raise ValueError(f"layout of {name!r} in {spec.name} has {high - low} entries: {length} are needed")
+                raise ValueError(
+                    f"layout of {name!r} in {spec.name} has {high - low} entries: {length} are needed"
+                )
             return key, low, high
-    raise ValueError(f"{spec.name} names no {name!r} in its layout of 'proprio' or 'state': it cannot be probed")
+    raise ValueError(
+        f"{spec.name} names no {name!r} in its layout of 'proprio' or 'state': it cannot be probed"
+    )
 
 
 def _amplitude(contract: ActionContract) -> float:
@@ -151,7 +158,9 @@ def _amplitude(contract: ActionContract) -> float:
 def _change(before: np.ndarray, after: np.ndarray, base_yaw: float) -> np.ndarray:
     """Change of pose [B, 6] from poses [B, 7], in the axes of the base."""
     turn = rotations.quaternion_multiply(after[:, 3:], rotations.quaternion_inverse(before[:, 3:]))
-    change = np.stack([after[:, :3] - before[:, :3], np.asarray(rotations.rotvec_from_quaternion(turn))], axis=1)
+    change = np.stack(
+        [after[:, :3] - before[:, :3], np.asarray(rotations.rotvec_from_quaternion(turn))], axis=1
+    )
     cos, sin = math.cos(base_yaw), math.sin(base_yaw)
     into_base = np.array([[cos, sin, 0.0], [-sin, cos, 0.0], [0.0, 0.0, 1.0]])
     return (change @ into_base.T).reshape(-1, 6)

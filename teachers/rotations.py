@@ -1,7 +1,7 @@
 """Rotations as jax.numpy functions of [..., 3] and [..., 4] arrays, without branches that break at zero.
 
-Quaternions are (w, x, y, z), as SAPIEN and ManiSkill give them. Matrices act on column vectors. "euler_xyz" is
-the intrinsic order R = Rx Ry Rz (SciPy's "XYZ"), which is how ManiSkill's controller decodes three angles.
+Quaternions are (w, x, y, z), as SAPIEN and ManiSkill give them. Matrices act on column vectors. "euler_xyz"
+is the intrinsic order R = Rx Ry Rz (SciPy's "XYZ"), which is how ManiSkill's controller decodes three angles.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ def matrix_from_euler(angles: Array) -> Array:
 
 
 def euler_from_matrix(m: Array) -> Array:
-    """Angles [..., 3] with |b| <= pi / 2 of rotation matrices [..., 3, 3]; the inverse of `matrix_from_euler`."""
+    """Angles [..., 3], |b| <= pi / 2, of rotation matrices [..., 3, 3]; inverts `matrix_from_euler`."""
     sine = jnp.clip(m[..., 0, 2], -1.0, 1.0)
     return jnp.stack(
         [

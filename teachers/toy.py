@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -38,8 +40,14 @@ class ToyTeacher:
         del instruction  # it knows its task
         state = jnp.asarray(observation["state"])
         assert self.env_spec.contract is not None
-        step = (state[:, 3:] - state[:, :3] + jnp.asarray(self.bias)) / self.env_spec.contract.translation_scale
+        aim = state[:, 3:] - state[:, :3] + jnp.asarray(self.bias)[None]
+        step = aim / self.env_spec.contract.translation_scale
         action = jnp.concatenate([step, jnp.zeros((len(state), 4))], axis=-1)
         action = action + self.noise * jax.random.normal(key, action.shape)
         std = jnp.full(action.shape, max(self.noise, 0.05))
         return TeacherLabels(jnp.clip(action, -1.0, 1.0), jnp.ones(len(state), bool), std)
+
+
+def make(env_spec: EnvSpec, settings: Mapping[str, Any]) -> ToyTeacher:
+    """The factory that `teachers.base` knows; settings are the class's arguments."""
+    return ToyTeacher(env_spec, **settings)

@@ -31,6 +31,6 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 @functools.cache
 def _vulkan_problem() -> str:
-    from launch import vulkan
+    from launch import vulkan_driver
 
-    return vulkan.probe().problem
+    return vulkan_driver.probe().problem

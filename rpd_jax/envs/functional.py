@@ -36,9 +36,10 @@ def vector_reset(env: FunctionalEnv, base_seed: chex.Array, episode: chex.Array)
 
 def vector_step(env: FunctionalEnv, state: VectorState, action: Array) -> tuple[VectorState, StepResult]:
     """Steps B environments with actions [B, A]; those whose episode ends begin their next one."""
-    spec = env.spec
-    action = jnp.clip(action, jnp.asarray(spec.action_low), jnp.asarray(spec.action_high))
-    env_state, final, reward, terminated, truncated, success = jax.vmap(env.step)(state.env_state, action)
+    low, high = jnp.asarray(env.spec.action_low), jnp.asarray(env.spec.action_high)
+    env_state, final, reward, terminated, truncated, success = jax.vmap(
+        lambda s, a: env.step(s, jnp.clip(a, low, high))
+    )(state.env_state, action)
     ended = jnp.logical_or(terminated, truncated)
     fresh = vector_reset(env, state.base_seed, state.episode)
 

@@ -1,9 +1,9 @@
 """Faster equivalents of a few ManiSkill functions that every step calls, for one environment on the CPU.
 
-ManiSkill computes with tensors that hold one pose, where the cost is not arithmetic but some thousand calls of
-torch per step. The versions here do the same float32 operations in the same order, on numpy's scalars, which
-round after every operation as tensors do: results are equal to the last bit, and tests compare them and whole
-episodes with those of plain ManiSkill. Whatever is not a single pose on the CPU goes the old way.
+ManiSkill computes with tensors that hold one pose, where the cost is not arithmetic but some thousand calls
+of torch per step. The versions here do the same float32 operations in the same order, on numpy's scalars,
+which round after every operation as tensors do: results are equal to the last bit, and tests compare them and
+whole episodes with those of plain ManiSkill. Whatever is not a single pose on the CPU goes the old way.
 """
 
 from __future__ import annotations
@@ -85,7 +85,8 @@ def matrix_to_quaternion(matrix: torch.Tensor) -> torch.Tensor:
         return _slow_to_quaternion(matrix)
     m00, m01, m02, m10, m11, m12, m20, m21, m22 = matrix.numpy().reshape(9)
     squares = torch.tensor(
-        [_ONE + m00 + m11 + m22, _ONE + m00 - m11 - m22, _ONE - m00 + m11 - m22, _ONE - m00 - m11 + m22]
+        [_ONE + m00 + m11 + m22, _ONE + m00 - m11 - m22, _ONE - m00 + m11 - m22, _ONE - m00 - m11 + m22],
+        dtype=torch.float32,
     )
     roots = torch.sqrt(squares.clamp_(min=0.0)).numpy()  # torch's own root: it does not round as numpy's does
     best = int(roots.argmax())  # the best conditioned of four ways, which agree but for noise
@@ -113,7 +114,7 @@ def create_pose(cls: type, value: Any, device: Any = None) -> Any:
 
 
 def set_action(self: Any, action: torch.Tensor) -> None:
-    """Stands in for `PDEEPosController.set_action`: does not compute a pose that only the GPU's solver reads."""
+    """Stands in for `PDEEPosController.set_action`, without a pose that only the GPU's solver reads."""
     config = self.config
     plain = config.use_delta and not config.use_target and not config.interpolate
     if self.scene.gpu_sim_enabled or not plain:

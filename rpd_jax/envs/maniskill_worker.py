@@ -107,6 +107,9 @@ class Worker:
         import mani_skill.envs  # noqa: F401  (registers the tasks)
         import torch
 
+        from rpd_jax.envs import maniskill_fast
+
+        maniskill_fast.install()
         torch.set_num_threads(1)
         torch.inference_mode().__enter__()  # for good: its tensors and others do not mix
         # The libraries' objects stay: the collector need not look at them again. Scenes do come and go.

@@ -14,14 +14,17 @@ from rpd_jax.types import Observation, Teacher, TeacherLabels
 
 @dataclasses.dataclass
 class Ledger:
-    """What guidance has cost so far."""
+    """What guidance has cost one member so far."""
 
     calls: int = 0  # batches sent to the teacher
     labels: int = 0  # transitions labelled
     seconds: float = 0.0  # spent waiting for the teacher
 
-    def metrics(self) -> dict[str, float]:
-        return {f"teacher/{name}": float(value) for name, value in dataclasses.asdict(self).items()}
+
+def ledger_metrics(ledgers: Sequence[Ledger]) -> dict[str, float]:
+    """What guidance has cost all members together, for the log."""
+    names = [field.name for field in dataclasses.fields(Ledger)]
+    return {f"teacher/{name}": float(sum(getattr(ledger, name) for ledger in ledgers)) for name in names}
 
 
 def history_windows(observation: np.ndarray, starts: np.ndarray, history: int) -> np.ndarray:
@@ -51,7 +54,7 @@ def label_rollout(
     seeds: Sequence[int],
     iteration: int,
     batch_size: int,
-    ledger: Ledger,
+    ledgers: Sequence[Ledger],
 ) -> TeacherLabels:
     """Labels the guided members' transitions.
 
@@ -63,7 +66,7 @@ def label_rollout(
       starts: bool [T, G, N].
       seeds: of the G guided members.
       batch_size: most observations in one call.
-      ledger: is charged.
+      ledgers: of the G guided members; each is charged for its own.
 
     Returns:
       labels [T, G, N, ...].
@@ -76,7 +79,7 @@ def label_rollout(
             for key, x in observation.items()
         }
         key = jax.random.fold_in(jax.random.key(seeds[member]), iteration)
-        parts = []
+        ledger, parts = ledgers[member], []
         for i, begin in enumerate(range(0, horizon * num_envs, batch_size)):
             batch = {name: x[begin : begin + batch_size] for name, x in flat.items()}
             started = time.perf_counter()

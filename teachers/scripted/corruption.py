@@ -10,16 +10,16 @@ import math
 class Corruption:
     """All zero: the teacher as written.
 
-    `noise` is what averaging over samples removes; everything else is a systematic error, the same for the same
-    observation, that no averaging removes.
+    `noise` is what averaging over samples removes; everything else is a systematic error, the same for the
+    same observation, that no averaging removes.
 
     Attributes:
       noise: standard deviation of Gaussian noise on all seven action dimensions, in action units; the sum is
         clipped to the action box.
       bias: metres, world axes; added to the object's position as the teacher believes it, and to where it
         carries the object.
-      aim_error: metres; the believed position of the object is off by this much along `aim_direction`, in a part
-        of the workspace only, and only until the object is held.
+      aim_error: metres; the believed position of the object is off by this much along `aim_direction`, in a
+        part of the workspace only, and only until the object is held.
       aim_error_fraction: share in [0, 1] of the episodes' starting positions that `aim_error` applies to.
       aim_direction: direction of `aim_error`, world axes; normalised.
       lag: the teacher sees the observation of this many steps ago.

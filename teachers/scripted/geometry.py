@@ -79,7 +79,7 @@ def turn_to(current: Array, wanted: Array) -> Array:
 
 
 def level(tcp: Array) -> Array:
-    """The rotation vector [3] that points the gripper of pose `tcp` [7] straight down and leaves its yaw alone."""
+    """The rotation vector [3] that points the gripper of pose `tcp` [7] straight down, its yaw left alone."""
     pointing = rotations.quaternion_apply(tcp[3:7], jnp.asarray([0.0, 0.0, 1.0]))
     return jnp.cross(pointing, jnp.asarray([0.0, 0.0, -1.0]))
 

@@ -1,4 +1,4 @@
-"""LiftPegUpright-v1: grasp the lying peg off its middle, tip it up about its far end and stand it on the table."""
+"""LiftPegUpright-v1: grasp the lying peg near one end and lift that end, round the other, until it stands."""
 
 from __future__ import annotations
 

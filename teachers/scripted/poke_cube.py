@@ -10,8 +10,8 @@ from teachers.scripted.geometry import Aim, Error, Fields, Task, hover, level, u
 
 HALF_LENGTH, HALF_WIDTH = 0.12, 0.025  # of the peg, metres
 CUBE = 0.02  # half an edge of the cube, metres
-LIFT = 0.02  # off the table, whose friction would hold the peg, metres
-SLOW = 0.04  # the largest step aimed for while pushing, metres
+LIFT = 0.012  # off the table, whose friction would hold the peg, metres
+SLOW = 0.045  # the largest step aimed for while pushing, metres
 
 
 def _grasped(fields: Fields) -> Array:

@@ -7,6 +7,8 @@ import jax.numpy as jnp
 from rpd_jax.types import Array
 from teachers.scripted.geometry import Aim, Error, Fields, Task, hover, level, uniform_quantile
 
+FAST = 0.08  # the largest step aimed for while pushing, metres
+
 
 def _aim(fields: Fields, error: Error) -> Aim:
     tcp = fields["tcp_pose"]
@@ -19,7 +21,8 @@ def _aim(fields: Fields, error: Error) -> Aim:
     ready = jnp.exp(-jnp.square(off_line / 0.02)) * jnp.exp(-jnp.square(jnp.maximum(-gap[2], 0.0) / 0.03))
     up = hover(off_line, radius=0.01, height=0.06, slope=3.0)
     goal = fields["goal_pos"][0] - 0.08 + error.carry[0]
-    x = behind[0] + ready * (goal - behind[0])
+    # not too fast, or the cube slides on and leaves the target at its far side
+    x = behind[0] + ready * FAST * jnp.tanh((goal - behind[0]) / FAST)
     return Aim(jnp.stack([x, behind[1], behind[2] + up]), level(tcp), jnp.asarray(-1.0))
 
 

@@ -19,7 +19,7 @@ class Sampling:
     """How a label is made of draws.
 
     Attributes:
-      samples: draws per label. Their mean is the action; with two or more, their standard deviation is the std.
+      samples: draws per label. Their mean is the action; of two or more, the standard deviation is the std.
       std: the std of a label of one draw; None: the larger of the noise and `min_std`.
       min_std: the least std, in action units, that a label made of several draws gives.
     """
@@ -140,6 +140,7 @@ def _slices(task: Task, env_spec: EnvSpec) -> Mapping[str, tuple[int, int]]:
         low, high = layout[name]
         if high - low != length:
             raise ValueError(
-                f'env_spec.layout["state"][{name!r}]={(low, high)} of {env_spec.name}: {length} numbers are needed'
+                f'env_spec.layout["state"][{name!r}]={(low, high)} of {env_spec.name}: '
+                f"{length} numbers are needed"
             )
     return {name: tuple(layout[name]) for name in task.fields}

@@ -1,7 +1,7 @@
 """Plays given actions in plain ManiSkill environments, in the way its documentation shows.
 
-Usage: maniskill_reference.py IN.npz OUT.npz, with task, seeds [N, K] (of consecutive episodes) and actions
-[T, N, A] in, and what each step gave, plus the first states, out.
+Usage: maniskill_reference.py IN.npz OUT.npz, with task, mode, seeds [N, K] (of consecutive episodes) and
+actions [T, N, A] in, and what each step gave, plus the first states, out.
 """
 
 import sys
@@ -23,7 +23,7 @@ for n in range(num_envs):
         str(given["task"]),
         num_envs=1,
         obs_mode="state",
-        control_mode="pd_ee_delta_pose",
+        control_mode=str(given["mode"]),
         reward_mode="normalized_dense",
         sim_backend="physx_cpu",
         render_backend="sapien_cpu",

@@ -78,12 +78,24 @@ def rolled(env):
 def test_an_episode_is_the_one_that_a_plain_environment_gives(env, rolled, tmp_path):
     first, steps = rolled
     actions = np.stack([action for action, _ in steps])
-    seeds = [[episode_seed(seed, k) for k in range(8)] for seed in (5, 6, 7)]
-    np.savez(tmp_path / "in.npz", task="PushCube-v1", seeds=seeds, actions=actions)
-    command = [sys.executable, HERE / "maniskill_reference.py", tmp_path / "in.npz", tmp_path / "out.npz"]
-    subprocess.run(command, check=True, capture_output=True)
-    plain = np.load(tmp_path / "out.npz")
+    plain = play_plainly("PushCube-v1", "pd_ee_delta_pose", [5, 6, 7], actions, tmp_path)
     np.testing.assert_array_equal(first["state"], plain["first"])
+    compare(steps, plain)
+    assert plain["success"][:, :2].any(axis=0).all()  # otherwise this compares less than it should
+    assert plain["truncated"][:, 2].sum() == 1
+
+
+def play_plainly(task, mode, seeds, actions, folder):
+    """What plain environments give; see maniskill_reference.py."""
+    seeds = [[episode_seed(seed, k) for k in range(8)] for seed in seeds]
+    np.savez(folder / "in.npz", task=task, mode=mode, seeds=seeds, actions=actions)
+    command = [sys.executable, HERE / "maniskill_reference.py", folder / "in.npz", folder / "out.npz"]
+    subprocess.run(command, check=True, capture_output=True)
+    return np.load(folder / "out.npz")
+
+
+def compare(steps, plain):
+    """To the last bit."""
     got = {
         name: np.stack([getattr(result, name) for _, result in steps]) for name in ("reward", "terminated")
     }
@@ -91,10 +103,22 @@ def test_an_episode_is_the_one_that_a_plain_environment_gives(env, rolled, tmp_p
     got["success"] = np.stack([result.success for _, result in steps])
     got["state"] = np.stack([result.observation["state"] for _, result in steps])
     got["final_state"] = np.stack([result.final_observation["state"] for _, result in steps])
-    assert got["success"][:, :2].any(axis=0).all()  # otherwise this compares less than it should
-    assert got["truncated"][:, 2].sum() == 1
     for name, values in got.items():
         np.testing.assert_array_equal(values, plain[name].astype(values.dtype), err_msg=name)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "mode", ["pd_ee_delta_pose", "pd_ee_delta_pos", "pd_ee_target_delta_pose", "pd_joint_pos"]
+)
+@pytest.mark.parametrize("task", TASKS)
+def test_episodes_of_every_task_are_those_of_plain_environments(task, mode, tmp_path):
+    with ManiSkillVectorEnv(task, 1, [3], control_mode=mode) as env:
+        low, high = env.spec.action_low, env.spec.action_high
+        actions = np.random.default_rng(0).uniform(low, high, (120, 1, len(low))).astype(np.float32)
+        env.reset()
+        steps = [(action, env.step(action)) for action in actions]
+    compare(steps, play_plainly(task, mode, [3], actions, tmp_path))
 
 
 def test_success_ends_training_episodes(rolled):
@@ -181,6 +205,7 @@ def test_frames_on_demand(env):
     assert not env._arrays["frame"][0].any()
 
 
+@pytest.mark.slow  # starts a renderer of its own; test_maniskill_worker.py has the same with toy pictures
 def test_rgb_of_the_last_state_is_drawn_before_the_reset():
     options = {"observations": ("state", "rgb"), "image_size": 64, "max_episode_steps": 2, "processes": 1}
     with ManiSkillVectorEnv("PickCube-v1", 1, [3], **options) as env:

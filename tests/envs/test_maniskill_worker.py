@@ -218,6 +218,27 @@ def test_both_workers_may_fail_at_once(make):
     check_lost(env.step(actions()), before, [0, 1, 2, 3, 4])
 
 
+def test_an_interrupted_step_needs_a_reset_which_works(make):
+    env = make(deadline_s=1.0)
+    env.reset()
+
+    def interrupt(*unused):
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    signal.setitimer(signal.ITIMER_REAL, 0.2)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            env.step(actions([4], HANG))
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    with pytest.raises(RuntimeError, match="call reset"):
+        env.step(actions())
+    assert seeds_in(env.reset()) == seeds_of([1] * 5)
+    assert steps_in(env.step(actions()).observation) == [1] * 5
+    assert env.metrics() == {"env/worker_restarts": 1.0}
+
+
 def test_a_worker_that_fails_again_and_again_ends_the_run_with_its_last_output(make):
     env = make(max_episode_steps=50)
     env.reset()

@@ -1,0 +1,51 @@
+"""Says what this machine has for a run, and what to do about what it lacks.
+
+  python -m launch.doctor
+  python -m launch.doctor --directory=runs --json=doctor.json
+
+Takes about twenty seconds. Exit status 0 if everything needed is there, 1 if not.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
+
+from absl import app, flags
+
+from launch.checks import Check, all_checks
+from rpd_jax.report.files import write_json
+
+_DIRECTORY = flags.DEFINE_string("directory", "runs", "Where runs will be written.")
+_JSON = flags.DEFINE_string("json", None, "Also write the outcome to this file.")
+
+
+def describe(check: Check) -> str:
+    """A line for the check, and below it what to do if it failed."""
+    state = "ok" if check.ok else "FAILED" if check.needed else "missing"
+    line = f"{state:8}{check.name:22}{check.detail}"
+    if check.ok:
+        return line
+    return f"{line}\n{textwrap.indent('what to do: ' + check.advice, ' ' * 8)}"
+
+
+def main(argv: Sequence[str]) -> None:
+    if len(argv) > 1:
+        raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
+    done = []
+    for look in all_checks(Path(_DIRECTORY.value)):
+        done.append(look())
+        print(describe(done[-1]), flush=True)
+    failed = [check.name for check in done if check.needed and not check.ok]
+    if _JSON.value:
+        write_json(_JSON.value, {"ok": not failed, "checks": [dataclasses.asdict(check) for check in done]})
+    if failed:
+        sys.exit(f"needs attention: {', '.join(failed)}")
+    print("everything needed is here")
+
+
+if __name__ == "__main__":
+    app.run(main)

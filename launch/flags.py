@@ -1,0 +1,58 @@
+"""The flags that launchers share: --preset and --config.FIELD."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+
+from absl import app, flags
+from ml_collections import config_flags
+
+from rpd_jax.checkpoint import CheckpointError
+from rpd_jax.config import Config, ConfigError, check_field
+from rpd_jax.presets import PRESETS, get_preset
+
+
+def define_config(default_preset: str) -> flags.FlagHolder[Config]:
+    """Defines --preset and --config; fields of the preset can be set by --config.ppo.learning_rate=1e-3."""
+    flags.DEFINE_string("preset", default_preset, f"Starting point: {', '.join(PRESETS)}.")
+    try:
+        preset = requested_preset(sys.argv, default_preset)
+        check_overrides(sys.argv)
+    except ConfigError as error:
+        sys.exit(f"{error}")
+    return config_flags.DEFINE_config_dataclass("config", preset, "Any field, e.g. --config.env.num_envs=16.")
+
+
+def requested_preset(argv: Sequence[str], default: str) -> Config:
+    """The preset that the command line names; it must be known before --config can be defined."""
+    name = default
+    for position, argument in enumerate(argv):
+        flag, separator, value = argument.partition("=")
+        if flag in ("--preset", "-preset"):
+            name = value if separator else argv[position + 1] if position + 1 < len(argv) else ""
+    return get_preset(name)
+
+
+def check_overrides(argv: Sequence[str]) -> None:
+    """Raises ConfigError for a --config.FIELD that does not exist."""
+    for argument in argv[1:]:
+        name = argument.split("=", 1)[0].lstrip("-")
+        for prefix in ("config.", "noconfig."):
+            if argument.startswith("-") and name.startswith(prefix):
+                check_field(name.removeprefix(prefix))
+
+
+def run(main: Callable[[Sequence[str]], int | None]) -> None:
+    """`app.run` with mistakes of the user reported in one line, exit status 2."""
+
+    def guarded(argv: Sequence[str]) -> int | None:
+        if len(argv) > 1:
+            raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
+        try:
+            return main(argv)
+        except (ConfigError, CheckpointError) as error:
+            print(f"error: {error}", file=sys.stderr)
+            return 2
+
+    app.run(guarded)

@@ -1,0 +1,40 @@
+"""Trains a population of students beside their teacher.
+
+  python -m launch.train --preset=quickstart
+  python -m launch.train --preset=maniskill-state --config.variants=ppo,rpd-mse:mse=5 --config.seeds=0,1,2
+  python -m launch.train --preset=quickstart --resume
+
+The run directory (`--config.run.directory`) gets config.json, metrics.jsonl, checkpoints, and at the end results.json,
+table.md, curves.png and videos. SIGTERM and Ctrl-C save a checkpoint and stop; `--resume` goes on from there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from absl import flags, logging
+
+import rpd_jax
+from launch.flags import define_config, run
+from teachers.settings import teacher_factory
+
+_CONFIG = define_config("quickstart")
+_RESUME = flags.DEFINE_bool("resume", False, "Go on with the run in config.run.directory, if there is one.")
+_OVERWRITE = flags.DEFINE_bool("overwrite", False, "Delete the run in config.run.directory first.")
+
+
+def main(argv: Sequence[str]) -> None:
+    config = _CONFIG.value
+    logging.set_verbosity(logging.INFO)
+    result = rpd_jax.train(
+        config, teacher_factory(config.teacher), resume=_RESUME.value, overwrite=_OVERWRITE.value
+    )
+    if result.interrupted:
+        logging.info("stopped and saved in %s: --resume goes on from there", result.directory)
+        return
+    print((result.directory / "table.md").read_text())
+    print(f"results, curves and videos: {result.directory}")
+
+
+if __name__ == "__main__":
+    run(main)

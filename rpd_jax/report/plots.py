@@ -1,0 +1,116 @@
+"""Learning curves as pictures, without pyplot's global state."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter
+
+from rpd_jax.report.files import atomic_path
+from rpd_jax.report.intervals import bootstrap
+
+# Okabe and Ito's palette, which colour-blind readers can tell apart; black is kept for the teacher.
+PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#F0E442")
+MARKERS = "os^Dv<P"
+
+
+class Curve(NamedTuple):
+    """A variant's evaluations while it trained."""
+
+    variant: str
+    env_steps: np.ndarray  # [K], per member
+    values: np.ndarray  # [S, K], one row per seed
+
+
+class TeacherLevel(NamedTuple):
+    """What the teacher reaches by itself."""
+
+    label: str  # "scripted teacher" for a scripted one
+    value: float
+    low: float
+    high: float
+
+
+def learning_curves(
+    path: Path | str,
+    curves: Sequence[Curve],
+    *,
+    teacher: TeacherLevel | None = None,
+    title: str = "",
+    ylabel: str = "success rate",
+    rate: bool = True,
+    rng: int = 0,
+) -> None:
+    """Draws the mean over seeds of each variant, with a shaded 95 % bootstrap interval where there are seeds.
+
+    Args:
+      path: of the png file, written atomically.
+      curves: in the order of the legend.
+      teacher: a dashed line with its interval.
+      title: above the plot, e.g. the environment's name.
+      ylabel: what the values are.
+      rate: the values are shares, the axis goes from 0 to 1.
+      rng: seeds the bootstrap.
+
+    Raises:
+      ValueError: a curve's arrays do not fit each other, or are empty.
+    """
+    figure = Figure(figsize=(6.4, 4.2), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    seeds = set()
+    for index, curve in enumerate(curves):
+        seeds.add(_draw(axes, curve, index, rng).shape[0])
+    if teacher is not None:
+        axes.axhspan(teacher.low, teacher.high, color="black", alpha=0.10, linewidth=0)
+        axes.axhline(teacher.value, color="black", linestyle="--", linewidth=1.5, label=teacher.label)
+    axes.set_xlabel("environment steps per member")
+    axes.set_ylabel(ylabel)
+    axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+    if rate:
+        axes.set_ylim(-0.02, 1.02)
+    if len(curves) > 0:
+        axes.set_xlim(left=0)
+    axes.grid(alpha=0.3)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.set_title(title, loc="left", fontsize=11)
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=4, frameon=False)
+    if seeds:
+        axes.set_title(_note(seeds), loc="right", fontsize=7, color="0.35")
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, dpi=150)
+
+
+def _draw(axes: Axes, curve: Curve, index: int, rng: int) -> np.ndarray:
+    steps, values = np.asarray(curve.env_steps), np.asarray(curve.values, np.float64)
+    if values.ndim != 2 or values.shape[1] != len(steps) or values.size == 0:
+        raise ValueError(
+            f"values of {curve.variant!r} are {values.shape}: they must be [seeds, {len(steps)} steps]"
+        )
+    colour, marker = PALETTE[index % len(PALETTE)], MARKERS[index % len(MARKERS)]
+    if len(values) > 1:
+        low, high = np.array([bootstrap(column, rng) for column in values.T]).T
+        axes.fill_between(steps, low, high, color=colour, alpha=0.18, linewidth=0)
+    axes.plot(
+        steps,
+        values.mean(axis=0),
+        color=colour,
+        marker=marker,
+        markersize=4,
+        linewidth=1.8,
+        label=curve.variant,
+    )
+    return values
+
+
+def _note(seeds: set[int]) -> str:
+    if seeds == {1}:
+        return "one seed"
+    count = f"{min(seeds)}" if len(seeds) == 1 else f"{min(seeds)} to {max(seeds)}"
+    return f"mean of {count} seeds, shaded: 95 % bootstrap interval"

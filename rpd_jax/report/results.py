@@ -1,0 +1,163 @@
+"""results.json: the table of a run, with what is needed to tell which run it was."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import importlib.metadata
+import json
+import math
+import numbers
+import platform
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rpd_jax.report.files import write_json
+
+RESULTS_FILE = "results.json"
+TEACHER_PREFIX = "teacher:"
+PACKAGES = (
+    "rpd_jax",
+    "jax",
+    "jaxlib",
+    "flax",
+    "optax",
+    "orbax-checkpoint",
+    "numpy",
+    "mani_skill",
+    "sapien",
+    "torch",
+)
+
+_COUNTS = ("seeds", "env_steps", "teacher_calls")
+_RATES = ("success_once", "success_at_end", "low", "high")
+
+
+@dataclasses.dataclass(frozen=True)
+class ResultRow:
+    """A line of the table: one variant over its seeds, or one teacher.
+
+    A teacher's variant is "teacher:<name>"; it has no seeds and no training steps. In JSON `episode_return`
+    is called "return".
+    """
+
+    env: str  # suite:task
+    variant: str
+    seeds: int
+    env_steps: int  # of training, per member
+    teacher_calls: int  # transitions that the teacher labelled for this variant, all seeds together
+    success_once: float  # share of episodes with a success at any step
+    success_at_end: float  # share of episodes with success at their last step
+    low: float  # 95 % interval of success_once: over seeds (bootstrap) for a variant,
+    high: float  # over episodes (Wilson) for a teacher or a single seed
+    episode_return: float  # mean sum of rewards
+    seconds: float  # wall time of the training, shared by all variants of a run
+
+    def __post_init__(self) -> None:
+        for name in ("env", "variant"):
+            _require(isinstance(getattr(self, name), str) and getattr(self, name), name, self, "a name")
+        for name in _COUNTS:
+            value = getattr(self, name)
+            whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
+            _require(whole and value >= 0, name, self, "a whole number of at least 0")
+        for name in (*_RATES, "episode_return", "seconds"):
+            value = getattr(self, name)
+            finite = isinstance(value, numbers.Real) and not isinstance(value, bool) and math.isfinite(value)
+            _require(finite, name, self, "a finite number")
+        for name in _RATES:
+            _require(0 <= getattr(self, name) <= 1, name, self, "in [0, 1]")
+        _require(self.low <= self.high, "low", self, f"at most high={self.high!r}")
+        _require(self.seconds >= 0, "seconds", self, "at least 0")
+
+    @property
+    def is_teacher(self) -> bool:
+        return self.variant.startswith(TEACHER_PREFIX)
+
+    def to_json(self) -> dict[str, str | int | float]:
+        """The row with exactly the keys of `ROW_KEYS`, plain Python values."""
+        row: dict[str, str | int | float] = {}
+        for key in ROW_KEYS:
+            value = getattr(self, _attribute(key))
+            row[key] = value if isinstance(value, str) else int(value) if key in _COUNTS else float(value)
+        return row
+
+    @classmethod
+    def from_json(cls, row: Mapping[str, Any]) -> ResultRow:
+        """Inverse of `to_json`; raises ValueError for missing or unknown keys and impossible values."""
+        _check_keys("row", row, ROW_KEYS)
+        return cls(**{_attribute(key): value for key, value in row.items()})
+
+
+ROW_KEYS = tuple(
+    "return" if field.name == "episode_return" else field.name for field in dataclasses.fields(ResultRow)
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Results:
+    """All of results.json."""
+
+    rows: tuple[ResultRow, ...]
+    fingerprint: str
+    versions: Mapping[str, str]
+    config: Mapping[str, Any]
+
+
+def package_versions() -> dict[str, str]:
+    """Versions of Python and of those of `PACKAGES` that are installed; nothing is imported for it."""
+    versions = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return versions
+
+
+def fingerprint(config: Mapping[str, Any], versions: Mapping[str, str]) -> str:
+    """Twelve hexadecimal digits that tell two configurations or sets of versions apart."""
+    canonical = json.dumps([config, versions], sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(canonical.encode()).hexdigest()[:12]
+
+
+def write_results(path: Path | str, rows: Sequence[ResultRow], config: Mapping[str, Any]) -> Results:
+    """Writes results.json atomically.
+
+    Args:
+      path: of the file.
+      rows: the teacher's and the variants', in the order to show.
+      config: the resolved configuration, values that JSON knows.
+    """
+    versions = package_versions()
+    results = Results(tuple(rows), fingerprint(config, versions), versions, config)
+    write_json(path, vars(results) | {"rows": [row.to_json() for row in rows]})
+    return results
+
+
+def read_results(path: Path | str) -> Results:
+    """Reads and checks a results.json; raises ValueError if it is not one."""
+    try:
+        stored = json.loads(Path(path).read_text())
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path} is not JSON: {error}") from error
+    if not isinstance(stored, dict):
+        raise ValueError(f"{path} holds a {type(stored).__name__}: it must be an object")
+    _check_keys(str(path), stored, tuple(field.name for field in dataclasses.fields(Results)))
+    rows = tuple(ResultRow.from_json(row) for row in stored["rows"])
+    return Results(rows, stored["fingerprint"], stored["versions"], stored["config"])
+
+
+def _attribute(key: str) -> str:
+    return "episode_return" if key == "return" else key
+
+
+def _require(holds: object, name: str, row: ResultRow, right: str) -> None:
+    if not holds:
+        raise ValueError(f"{name}={getattr(row, name)!r} cannot be a result: it must be {right}")
+
+
+def _check_keys(where: str, found: Mapping[str, Any], expected: Sequence[str]) -> None:
+    missing, unknown = [k for k in expected if k not in found], [k for k in found if k not in expected]
+    if missing or unknown:
+        raise ValueError(f"{where} has missing keys {missing} and unknown keys {unknown}")

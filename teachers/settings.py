@@ -1,0 +1,52 @@
+"""From a run's TeacherConfig to a teacher for its environment, contract converted and signs probed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from absl import logging
+
+from rpd_jax.config import TeacherConfig
+from rpd_jax.envs.base import VectorEnv
+from rpd_jax.types import Teacher
+from teachers.base import make
+from teachers.converted import ConvertedTeacher
+from teachers.probe import probe_actions
+
+CORRUPTION = ("noise", "bias", "aim_error", "aim_error_fraction", "lag", "gripper_shift")
+
+SETTINGS: dict[str, Callable[[TeacherConfig], dict[str, Any]]] = {
+    "scripted": lambda c: {name: getattr(c, name) for name in (*CORRUPTION, "samples", "std", "min_std")},
+    "policy": lambda c: {"directory": c.path, "samples": c.samples},
+    "toy": lambda c: {"noise": c.noise, "bias": c.bias},
+}
+"""What each kind of teacher is told of a TeacherConfig."""
+
+
+def teacher_factory(config: TeacherConfig) -> Callable[[VectorEnv], Teacher]:
+    """A function that makes the teacher for an environment (what `rpd_jax.train` takes).
+
+    It moves the environment to check the action contract where the teacher brings a contract of its own or is told
+    to probe, and the environment can say where its tool is.
+
+    Raises (when called):
+      ValueError: unknown teacher, a setting it refuses, a contract that cannot be converted, or a sign that
+        the probe contradicts.
+    """
+
+    def build(env: VectorEnv) -> Teacher:
+        settings = SETTINGS.get(config.name, lambda c: {})(config)
+        teacher = make(config.name, env.spec, settings)
+        if teacher.spec.contract is not None:
+            teacher = ConvertedTeacher(teacher, env.spec, config.gripper)
+        if (
+            config.probe
+            and env.spec.contract is not None
+            and "tcp_pose" in env.spec.layout.get("proprio", {})
+        ):
+            report = probe_actions(env)
+            logging.info("the arm moves as its action contract says: %s", report)
+        return teacher
+
+    return build

@@ -1,0 +1,128 @@
+"""Settings: presets resolve, JSON goes both ways, and every impossible value is named in one line."""
+
+import dataclasses
+import typing
+
+import pytest
+
+from rpd_jax.config import Config, ConfigError, check_field
+from rpd_jax.envs.registry import check_env
+from rpd_jax.losses.variants import resolve_variants
+from rpd_jax.presets import PRESETS, get_preset
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_presets_are_valid_and_survive_json(name):
+    config = get_preset(name)
+    check_env(config.env)
+    resolve_variants(config)
+    assert Config.from_dict(config.to_dict()) == config
+    assert get_preset(name) is not config  # nobody shares a mutable preset
+
+
+def test_rpd_paper_numbers():
+    config = get_preset("rpd-paper")
+    assert config.ppo.batch_size(config.env.num_envs) == 6400
+    assert config.iterations == 4688  # 30 M / 6,400, the last one begun
+    assert (config.ppo.gamma, config.ppo.gae_lambda, config.ppo.target_kl) == (0.8, 0.9, 0.2)
+    assert (config.eval.every, config.eval.episodes) == (10, 500)
+
+
+def test_rpd_code_departs_where_the_methods_say():
+    paper, code = get_preset("rpd-paper"), get_preset("rpd-code")
+    assert (paper.ppo.advantage, code.ppo.advantage) == ("gae", "finite_horizon")
+    assert (paper.teacher.gripper, code.teacher.gripper) == ("fixed", "reference")
+    assert "ppd" in paper.variants and "ppd-reverse" in code.variants
+
+
+BAD = [
+    ("env.num_envs", 0, "at least 1"),
+    ("env.name", "PickCube-v1", "suite:task"),
+    ("env.name", "maniskil:PickCube-v1", "did you mean 'maniskill'"),
+    ("env.name", "maniskill:PickCub-v1", "did you mean 'PickCube-v1'"),
+    ("env.name", "toy:Reach", "did you mean 'Reach-v0'"),
+    ("env.control_mode", "pd_ee_delta_poses", "did you mean 'pd_ee_delta_pose'"),
+    ("env.reward", "dens", "did you mean 'dense'"),
+    ("env.observation", "rgbd", "did you mean 'rgb'"),
+    ("env.image_size", 0, "at least 1"),
+    ("env.max_episode_steps", 0, "at least 1"),
+    ("env.processes", 0, "at least 1"),
+    ("env.deadline_seconds", 0.0, "positive"),
+    ("ppo.minibatches", 10_000, "at most the batch of 1600"),
+    ("ppo.minibatches", 0, "at least 1"),
+    ("ppo.total_steps", 0, "at least 1"),
+    ("ppo.rollout_length", -1, "at least 1"),
+    ("ppo.epochs", 0, "at least 1"),
+    ("ppo.learning_rate", -1.0, "positive"),
+    ("ppo.learning_rate", float("nan"), "positive"),
+    ("ppo.gamma", 1.1, "[0, 1]"),
+    ("ppo.gae_lambda", -0.1, "[0, 1]"),
+    ("ppo.advantage", "gea", "did you mean 'gae'"),
+    ("ppo.target_kl", 0.0, "None or a positive number"),
+    ("ppo.value_clip", -1.0, "None or a positive number"),
+    ("ppo.entropy_coef", -0.1, "at least 0"),
+    ("network.hidden", (), "at least one width"),
+    ("network.hidden", (8, 0), "positive widths"),
+    ("teacher.gripper", "fix", "did you mean 'fixed'"),
+    ("teacher.samples", 0, "at least 1"),
+    ("teacher.noise", -0.1, "at least 0"),
+    ("teacher.bias", (0.0, 0.0), "three numbers"),
+    ("teacher.aim_error_fraction", 2.0, "[0, 1]"),
+    ("teacher.std", 0.0, "None or a positive number"),
+    ("eval.episodes", 0, "at least 1"),
+    ("eval.every", -1, "at least 0"),
+    ("run.checkpoint_every", -1, "at least 0"),
+    ("run.directory", "", "a path"),
+    ("variants", (), "at least one"),
+    ("variants", ("ppo", "ppo"), "no name twice"),
+    ("variants", ("ppo", "rdp-mse"), "did you mean 'rpd-mse'"),
+    ("seeds", (), "at least one"),
+    ("seeds", (1, 1), "no seed twice"),
+    ("seeds", (-1,), "[0, 2**31)"),
+]
+
+
+@pytest.mark.parametrize(("field", "value", "right"), BAD)
+def test_bad_values_are_named(field, value, right):
+    config = Config()
+    owner = config
+    *path, name = field.split(".")
+    for part in path:
+        owner = getattr(owner, part)
+    setattr(owner, name, value)
+    with pytest.raises(ConfigError) as error:
+        config.validate()
+        check_env(config.env)
+        resolve_variants(config)
+    message = str(error.value)
+    assert field in message and right in message, message
+    assert "\n" not in message
+
+
+def test_mistyped_fields_are_named_with_the_closest_match():
+    check_field("ppo.learning_rate")
+    with pytest.raises(ConfigError, match="did you mean 'learning_rate'"):
+        check_field("ppo.learning_rat")
+    with pytest.raises(ConfigError, match="did you mean 'ppo'"):
+        check_field("pppo.learning_rate")
+    with pytest.raises(ConfigError, match="has no fields of its own"):
+        check_field("ppo.learning_rate.x")
+    with pytest.raises(ConfigError, match="did you mean 'ppo'"):
+        Config.from_dict({"pop": {}})
+
+
+def test_toys_have_no_camera():
+    config = Config()
+    config.env.name, config.env.observation = "toy:Reach-v0", "rgb"
+    with pytest.raises(ConfigError, match="state only"):
+        check_env(config.env)
+
+
+def test_lists_can_be_given_with_commas():
+    assert Config(variants=("ppo,rpd-mse", "ppd")).validate().variants == ("ppo", "rpd-mse", "ppd")
+
+
+def test_every_field_has_a_type_that_flags_can_read():
+    """Strings as annotations would break the absl flags."""
+    for cls in (Config, *(t for t in typing.get_type_hints(Config).values() if dataclasses.is_dataclass(t))):
+        assert all(not isinstance(f.type, str) for f in dataclasses.fields(cls))
