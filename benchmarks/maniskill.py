@@ -1,7 +1,7 @@
 """Steps per second of the ManiSkill vector environment against plain loops, and its memory.
 
-    python benchmarks/maniskill.py --json=maniskill.json          # about three minutes on two cores
-    python benchmarks/maniskill.py --quick
+    python -m benchmarks.maniskill --json=maniskill.json    # about three minutes on two cores
+    python -m benchmarks.maniskill --quick                  # half a minute
 
 The vector environment has two processes of eight environments each; the plain loops are two processes with
 one environment each, written as ManiSkill's documentation shows. Both play random actions and reset when an
@@ -13,11 +13,6 @@ below 1500.
 
 from __future__ import annotations
 
-import argparse
-import datetime
-import json
-import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -26,8 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
+from benchmarks import common
 from rpd_jax.envs.maniskill import ManiSkillVectorEnv
 
 TASK = "PickCube-v1"
@@ -39,7 +33,7 @@ class Loops:
     """Plain single-environment loops, each in a process that plays when told to."""
 
     def __init__(self) -> None:
-        command = [sys.executable, __file__, "--plain-loop"]
+        command = [sys.executable, "-m", "benchmarks.maniskill", "--plain-loop"]
         self._processes = [
             subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
             for _ in range(PROCESSES)
@@ -109,26 +103,8 @@ def memory_mb(pid: int, kind: str) -> float:
     raise ValueError(f"kind: unknown value {kind!r}, need Pss or Rss")
 
 
-def write(name: str, figures: dict[str, float], path: str | None) -> None:
-    """Prints the figures, and writes them as one JSON object."""
-    for key, value in figures.items():
-        print(f"{key:24s} {value:10.3f}")
-    if path:
-        machine = f"{platform.machine()}, {os.cpu_count()} cores, {platform.system()}"
-        date = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-        record = {"name": name, "date": date, "machine": machine, "figures": figures}
-        temporary = Path(f"{path}.tmp")
-        temporary.write_text(json.dumps(record, indent=2) + "\n")
-        os.replace(temporary, path)
-
-
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--json", help="file to write the figures to")
-    parser.add_argument("--quick", action="store_true", help="less than a minute on two cores")
-    arguments = parser.parse_args()
+    arguments = common.parse_args("maniskill")
     turns, seconds = (3, 3.0) if arguments.quick else (8, 8.0)
     rng = np.random.default_rng(0)
     pool: list[float] = []
@@ -155,7 +131,7 @@ def main() -> None:
         "rss_mb_16_envs": memory["Rss"],
         "pss_mb_16_envs": memory["Pss"],
     }
-    write("maniskill", figures, arguments.json)
+    common.write("maniskill", figures, arguments.json)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What the doctor looks at. Anything that could crash or hang is done in a child process, under a time-out."""
+"""What the doctor looks at. What could crash or hang is done in a child process, under a time-out."""
 
 from __future__ import annotations
 
@@ -26,7 +26,9 @@ print(f"jax {jax.__version__}, {jax.default_backend()}: {len(kinds)} x {kinds[0]
 """
 
 # Eight members initialise four orthogonal matrices at once, which waits for ever without the cure.
-_INITIALISERS = """
+INITIALISERS = """
+import os
+os.environ["JAX_PLATFORMS"] = "cpu"
 import rpd_jax, jax, jax.numpy as jnp
 orthogonal = jax.nn.initializers.orthogonal()
 def initialise(key):
@@ -42,7 +44,8 @@ env = gymnasium.make(
 )
 env.reset(seed=0)
 observation = env.step(env.action_space.sample())[0]
-print(f"mani_skill {mani_skill.__version__}, PickCube-v1 stepped, observations of {observation.shape[-1]} numbers")
+size = observation.shape[-1]
+print(f"mani_skill {mani_skill.__version__}, PickCube-v1 stepped, observations of {size} numbers")
 """
 
 
@@ -92,7 +95,7 @@ def initialisers() -> Check:
     """Whether the cure of `rpd_jax.runtime` is at work."""
     detail = f"{runtime.available_cores()} cores, NPROC={os.environ.get('NPROC', 'not set')}"
     try:
-        _child(_INITIALISERS, 90)
+        _child(INITIALISERS, 90)
     except Failed as error:
         advice = f"unset NPROC, or set it to {runtime.MIN_POOL_THREADS} or more"
         return Check("batched initialisers", False, f"{detail}: {error}", advice)
@@ -102,7 +105,7 @@ def initialisers() -> Check:
 def vulkan() -> Check:
     found = vulkan_driver.probe()
     if found.problem:
-        return Check("vulkan", False, found.problem, vulkan_driver.advice(found.problem))
+        return Check("vulkan", False, found.problem, vulkan_driver.WHAT_TO_INSTALL)
     return Check("vulkan", True, str(found))
 
 
@@ -156,7 +159,7 @@ def video() -> Check:
 
 
 def _child(program: str, timeout: float) -> str:
-    """The last line that a program prints; raises Failed if it fails or takes longer than `timeout` seconds."""
+    """The last line that a program prints; raises Failed if it fails or takes more than `timeout` seconds."""
     command = [sys.executable, "-c", program]
     root = Path(__file__).resolve().parent.parent
     try:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging as stdlib_logging
+import re
 import sys
 from collections.abc import Callable, Sequence
 
-from absl import app, flags
+from absl import app, flags, logging
 from ml_collections import config_flags
 
 from rpd_jax.checkpoint import CheckpointError
@@ -19,6 +21,7 @@ def define_config(default_preset: str) -> flags.FlagHolder[Config]:
     try:
         preset = requested_preset(sys.argv, default_preset)
         check_overrides(sys.argv)
+        sys.argv[1:] = quote_variants(sys.argv[1:])
     except ConfigError as error:
         sys.exit(f"{error}")
     return config_flags.DEFINE_config_dataclass("config", preset, "Any field, e.g. --config.env.num_envs=16.")
@@ -43,8 +46,28 @@ def check_overrides(argv: Sequence[str]) -> None:
                 check_field(name.removeprefix(prefix))
 
 
+def quote_variants(arguments: Sequence[str]) -> list[str]:
+    """Turns --config.variants=a,b:mse=5 into the Python tuple that the flag's parser wants."""
+    flag = "--config.variants="
+    return [
+        flag + repr(tuple(argument.removeprefix(flag).split(",")))
+        if argument.startswith(flag) and argument[len(flag) :][:1] not in ("(", "[", "'", '"')
+        else argument
+        for argument in arguments
+    ]
+
+
+class _OwnNews(stdlib_logging.Filter):
+    """Drops what orbax and jax say about every file and backend, unless it is a warning."""
+
+    def filter(self, record: stdlib_logging.LogRecord) -> bool:
+        return record.levelno >= stdlib_logging.WARNING or not re.search(r"[/\\](orbax|jax)[/\\]", record.pathname)
+
+
 def run(main: Callable[[Sequence[str]], int | None]) -> None:
-    """`app.run` with mistakes of the user reported in one line, exit status 2."""
+    """`app.run` with progress in the log and mistakes of the user reported in one line, exit status 2."""
+    logging.set_verbosity(logging.INFO)
+    logging.get_absl_handler().addFilter(_OwnNews())
 
     def guarded(argv: Sequence[str]) -> int | None:
         if len(argv) > 1:

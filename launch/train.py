@@ -25,7 +25,6 @@ _OVERWRITE = flags.DEFINE_bool("overwrite", False, "Delete the run in config.run
 
 def main(argv: Sequence[str]) -> None:
     config = _CONFIG.value
-    logging.set_verbosity(logging.INFO)
     result = rpd_jax.train(
         config, teacher_factory(config.teacher), resume=_RESUME.value, overwrite=_OVERWRITE.value
     )

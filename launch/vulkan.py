@@ -27,11 +27,15 @@ def main(argv: Sequence[str]) -> None:
         try:
             vulkan_driver.install(vulkan_driver.run_aloud)
         except vulkan_driver.SetupError as error:
-            sys.exit(vulkan_driver.advice(str(error)))
+            sys.exit(give_up(error))
         found = vulkan_driver.probe()
     if found.problem:
-        sys.exit(vulkan_driver.advice(found.problem))
+        sys.exit(give_up(found.problem))
     print(f"Vulkan device for the simulator: {found}")
+
+
+def give_up(problem: object) -> str:
+    return f"No usable Vulkan device: {problem}.\n{vulkan_driver.WHAT_TO_INSTALL}"
 
 
 if __name__ == "__main__":

@@ -22,6 +22,14 @@ from launch import apt_sources
 MIN_MESA = (24, 3)
 PACKAGES = ("libvulkan1", "mesa-vulkan-drivers")
 
+WHAT_TO_INSTALL = """\
+ManiSkill needs a Vulkan device even where it draws nothing. Install one of these:
+  - Debian and Ubuntu: libvulkan1 and mesa-vulkan-drivers 24.3 or newer
+    (Debian 12: from bookworm-backports; Ubuntu 24.04: from its updates);
+  - anywhere, without root: mesa-lavapipe and libvulkan-loader from conda-forge, with
+    VK_DRIVER_FILES naming the lvp_icd*.json file that the first one brings.
+Then `python -m launch.vulkan --check` should say which device it found."""
+
 Run = Callable[[Sequence[str]], "subprocess.CompletedProcess[str]"]
 
 
@@ -37,7 +45,7 @@ class Probe:
 
 
 class SetupError(Exception):
-    """The driver is missing and cannot be installed from here; the message says what to do."""
+    """The driver is missing and cannot be installed from here; the message says why."""
 
 
 def probe(timeout: float = 60.0) -> Probe:
@@ -158,16 +166,3 @@ def run_aloud(command: Sequence[str]) -> subprocess.CompletedProcess[str]:
     """Says what it runs."""
     print("+", *command, flush=True)
     return subprocess.run(command, capture_output=True, text=True)
-
-
-def advice(problem: str) -> str:
-    """What to install by hand."""
-    return (
-        f"No usable Vulkan device: {problem}.\n"
-        "ManiSkill needs one even where it draws nothing. Install one of these:\n"
-        "  - Debian and Ubuntu: libvulkan1 and mesa-vulkan-drivers 24.3 or newer\n"
-        "    (Debian 12: from bookworm-backports; Ubuntu 24.04: from its updates);\n"
-        "  - anywhere, without root: mesa-lavapipe and libvulkan-loader from conda-forge, with\n"
-        "    VK_DRIVER_FILES naming the lvp_icd*.json file that the first one brings.\n"
-        "Then `python -m launch.vulkan --check` should say which device it found."
-    )

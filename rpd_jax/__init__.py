@@ -13,7 +13,7 @@ from rpd_jax import runtime
 if TYPE_CHECKING:
     from rpd_jax.checkpoint import load_checkpoint
     from rpd_jax.config import Config
-    from rpd_jax.evaluation import evaluate
+    from rpd_jax.reevaluate import evaluate
     from rpd_jax.losses.variants import VariantSpec, register_variant
     from rpd_jax.presets import PRESETS, get_preset
     from rpd_jax.training import Result, train
@@ -39,7 +39,7 @@ _MODULES = {
     "Config": "rpd_jax.config",
     "Result": "rpd_jax.training",
     "VariantSpec": "rpd_jax.losses.variants",
-    "evaluate": "rpd_jax.evaluation",
+    "evaluate": "rpd_jax.reevaluate",
     "get_preset": "rpd_jax.presets",
     "load_checkpoint": "rpd_jax.checkpoint",
     "register_variant": "rpd_jax.losses.variants",

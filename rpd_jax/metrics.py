@@ -15,6 +15,8 @@ from typing import Any, Protocol, TextIO
 
 from absl import logging
 
+from rpd_jax.config import ConfigError
+
 METRICS_FILE = "metrics.jsonl"
 TENSORBOARD_DIRECTORY = "tensorboard"
 
@@ -135,7 +137,7 @@ class WandbWriter:
         try:
             wandb = importlib.import_module("wandb")
         except ImportError as error:
-            raise ValueError(
+            raise ConfigError(
                 f"run.wandb_project={project!r} needs wandb: pip install 'rpd_jax[wandb]', or leave it empty"
             ) from error
         self._run = wandb.init(project=project, name=Path(directory).name, dir=str(directory))
@@ -254,15 +256,8 @@ class ProgressBar:
         self._logged, self._said = self._clock(), self._done
         elapsed, gained = self._logged - self._started, self._done - self._initial
         left = f", {_duration(elapsed / gained * (self._total - self._done))} left" if gained else ""
-        logging.info(
-            "%s %d/%d, %s%s  %s",
-            self._description,
-            self._done,
-            self._total,
-            _duration(elapsed),
-            left,
-            self._text,
-        )
+        line = f"{self._description} {self._done}/{self._total}, {_duration(elapsed)}{left}  {self._text}"
+        logging.info("%s", line.rstrip())
 
 
 def _duration(seconds: float) -> str:

@@ -71,12 +71,12 @@ def flatten(group: str, population: Population, rows: Sequence[Mapping[str, floa
     }
 
 
-def headline(population: Population, metrics: Mapping[str, float]) -> dict[str, float]:
-    """Each variant's training success (episodes that ended in this iteration), averaged over seeds."""
+def headline(population: Population, metrics: Mapping[str, float], group: str) -> dict[str, float]:
+    """Each variant's success_once among metrics of that group, averaged over seeds; absent where no episode ended."""
     line = {}
     for spec in population.specs:
-        prefix = f"train/success_once/{spec.name}/"
-        values = [value for name, value in metrics.items() if name.startswith(prefix)]
+        names = [f"{group}/success_once/{spec.name}/{seed}" for seed in population.config.seeds]
+        values = [metrics[name] for name in names if name in metrics]
         if values:
             line[spec.name] = float(np.mean(values))
     return line

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from absl import logging
 
 from rpd_jax import outcome, run_directory
 from rpd_jax.checkpoint import Checkpoint, CheckpointStore, from_paths, to_paths
@@ -158,7 +159,7 @@ class Trainer:
                 metrics["time/seconds"] = self.seconds
                 self.history.append(metrics)
                 self.writer.write(self.env_steps, metrics)
-                progress.update(1, outcome.headline(self.population, metrics))
+                progress.update(1, outcome.headline(self.population, metrics, "train"))
                 if self._due(self.config.run.checkpoint_every):
                     self.save()
                 for callback in callbacks:
@@ -193,7 +194,11 @@ class Trainer:
         episodes, _ = self.evaluator.students(self.members, self.config.eval.curve_episodes)
         points = outcome.curve_points(self.population, self.env_steps, episodes)
         self.curve.extend(points)
-        return outcome.flatten("eval", self.population, [point.metrics() for point in points])
+        metrics = outcome.flatten("eval", self.population, [point.metrics() for point in points])
+        success = outcome.headline(self.population, metrics, "eval")
+        line = "  ".join(f"{name} {value:.2f}" for name, value in success.items())
+        logging.info("success in evaluation after %s env steps a member: %s", f"{self.env_steps:,}", line)
+        return metrics
 
     def save(self) -> None:
         """Writes a checkpoint of everything that `restore` needs."""

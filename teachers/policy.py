@@ -9,12 +9,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from rpd_jax.checkpoint import from_paths, load_checkpoint
+from rpd_jax.checkpoint import load_checkpoint
 from rpd_jax.config import ConfigError
 from rpd_jax.distributions import Gaussian
 from rpd_jax.envs.base import EnvSpec
 from rpd_jax.networks import STUDENT_KEYS, Params
 from rpd_jax.population import Population
+from rpd_jax.reevaluate import restore_members
 from rpd_jax.types import Array, Observation, TeacherLabels, TeacherSpec
 
 
@@ -39,10 +40,8 @@ class PolicyTeacher:
         if member and member not in names:
             raise ConfigError(f"teacher member {member!r} is unknown: {directory} has {', '.join(names)}")
         name = member or names[-1]
-        everyone = jax.eval_shape(population.init).params
-        template = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), everyone)
-        params = from_paths(checkpoint.params, template, f"teacher {directory}")
-        self._params: Params = jax.tree.map(lambda leaf: leaf[names.index(name)], params)
+        everyone = restore_members(population, checkpoint).params
+        self._params: Params = jax.tree.map(lambda leaf: leaf[names.index(name)], everyone)
         self._samples = samples
         self.spec = TeacherSpec(
             name=f"policy:{name}",

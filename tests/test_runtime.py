@@ -8,18 +8,10 @@ import sys
 
 import pytest
 
+from launch.checks import INITIALISERS
 from rpd_jax import runtime
 
-# Eight members initialise four 256x256 orthogonal matrices at once: hangs on two cores without the cure.
-ORTHOGONAL = """
-import rpd_jax, jax, jax.numpy as jnp
-orthogonal = jax.nn.initializers.orthogonal()
-def initialise(key):
-    return [orthogonal(k, (256, 256), jnp.float32) for k in jax.random.split(key, 4)]
-weights = jax.jit(jax.vmap(initialise))(jax.random.split(jax.random.key(0), 8))
-print(sum(float(w.sum()) for w in weights))
-"""
-
+# Networks of a state student: as many orthogonal matrices at once as the pool has threads.
 ACTOR_CRITIC = """
 import rpd_jax, jax, jax.numpy as jnp
 orthogonal = jax.nn.initializers.orthogonal(2**0.5)
@@ -34,7 +26,7 @@ print(sum(float(w.sum()) for w in jax.tree.leaves(weights)))
 """
 
 
-@pytest.mark.parametrize("program", [ORTHOGONAL, ACTOR_CRITIC], ids=["orthogonal", "actor_critic"])
+@pytest.mark.parametrize("program", [INITIALISERS, ACTOR_CRITIC], ids=["orthogonal", "actor_critic"])
 def test_batched_initialisers_finish_in_a_bare_environment(program: str) -> None:
     settings = ("NPROC", "OPENBLAS_NUM_THREADS")
     environment = {k: v for k, v in os.environ.items() if k not in settings} | {"JAX_PLATFORMS": "cpu"}

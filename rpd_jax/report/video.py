@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+import imageio_ffmpeg
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
@@ -43,8 +48,6 @@ def write_grid(path: Path | str, columns: Sequence[Column], fps: int = 20) -> No
     Raises:
       ValueError: there is nothing to show, or the pictures differ in size or type.
     """
-    import imageio.v2 as imageio
-
     if Path(path).suffix != ".mp4":
         raise ValueError(f"path={str(path)!r} cannot work: it must end in .mp4")
     height, width = _picture_size(columns)
@@ -55,17 +58,13 @@ def write_grid(path: Path | str, columns: Sequence[Column], fps: int = 20) -> No
     canvas[:] = BACKGROUND
     for index, column in enumerate(columns):
         canvas[:STRIP, index * cell[1] : (index + 1) * cell[1]] = caption_strip(column.caption, cell[1])
-    with (
-        atomic_path(path) as temporary,
-        # Sizes are even already; imageio would otherwise scale the picture to multiples of 16.
-        imageio.get_writer(temporary, fps=fps, codec="libx264", quality=7, macro_block_size=2) as writer,
-    ):
+    with atomic_path(path) as temporary, _encoder(temporary, canvas.shape[:2], fps) as encode:
         for t in range(length):
             for x, column in enumerate(columns):
                 for y, clip in enumerate(column.clips):
                     top, left = STRIP + y * cell[0], x * cell[1]
                     canvas[top : top + cell[0], left : left + cell[1]] = framed(clip, t)
-            writer.append_data(canvas)
+            encode(canvas)
 
 
 def framed(clip: Clip, t: int) -> np.ndarray:
@@ -108,6 +107,32 @@ def _picture_size(columns: Sequence[Column]) -> tuple[int, int]:
     if len(sizes) > 1:
         raise ValueError(f"frames have the sizes {sorted(sizes)}: they must be equal")
     return sizes.pop()
+
+
+@contextmanager
+def _encoder(path: Path, size: tuple[int, int], fps: int) -> Iterator[Callable[[np.ndarray], None]]:
+    """Gives a function that takes pictures uint8 [*size, 3]; both sides of `size` are even.
+
+    Runs ffmpeg without imageio's writer, which forks in a way that is unsafe beside JAX's threads.
+    """
+    source = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{size[1]}x{size[0]}", "-r", str(fps), "-i", "-"]
+    target = ["-c:v", "libx264", "-crf", "20", "-pix_fmt", "yuv420p", "-movflags", "+faststart", str(path)]
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-loglevel", "error", *source, *target]
+    with tempfile.TemporaryFile() as words:
+        process = subprocess.Popen(command, stdin=subprocess.PIPE, stderr=words, start_new_session=True)
+        stdin = process.stdin
+        assert stdin is not None
+        # A broken pipe means that ffmpeg ended early, as its status says. Leaving `process` waits for it.
+        with contextlib.suppress(BrokenPipeError), process:
+            try:
+                yield lambda picture: stdin.write(picture.tobytes())
+            except BaseException:
+                process.kill()
+                raise
+        if process.returncode != 0:
+            words.seek(0)
+            text = words.read().decode(errors="replace").strip()
+            raise RuntimeError(f"ffmpeg failed with status {process.returncode}: {text}")
 
 
 def _even(pixels: int) -> int:

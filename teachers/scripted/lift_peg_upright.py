@@ -9,8 +9,8 @@ from teachers import rotations
 from teachers.scripted.geometry import Aim, Error, Fields, Task, hover, level, uniform_quantile, unit_interval
 
 HALF_LENGTH, HALF_WIDTH = 0.12, 0.025  # of the peg, metres
-GRIP = 0.085  # where it is held, from its middle towards the end that goes up, metres
-LOOSE = 0.15  # opening that holds the peg with a few newtons, so that it can turn between the fingers
+GRIP = 0.09  # where it is held, from its middle towards the end that goes up, metres
+LOOSE = 0.1  # opening that holds the peg with a few newtons, so that it can turn between the fingers
 
 
 def _axis(fields: Fields) -> Array:

@@ -10,13 +10,18 @@ from teachers.scripted.geometry import Aim, Error, Fields, Task, hover, level, u
 
 HALF_LENGTH, HALF_WIDTH = 0.12, 0.025  # of the peg, metres
 CUBE = 0.02  # half an edge of the cube, metres
+GRIP = -0.07  # where the peg is held, from its middle towards its head, metres: the arm is short
 LIFT = 0.012  # off the table, whose friction would hold the peg, metres
 SLOW = 0.045  # the largest step aimed for while pushing, metres
 
 
+def _axis(fields: Fields) -> Array:
+    return rotations.quaternion_apply(fields["peg_pose"][3:], jnp.asarray([1.0, 0.0, 0.0]))
+
+
 def _grasped(fields: Fields) -> Array:
     """1 where the peg sits between fingers that are closed on it: this state has no grasp flag."""
-    gap = jnp.linalg.norm(fields["peg_pose"][:3] - fields["tcp_pose"][:3])
+    gap = jnp.linalg.norm(fields["peg_pose"][:3] + GRIP * _axis(fields) - fields["tcp_pose"][:3])
     width = fields["qpos"][7] + fields["qpos"][8]
     return unit_interval((0.05 - gap) / 0.02) * unit_interval((2 * HALF_WIDTH + 0.012 - width) / 0.008)
 
@@ -24,13 +29,13 @@ def _grasped(fields: Fields) -> Array:
 def _aim(fields: Fields, error: Error) -> Aim:
     tcp, peg, cube = fields["tcp_pose"], fields["peg_pose"], fields["cube_pose"][:3]
     upwards = jnp.asarray([0.0, 0.0, 1.0])
-    believed = peg[:3] + error.approach
+    believed = peg[:3] + GRIP * _axis(fields) + error.approach
     gap = believed - tcp[:3]
     held = _grasped(fields)
     approach = believed + upwards * hover(jnp.linalg.norm(gap[:2]), radius=0.015, height=0.08, slope=3.0)
 
     # in line first, a little short of the cube; then on until the cube is where it should be
-    head = peg[:3] + HALF_LENGTH * rotations.quaternion_apply(peg[3:], jnp.asarray([1.0, 0.0, 0.0]))
+    head = peg[:3] + HALF_LENGTH * _axis(fields)
     aside = cube[1] - head[1]
     in_line = unit_interval((0.02 - jnp.abs(aside)) / 0.012)
     short = cube[0] - CUBE - 0.03 - head[0]

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from rpd_jax.types import Array
 from teachers.scripted.geometry import Aim, Error, Fields, Task, hover, level, uniform_quantile
 
-FAST = 0.08  # the largest step aimed for while pushing, metres
+FAST = 0.06  # the largest step aimed for while pushing, metres
 
 
 def _aim(fields: Fields, error: Error) -> Aim:

@@ -1,0 +1,96 @@
+"""What every benchmark shares: its flags, the machine in words, and the file that it writes."""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import math
+import os
+import platform
+import re
+import statistics
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from rpd_jax.report.files import write_json
+from rpd_jax.report.results import package_versions
+
+
+def parse_args(name: str) -> argparse.Namespace:
+    """Reads `--json FILE` (also write the figures there) and `--quick` (fewer repeats, smaller sizes)."""
+    parser = argparse.ArgumentParser(prog=f"python -m benchmarks.{name}")
+    parser.add_argument("--json", type=Path, default=None, help="also write the figures to this file")
+    parser.add_argument("--quick", action="store_true", help="fewer repeats and smaller sizes, to try it out")
+    return parser.parse_args()
+
+
+def machine() -> str:
+    """Processor, cores, memory and GPU in words, without anything that names this very machine."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    cores = len(os.sched_getaffinity(0))
+    parts = [_processor(), f"{cores} cores", f"{memory:.0f} GiB", platform.system(), *_gpus()]
+    return ", ".join(parts)
+
+
+def timed(call: Callable[[], object], repeats: int, warmup: int = 1) -> list[float]:
+    """Seconds of each of `repeats` calls, after `warmup` more; `call` must wait for its own results."""
+    for _ in range(warmup):
+        call()
+    seconds = []
+    for _ in range(repeats):
+        started = time.perf_counter()
+        call()
+        seconds.append(time.perf_counter() - started)
+    return seconds
+
+
+def median(values: Sequence[float]) -> float:
+    """The middle value, which a disturbed repeat does not move."""
+    return float(statistics.median(values))
+
+
+def spread(values: Sequence[float]) -> float:
+    """Largest minus smallest value as a share of the median: above about 0.2 the machine was disturbed."""
+    return (max(values) - min(values)) / median(values)
+
+
+def write(name: str, figures: Mapping[str, float], path: Path | None) -> None:
+    """Prints the figures, and writes them to `path` if there is one.
+
+    The file is one object: name, date (UTC), machine (with the packages' versions), figures (key -> number).
+
+    Raises:
+      ValueError: a figure is not a finite number.
+    """
+    for key, value in figures.items():
+        if not math.isfinite(value):
+            raise ValueError(f"figures[{key!r}]={value!r} cannot be written: it must be a finite number")
+        print(f"{key:50} {value:.6g}")
+    versions = ", ".join(f"{package} {version}" for package, version in package_versions().items())
+    record = {
+        "name": name,
+        "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d"),
+        "machine": f"{machine()}; {versions}",
+        "figures": {key: float(value) for key, value in figures.items()},
+    }
+    if path is not None:
+        write_json(path, record)
+
+
+def _processor() -> str:
+    try:
+        found = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+    except OSError:
+        found = None
+    return found[1].strip() if found else platform.machine()
+
+
+def _gpus() -> list[str]:
+    command = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
+    try:
+        answer = subprocess.run(command, capture_output=True, text=True, timeout=30)
+    except (OSError, subprocess.TimeoutExpired):
+        return []
+    return answer.stdout.strip().splitlines() if answer.returncode == 0 else []

@@ -1,0 +1,136 @@
+"""One PPO + RPD-MSE update, jitted, against an eager torch program, and eight members against one.
+
+  python -m benchmarks.update [--quick] [--json=FILE]
+
+State student: batch 6,400, 8 epochs, 48 minibatches of 133, MLP 3 x 256. RGB student: 128 x 128 pixels, one epoch.
+The programs take turns, so that a drift of the machine's speed meets them alike; figures are medians.
+
+ratio_one_member    torch's seconds / ours, one member (higher is better)
+ratio_eight_members our seconds for eight vmapped members / for one (lower is better)
+ratio_rgb           torch's seconds / ours, RGB student (on CPU one epoch of a smaller batch)
+With a GPU the same three are measured on it, both programs there.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+
+import jax
+import numpy as np
+import torch
+
+from benchmarks.common import median, parse_args, spread, timed, write
+from benchmarks.torch_baseline import Sizes, make_torch_update
+from rpd_jax.config import Config, EnvConfig, PPOConfig
+from rpd_jax.envs.base import ArraySpec, EnvSpec
+from rpd_jax.population import Population
+from rpd_jax.types import TeacherLabels, Transition
+
+STATE, ACTION = 42, 7
+
+
+def make_update(sizes: Sizes, members: int, pixels: int = 0) -> Callable[[], None]:
+    """The library's update of `members` RPD-MSE students, to be timed."""
+    length = 50 if sizes.batch % 50 == 0 else 1
+    num_envs = sizes.batch // length
+    spec = EnvSpec(
+        name="benchmark:none",
+        instruction="",
+        max_episode_steps=length,
+        action_dim=ACTION,
+        action_low=(-1.0,) * ACTION,
+        action_high=(1.0,) * ACTION,
+        observation={
+            "state": ArraySpec((STATE,), "float32"),
+            "rgb": ArraySpec((pixels, pixels, 3), "uint8"),
+        },
+        layout={},
+    )
+    config = Config(
+        variants=("rpd-mse",),
+        seeds=tuple(range(members)),
+        env=EnvConfig(num_envs=num_envs, observation="rgb" if pixels else "state", image_size=pixels or 128),
+        ppo=PPOConfig(
+            rollout_length=length, epochs=sizes.epochs, minibatches=sizes.minibatches, target_kl=None
+        ),
+    ).validate()
+    population = Population(config, spec)
+    rng = np.random.default_rng(0)
+    shape = (length, members, num_envs)
+
+    def normal(*dims: int) -> np.ndarray:
+        return rng.normal(size=(*shape, *dims)).astype(np.float32)
+
+    if pixels:
+        observation = {"rgb": rng.integers(0, 256, (*shape, pixels, pixels, 3), dtype=np.uint8)}
+    else:
+        observation = {"state": normal(STATE)}
+    no_end = np.zeros(shape, bool)
+    rollout = jax.device_put(
+        Transition(observation, normal(ACTION), normal() - 9, normal(), normal(), normal(), no_end, no_end)
+    )
+    labels = jax.device_put(TeacherLabels(normal(ACTION), ~no_end, np.ones((*shape, ACTION), np.float32)))
+    state = [population.init()]
+
+    def update() -> None:
+        state[0], metrics = population.update(state[0], rollout, labels, 0.0)
+        jax.block_until_ready((state[0].params, metrics))
+
+    return update
+
+
+def compare(calls: dict[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
+    """Seconds of each call over rounds in which all take their turn, after one warm-up."""
+    seconds: dict[str, list[float]] = {name: [] for name in calls}
+    for call in calls.values():
+        call()
+    for _ in range(rounds):
+        for name, call in calls.items():
+            seconds[name] += timed(call, repeats=1, warmup=0)
+    return seconds
+
+
+def main() -> None:
+    args = parse_args("update")
+    device = "cuda" if torch.cuda.is_available() and jax.default_backend() == "gpu" else "cpu"
+    rounds = 3 if args.quick else 7
+    sizes = Sizes()
+    seconds = compare(
+        {
+            "torch": make_torch_update("state", sizes, device=device),
+            "jax_1": make_update(sizes, 1),
+            "jax_8": make_update(sizes, 8),
+        },
+        rounds,
+    )
+    if device == "cpu":  # the whole RGB batch would take minutes: 4 minibatches, one epoch
+        rgb = Sizes(batch=532 if not args.quick else 266, minibatches=4 if not args.quick else 2, epochs=1)
+    else:
+        rgb = sizes
+    pixels = 128
+    seconds |= compare(
+        {
+            "torch_rgb": make_torch_update(f"rgb{pixels}", rgb, device=device),
+            "jax_rgb": make_update(rgb, 1, pixels),
+        },
+        rounds,
+    )
+    figures = {f"seconds_{name}": median(values) for name, values in seconds.items()}
+    figures |= {f"spread_{name}": spread(values) for name, values in seconds.items()}
+    ratio = functools.partial(_ratio, seconds)
+    figures |= {
+        "ratio_one_member": ratio("torch", "jax_1"),
+        "ratio_eight_members": ratio("jax_8", "jax_1"),
+        "ratio_rgb": ratio("torch_rgb", "jax_rgb"),
+    }
+    write("update" if device == "cpu" else "update_gpu", figures, args.json)
+
+
+def _ratio(seconds: dict[str, list[float]], above: str, below: str) -> float:
+    """Median of the ratios round by round."""
+    return median([a / b for a, b in zip(seconds[above], seconds[below], strict=True)])
+
+
+if __name__ == "__main__":
+    main()

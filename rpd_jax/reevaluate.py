@@ -1,0 +1,98 @@
+"""Evaluates a saved run again: more episodes, another environment, another teacher beside it."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+
+from rpd_jax import outcome
+from rpd_jax.checkpoint import Checkpoint, from_paths, load_checkpoint
+from rpd_jax.config import Config, ConfigError
+from rpd_jax.envs.base import VectorEnv
+from rpd_jax.envs.registry import check_env, env_seeds, make_env
+from rpd_jax.evaluation import Evaluator, assess
+from rpd_jax.networks import STUDENT_KEYS
+from rpd_jax.population import Population
+from rpd_jax.report.results import ResultRow
+from rpd_jax.types import Teacher
+from rpd_jax.update import MemberState
+
+
+def evaluate(
+    directory: Path | str,
+    teacher: Teacher | Callable[[VectorEnv], Teacher] | None = None,
+    *,
+    env: str = "",
+    episodes: int = 0,
+    videos: int | None = None,
+    iteration: int | None = None,
+    output: Path | str = "",
+    overwrite: bool = False,
+) -> list[ResultRow]:
+    """Evaluates every member of a saved run, deterministically, and writes table, results and video.
+
+    Args:
+      directory: of the run.
+      teacher: evaluated under the same protocol if given; a teacher, or a function that makes one for the environment.
+      env: another environment's name ("suite:task"); observations and actions must have the run's shapes.
+      episodes: per member; 0: as the run's config says.
+      videos: filmed episodes per variant; None: as the run's config says.
+      iteration: of the checkpoint; None: the newest.
+      output: directory for the results; empty: "evaluation" within the run.
+      overwrite: write there even if it holds results already.
+
+    Returns:
+      the table.
+
+    Raises:
+      CheckpointError: no run or checkpoint there, or it does not fit the environment.
+      ConfigError: unknown environment, or the output directory holds results.
+    """
+    config, checkpoint = load_checkpoint(directory, iteration)
+    config = _adapted(config, env, episodes, videos)
+    check_env(config.env)
+    target = Path(output) if output else Path(directory) / "evaluation"
+    if target.exists() and any(target.iterdir()) and not overwrite:
+        raise ConfigError(f"output={str(target)!r} exists and is not empty: use --overwrite or another path")
+    with contextlib.ExitStack() as stack:
+        num_members = len(config.variants) * len(config.seeds)
+        seeds = env_seeds(config.eval.seed, num_members * config.eval.num_envs)
+        rgb = "rgb" in STUDENT_KEYS[config.env.observation]
+        eval_env = make_env(config.env, seeds, rgb=rgb, end_on_success=False)
+        stack.callback(eval_env.close)
+        population = Population(config, eval_env.spec)
+        members = restore_members(population, checkpoint)
+        evaluator = Evaluator(eval_env, population)
+        assessment = assess(evaluator, members, teacher(eval_env) if callable(teacher) else teacher, config.eval)
+    env_steps = checkpoint.host["iteration"] * config.ppo.batch_size(config.env.num_envs)
+    labels = [ledger["labels"] for ledger in checkpoint.host["ledgers"]]
+    cost = outcome.Cost(env_steps, labels, checkpoint.host["seconds"])
+    table = outcome.rows(config.env.name, population, assessment, cost)
+    target.mkdir(parents=True, exist_ok=True)
+    outcome.write(target, config, table, [], assessment.films)
+    return table
+
+
+def restore_members(population: Population, checkpoint: Checkpoint) -> MemberState:
+    """The members of a checkpoint, good for acting; raises CheckpointError if their parameters do not fit."""
+    shapes = jax.eval_shape(population.init)
+    template = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes.params)
+    params = from_paths(checkpoint.params, template, "params")
+    return MemberState(params, None, jnp.zeros(len(population), jnp.uint32))
+
+
+def _adapted(config: Config, env: str, episodes: int, videos: int | None) -> Config:
+    return dataclasses.replace(
+        config,
+        env=dataclasses.replace(config.env, name=env or config.env.name),
+        eval=dataclasses.replace(
+            config.eval,
+            episodes=episodes or config.eval.episodes,
+            videos=config.eval.videos if videos is None else videos,
+        ),
+    ).validate()

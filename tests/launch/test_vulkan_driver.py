@@ -1,0 +1,167 @@
+"""The probe, and the installation against a pretended package manager."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from launch import vulkan_driver
+from launch.vulkan_driver import SetupError, install
+
+SOURCES = "Types: deb\nURIs: http://mirror.example/debian\nSuites: bookworm\nComponents: main\n"
+OLD, NEW = "22.3.6-1+deb12u2", "25.0.7-2~bpo12+1"
+
+
+class Apt:
+    """A machine's package manager: what it would install, and what it was asked."""
+
+    def __init__(
+        self, etc: Path, *, stable: str = OLD, backports: str | None = NEW, sudo: bool = True
+    ) -> None:
+        self.etc, self.stable, self.backports, self.sudo = etc, stable, backports, sudo
+        self.installed: list[str] = []
+        self.commands: list[list[str]] = []
+
+    @property
+    def has_backports(self) -> bool:
+        return any("backports" in p.read_text() for p in self.etc.glob("apt/sources.list.d/*.sources"))
+
+    def __call__(self, command: Sequence[str]) -> subprocess.CompletedProcess[str]:
+        command = list(command)
+        self.commands.append(command)
+        if command[:2] == ["sudo", "-n"]:
+            if not self.sudo:
+                return subprocess.CompletedProcess(command, 1, "", "a password is required")
+            command = command[2:]
+        match command:
+            case ["apt-get", "update"] if self.has_backports and self.backports is None:
+                return subprocess.CompletedProcess(command, 100, "", "E: no Release file")
+            case ["apt-cache", *options]:
+                version = self.backports if "bookworm-backports" in options else self.stable
+                return subprocess.CompletedProcess(command, 0, f"  Candidate: {version}\n", "")
+            case ["env", _, "apt-get", "install", *rest]:
+                self.installed = rest
+            case ["install" | "mv" | "rm", *_]:
+                return subprocess.run(command, capture_output=True, text=True)
+        return subprocess.CompletedProcess(command, 0, "", "")
+
+
+@pytest.fixture
+def etc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(vulkan_driver.shutil, "which", lambda name: f"/usr/bin/{name}")
+    (tmp_path / "apt" / "sources.list.d").mkdir(parents=True)
+    (tmp_path / "apt" / "sources.list.d" / "debian.sources").write_text(SOURCES)
+    release = 'PRETTY_NAME="Debian GNU/Linux 12 (bookworm)"\nVERSION_CODENAME=bookworm\nID=debian\n'
+    (tmp_path / "os-release").write_text(release)
+    return tmp_path
+
+
+def ours(etc: Path) -> Path:
+    return etc / "apt" / "sources.list.d" / "rpd-jax-backports.sources"
+
+
+def test_a_new_enough_mesa_is_installed_as_it_is(etc: Path) -> None:
+    apt = Apt(etc, stable="25.2.8-0ubuntu0.24.04.1")
+    install(apt, etc, root=True)
+    assert apt.installed[-2:] == ["libvulkan1", "mesa-vulkan-drivers"]
+    assert "-t" not in apt.installed
+    assert "--no-install-recommends" in apt.installed
+    assert not ours(etc).exists()
+
+
+def test_debian_with_an_old_mesa_gets_backports_from_its_own_mirror(etc: Path) -> None:
+    apt = Apt(etc)
+    install(apt, etc, root=True)
+    assert apt.installed[-4:] == ["-t", "bookworm-backports", "libvulkan1", "mesa-vulkan-drivers"]
+    assert "URIs: http://mirror.example/debian\nSuites: bookworm-backports\n" in ours(etc).read_text()
+    assert sorted(p.name for p in ours(etc).parent.iterdir()) == [
+        "debian.sources",
+        "rpd-jax-backports.sources",
+    ]
+    assert all(command[0] != "sudo" for command in apt.commands)
+
+
+def test_backports_that_are_there_already_are_not_added_twice(etc: Path) -> None:
+    theirs = etc / "apt" / "sources.list.d" / "backports.sources"
+    theirs.write_text(SOURCES.replace("bookworm", "bookworm-backports"))
+    apt = Apt(etc)
+    install(apt, etc, root=True)
+    assert "bookworm-backports" in apt.installed
+    assert not ours(etc).exists()
+
+
+def test_a_mirror_without_backports_is_named_and_left_as_it_was(etc: Path) -> None:
+    with pytest.raises(SetupError, match=r"bookworm-backports could not be read.*no Release file"):
+        install(Apt(etc, backports=None), etc, root=True)
+    assert not ours(etc).exists()
+
+
+def test_backports_that_are_too_old_are_refused(etc: Path) -> None:
+    with pytest.raises(SetupError, match=r"offers Mesa 22\.3, and bookworm-backports nothing newer"):
+        install(Apt(etc, backports="23.1.0-1~bpo"), etc, root=True)
+    assert not ours(etc).exists()
+
+
+def test_other_systems_are_told_what_they_offer(etc: Path) -> None:
+    (etc / "os-release").write_text('ID=ubuntu\nPRETTY_NAME="Ubuntu 22.04"\nVERSION_CODENAME=jammy\n')
+    with pytest.raises(SetupError, match=r"Ubuntu 22\.04 offers Mesa 23\.2 only"):
+        install(Apt(etc, stable="23.2.1-1ubuntu3"), etc, root=True)
+
+
+def test_sources_without_a_main_archive_are_an_error(etc: Path) -> None:
+    (etc / "apt" / "sources.list.d" / "debian.sources").unlink()
+    with pytest.raises(SetupError, match="name no main archive"):
+        install(Apt(etc), etc, root=True)
+
+
+def test_a_user_with_sudo_installs_through_it(etc: Path) -> None:
+    apt = Apt(etc)
+    install(apt, etc, root=False)
+    assert apt.installed
+    assert all(command[:2] == ["sudo", "-n"] for command in apt.commands if command[0] != "apt-cache")
+
+
+def test_a_user_without_sudo_is_told_so_before_anything_is_touched(etc: Path) -> None:
+    apt = Apt(etc, sudo=False)
+    with pytest.raises(SetupError, match="needs root"):
+        install(apt, etc, root=False)
+    assert apt.commands == [["sudo", "-n", "true"]]
+
+
+def test_a_system_without_apt_is_told_so(etc: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(vulkan_driver.shutil, "which", lambda name: None)
+    with pytest.raises(SetupError, match="no apt-get"):
+        install(Apt(etc), etc, root=True)
+
+
+@pytest.mark.vulkan
+def test_the_probe_finds_the_device_that_the_simulator_needs() -> None:
+    found = vulkan_driver.probe()
+    assert found.problem == ""
+    assert len(found.devices) >= 1
+    assert all(name and driver for name, driver in found.devices)
+
+
+def test_without_a_driver_the_probe_says_why_and_the_program_what_to_do() -> None:
+    hidden = {"VK_DRIVER_FILES": "/nonexistent.json", "VK_ICD_FILENAMES": "/nonexistent.json"}
+    done = subprocess.run(
+        [sys.executable, "-m", "launch.vulkan", "--check"],
+        env=os.environ | hidden,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 1
+    assert "No usable Vulkan device" in done.stderr
+    assert "mesa-vulkan-drivers 24.3 or newer" in done.stderr
+
+
+def test_a_probe_that_hangs_or_dies_is_a_problem_and_not_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "did not start within" in vulkan_driver.probe(timeout=0.001).problem
+    monkeypatch.setattr(vulkan_driver.sys, "executable", "false")
+    assert "ended with code 1" in vulkan_driver.probe().problem

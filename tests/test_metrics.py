@@ -1,0 +1,267 @@
+"""Metric writers: what they write, how they go back to a checkpoint, and the progress bar's two faces."""
+
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from rpd_jax import metrics
+from rpd_jax.metrics import JsonlWriter, MultiWriter, ProgressBar, TensorBoardWriter, make_writers
+
+
+def rows(path: Path) -> list[dict[str, float | None]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+class Recorder:
+    """A writer that remembers its calls."""
+
+    def __init__(self, fail: bool = False) -> None:
+        self.calls: list[tuple[object, ...]] = []
+        self.fail = fail
+
+    def write(self, step: int, metrics: Mapping[str, float]) -> None:
+        self.calls.append(("write", step, dict(metrics)))
+
+    def rewind(self, step: int) -> None:
+        self.calls.append(("rewind", step))
+
+    def flush(self) -> None:
+        self.calls.append(("flush",))
+
+    def close(self) -> None:
+        self.calls.append(("close",))
+        if self.fail:
+            raise OSError("disk full")
+
+
+def test_a_row_is_a_line_and_what_json_cannot_say_is_null(tmp_path: Path) -> None:
+    writer = JsonlWriter(tmp_path / "m.jsonl")
+    writer.write(10, {"a/b": 1.5, "nan": float("nan"), "inf": float("-inf")})
+    writer.write(20, {"a/b": 2})
+    assert rows(tmp_path / "m.jsonl") == [  # visible before the file is closed
+        {"step": 10, "a/b": 1.5, "nan": None, "inf": None},
+        {"step": 20, "a/b": 2.0},
+    ]
+    writer.close()
+
+
+def test_numpy_and_jax_numbers_are_numbers(tmp_path: Path) -> None:
+    import jax.numpy as jnp
+    import numpy as np
+
+    writer = JsonlWriter(tmp_path / "m.jsonl")
+    writer.write(np.int64(3), {"x": np.float32(0.5), "y": jnp.float32(0.25)})
+    writer.close()
+    assert rows(tmp_path / "m.jsonl") == [{"step": 3, "x": 0.5, "y": 0.25}]
+
+
+def test_a_metric_may_not_be_called_step(tmp_path: Path) -> None:
+    writer = JsonlWriter(tmp_path / "m.jsonl")
+    with pytest.raises(ValueError, match='"step"'):
+        writer.write(1, {"step": 2.0})
+    writer.close()
+
+
+def test_resuming_cuts_the_log_to_the_checkpoint_and_goes_on(tmp_path: Path) -> None:
+    path = tmp_path / "m.jsonl"
+    writer = JsonlWriter(path)
+    writer.write(10, {"x": 1.0})
+    position = writer.position()
+    writer.write(20, {"x": 2.0})
+    writer.close()
+    with path.open("a") as file:
+        file.write('{"step": 30, "x"')  # a crash in the middle of a line
+
+    resumed = JsonlWriter(path)
+    assert resumed.truncate(position) == 10
+    assert resumed.position() == position
+    resumed.write(20, {"x": 2.5})
+    resumed.close()
+    assert rows(path) == [{"step": 10, "x": 1.0}, {"step": 20, "x": 2.5}]
+
+
+def test_truncating_to_zero_starts_over(tmp_path: Path) -> None:
+    writer = JsonlWriter(tmp_path / "m.jsonl")
+    writer.write(10, {"x": 1.0})
+    assert writer.truncate(0) == -1
+    writer.close()
+    assert (tmp_path / "m.jsonl").read_bytes() == b""
+
+
+@pytest.mark.parametrize("position", [-1, 5, 1000])
+def test_a_position_that_is_no_end_of_a_line_is_refused(tmp_path: Path, position: int) -> None:
+    writer = JsonlWriter(tmp_path / "m.jsonl")
+    writer.write(10, {"x": 1.0})
+    with pytest.raises(ValueError, match=f"position={position} cannot be right"):
+        writer.truncate(position)
+    writer.close()
+    assert rows(tmp_path / "m.jsonl") == [{"step": 10, "x": 1.0}]
+
+
+def test_all_writers_get_rows_and_follow_back(tmp_path: Path) -> None:
+    other = Recorder()
+    writer = MultiWriter(JsonlWriter(tmp_path / "m.jsonl"), [other])
+    writer.write(10, {"x": 1.0})
+    position = writer.position()
+    writer.write(20, {"x": 2.0})
+    writer.truncate(position)
+    writer.flush()
+    writer.close()
+    assert other.calls == [
+        ("write", 10, {"x": 1.0}),
+        ("write", 20, {"x": 2.0}),
+        ("rewind", 10),
+        ("flush",),
+        ("close",),
+    ]
+
+
+def test_all_writers_are_closed_even_if_one_fails(tmp_path: Path) -> None:
+    first, second = Recorder(fail=True), Recorder(fail=True)
+    log = JsonlWriter(tmp_path / "m.jsonl")
+    with pytest.raises(OSError, match="disk full"):
+        MultiWriter(log, [first, second]).close()
+    assert first.calls == second.calls == [("close",)]
+    assert log._file.closed
+
+
+def test_tensorboard_files_hold_the_scalars_and_say_what_is_void(tmp_path: Path) -> None:
+    writer = TensorBoardWriter(tmp_path)
+    writer.write(10, {"x": 1.0})
+    writer.write(20, {"x": 2.0})
+    writer.rewind(10)
+    writer.write(20, {"x": 2.5})
+    writer.close()
+
+    first, second = sorted(tmp_path.iterdir(), key=lambda path: len(path.name))  # the later has a suffix
+    assert scalars(first) == [("x", 10, 1.0), ("x", 20, 2.0)]
+    assert scalars(second) == [("x", 20, 2.5)]
+    assert b".from11" in second.name.encode()
+    starts = [event.step for event in events(second) if event.HasField("session_log")]
+    assert starts == [11]  # TensorBoard hides what earlier files have from here on
+
+
+def events(path: Path) -> list:
+    from tensorboardX.proto.event_pb2 import Event
+
+    data, found = path.read_bytes(), []
+    while data:  # each record: length (8 bytes), its checksum (4), the event, its checksum (4)
+        length = int.from_bytes(data[:8], "little")
+        found.append(Event.FromString(data[12 : 12 + length]))
+        data = data[16 + length :]
+    return found
+
+
+def scalars(path: Path) -> list[tuple[str, int, float]]:
+    return [(v.tag, event.step, v.simple_value) for event in events(path) for v in event.summary.value]
+
+
+def test_tensorboard_does_not_bring_torch_into_the_learner(tmp_path: Path) -> None:
+    program = (
+        "import sys\n"
+        "from rpd_jax.metrics import make_writers\n"
+        f"writers = make_writers({str(tmp_path)!r})\n"
+        "writers.write(1, {'x': 1.0})\n"
+        "writers.close()\n"
+        "assert 'tensorboardX' in sys.modules\n"
+        "assert 'torch' not in sys.modules\n"
+        "import importlib.util; importlib.util.find_spec('torch')\n"  # can be looked for again
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_run_directory_gets_the_log_and_tensorboard_by_default(tmp_path: Path) -> None:
+    writers = make_writers(tmp_path)
+    writers.write(1, {"x": 1.0})
+    writers.close()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["metrics.jsonl", "tensorboard"]
+
+
+def test_without_tensorboard_there_is_the_log_alone(tmp_path: Path) -> None:
+    writers = make_writers(tmp_path, tensorboard=False)
+    writers.write(1, {"x": 1.0})
+    writers.close()
+    assert [path.name for path in tmp_path.iterdir()] == ["metrics.jsonl"]
+
+
+def test_wandb_that_is_not_installed_is_a_mistake_in_the_config(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    with pytest.raises(metrics.ConfigError, match=r"run\.wandb_project='p' needs wandb: pip install"):
+        make_writers(tmp_path, wandb_project="p")
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def lines(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    found: list[str] = []
+    monkeypatch.setattr(metrics.logging, "info", lambda text, *rest: found.append(text % rest))
+    return found
+
+
+def test_on_a_terminal_there_is_a_bar(lines: list[str]) -> None:
+    stream = Terminal()
+    with ProgressBar(4, initial=1, description="training", stream=stream) as bar:
+        for _ in range(3):
+            bar.update(1, {"ppo": 0.25})
+    assert "training: 100%" in stream.getvalue() and "4/4" in stream.getvalue()
+    assert "ppo 0.25" in stream.getvalue()
+    assert lines == []
+
+
+def test_elsewhere_lines_come_at_intervals_with_the_time_left(lines: list[str]) -> None:
+    clock, stream = Clock(), io.StringIO()
+    with ProgressBar(20, initial=8, description="training", interval=15, stream=stream, clock=clock) as bar:
+        for _ in range(4):  # 10 s each: lines after 20 s and 40 s
+            clock.now += 10
+            bar.update(1, {"ppo": 0.123456})
+    assert lines == [
+        "training 10/20, 0:20, 1:40 left  ppo 0.123",  # 2 units took 20 s, so 10 more take 100 s
+        "training 12/20, 0:40, 1:20 left  ppo 0.123",
+    ]
+    assert stream.getvalue() == ""
+
+
+def test_a_last_line_is_logged_at_the_end_and_once(lines: list[str]) -> None:
+    clock = Clock()
+    bar = ProgressBar(2, description="training", stream=io.StringIO(), clock=clock)
+    clock.now = 3.0
+    bar.update()
+    bar.update()
+    bar.close()
+    bar.close()
+    assert lines == ["training 2/2, 0:03, 0:00 left"]
+
+
+def test_a_run_stopped_before_its_first_unit_logs_no_time_left(lines: list[str]) -> None:
+    with ProgressBar(5, description="training", stream=io.StringIO(), clock=Clock()):
+        pass
+    assert lines == ["training 0/5, 0:00"]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0, "0:00"), (59.6, "1:00"), (3599, "59:59"), (3661, "1:01:01")]
+)
+def test_durations_read_as_a_clock_shows_them(seconds: float, text: str) -> None:
+    assert metrics._duration(seconds) == text

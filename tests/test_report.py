@@ -1,0 +1,240 @@
+"""Intervals against hand-computed values, the table, and results.json."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import scipy.stats
+
+from rpd_jax.report import files, results
+from rpd_jax.report.intervals import bootstrap, wilson
+from rpd_jax.report.results import ResultRow, fingerprint, read_results, write_results
+from rpd_jax.report.table import render, results_table
+
+TEACHER = ResultRow(
+    env="maniskill:PickCube-v1",
+    variant="teacher:scripted",
+    seeds=0,
+    env_steps=0,
+    teacher_calls=0,
+    success_once=0.52,
+    success_at_end=0.5,
+    low=0.42,
+    high=0.61,
+    episode_return=12.25,
+    seconds=0.0,
+)
+STUDENT = ResultRow(
+    env="maniskill:PickCube-v1",
+    variant="rpd-mse",
+    seeds=3,
+    env_steps=64_000,
+    teacher_calls=192_000,
+    success_once=0.92,
+    success_at_end=0.9,
+    low=0.85,
+    high=0.97,
+    episode_return=22.3,
+    seconds=612.4,
+)
+
+
+def test_wilson_at_the_middle_by_hand() -> None:
+    # k = 50, n = 100, z = 1.959964: z² / n = 0.0384146, middle = (0.5 + 0.0192073) / 1.0384146 = 0.5,
+    # half = 1.959964 * sqrt(0.25 / 100 + 0.0384146 / 400) / 1.0384146 = 0.0961676
+    assert wilson(50, 100) == pytest.approx((0.4038324, 0.5961676), abs=1e-6)
+
+
+def test_wilson_at_the_ends_by_hand() -> None:
+    # k = 0: the lower end is 0, the upper one z² / (n + z²) = 3.8414588 / 13.8414588
+    assert wilson(0, 10) == (0.0, pytest.approx(0.2775328, abs=1e-6))
+    assert wilson(10, 10) == (pytest.approx(1 - 0.2775328, abs=1e-6), 1.0)
+
+
+@pytest.mark.parametrize(
+    ("k", "n", "confidence"), [(1, 3, 0.95), (7, 10, 0.9), (199, 200, 0.99), (0, 1, 0.5)]
+)
+def test_wilson_agrees_with_scipy(k: int, n: int, confidence: float) -> None:
+    reference = scipy.stats.binomtest(k, n).proportion_ci(confidence, method="wilson")
+    assert wilson(k, n, confidence) == pytest.approx((reference.low, reference.high), abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((1, 0), "trials=0"),
+        ((3, 2), "successes=3"),
+        ((-1, 2), "successes=-1"),
+        ((1, 2, 1.0), "confidence=1.0"),
+    ],
+)
+def test_wilson_refuses_impossible_numbers(arguments: tuple[Any, ...], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        wilson(*arguments)
+
+
+def test_bootstrap_of_two_values_by_hand() -> None:
+    # Resampled means of {0, 1} are 0, 1/2, 1 with chances 1/4, 1/2, 1/4: the middle 95 % reach from 0 to 1,
+    # the middle 40 % are all 1/2.
+    assert bootstrap([0.0, 1.0], 0) == (0.0, 1.0)
+    assert bootstrap([0.0, 1.0], 0, confidence=0.4) == (0.5, 0.5)
+
+
+def test_bootstrap_of_many_values_approaches_the_normal_interval() -> None:
+    values = np.linspace(0, 1, 101)  # variance (101² - 1) / 12 / 100² = 0.085
+    half = 1.96 * math.sqrt(0.085 / 101)
+    assert bootstrap(values, 0) == pytest.approx((0.5 - half, 0.5 + half), abs=0.005)
+
+
+def test_bootstrap_depends_on_its_seed_alone() -> None:
+    values = [0.1, 0.4, 0.35, 0.8]
+    assert bootstrap(values, 3) == bootstrap(values, np.random.default_rng(3))
+    assert bootstrap(values, 3, resamples=50) != bootstrap(values, 4, resamples=50)
+
+
+def test_bootstrap_of_one_value_is_that_value() -> None:
+    assert bootstrap([0.7], 0) == (0.7, 0.7)
+
+
+@pytest.mark.parametrize("values", [[], [[0.1, 0.2]], [0.1, float("nan")]])
+def test_bootstrap_refuses_what_has_no_mean(values: list[Any]) -> None:
+    with pytest.raises(ValueError, match="cannot work"):
+        bootstrap(values, 0)
+
+
+def test_table_for_a_terminal() -> None:
+    assert render(["name", "n"], [["a", "5"], ["longer", "12,000"]]) == (
+        "name         n\n"
+        "------  ------\n"
+        "a            5\n"
+        "longer  12,000"
+    )  # fmt: skip
+
+
+def test_table_in_markdown_escapes_bars() -> None:
+    assert render(["a|b", "n"], [["x", "1"]], markdown=True) == (
+        "| a\\|b |   n |\n"
+        "| ---- | --: |\n"
+        "| x    |   1 |"
+    )  # fmt: skip
+
+
+def test_a_short_row_is_refused() -> None:
+    with pytest.raises(ValueError, match="has 1 cells: it must have 2"):
+        render(["a", "b"], [["x"]])
+
+
+def test_results_table_shows_what_a_teacher_has_and_leaves_out_what_it_has_not() -> None:
+    header, _, teacher, student = results_table([TEACHER, STUDENT]).splitlines()
+    assert header.split()[:2] == ["environment", "variant"]
+    assert teacher.split() == [
+        *("maniskill:PickCube-v1", "teacher:scripted", "-", "-", "-"),
+        *("0.520", "[0.420,", "0.610]", "0.500", "12.25", "-"),
+    ]
+    assert student.split()[2:5] == ["3", "64,000", "192,000"]
+    assert student.endswith("612")
+
+
+def test_results_come_back_as_written(tmp_path: Path) -> None:
+    path = tmp_path / "results.json"
+    written = write_results(path, [TEACHER, STUDENT], {"seeds": [0, 1, 2]})
+    read = read_results(path)
+    assert read == written
+    assert read.rows == (TEACHER, STUDENT)
+    assert [row.is_teacher for row in read.rows] == [True, False]
+    assert read.versions["numpy"] == np.__version__
+
+
+def test_results_json_has_exactly_the_documented_keys(tmp_path: Path) -> None:
+    write_results(tmp_path / "results.json", [STUDENT], {})
+    stored = json.loads((tmp_path / "results.json").read_text())
+    assert sorted(stored) == ["config", "fingerprint", "rows", "versions"]
+    assert list(stored["rows"][0]) == [
+        "env",
+        "variant",
+        "seeds",
+        "env_steps",
+        "teacher_calls",
+        "success_once",
+        "success_at_end",
+        "low",
+        "high",
+        "return",
+        "seconds",
+    ]
+
+
+def test_numpy_values_are_written_as_plain_ones(tmp_path: Path) -> None:
+    row = ResultRow(
+        **vars(STUDENT) | {"seeds": np.int64(3), "success_once": np.float32(0.5), "low": np.float64(0.4)}
+    )
+    write_results(tmp_path / "results.json", [row], {})
+    assert read_results(tmp_path / "results.json").rows[0].success_once == 0.5
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"seeds": -1}, "seeds=-1"),
+        ({"seeds": 2.5}, "seeds=2.5"),
+        ({"env_steps": True}, "env_steps=True"),
+        ({"success_once": 1.2}, "success_once=1.2"),
+        ({"success_at_end": "0.5"}, "success_at_end='0.5'"),
+        ({"return": float("nan")}, "episode_return=nan"),
+        ({"low": 0.99}, "low=0.99.*at most high=0.97"),
+        ({"seconds": -1.0}, "seconds=-1.0"),
+        ({"variant": ""}, "variant=''"),
+    ],
+)
+def test_impossible_values_are_refused(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        ResultRow.from_json(STUDENT.to_json() | change)
+
+
+def test_missing_and_unknown_keys_are_refused(tmp_path: Path) -> None:
+    row = STUDENT.to_json()
+    del row["low"]
+    with pytest.raises(ValueError, match=r"missing keys \['low'\] and unknown keys \['extra'\]"):
+        ResultRow.from_json(row | {"extra": 1})
+    path = tmp_path / "results.json"
+    path.write_text('{"rows": [], "fingerprint": ""}')
+    with pytest.raises(ValueError, match=r"missing keys \['versions', 'config'\]"):
+        read_results(path)
+
+
+@pytest.mark.parametrize(("text", "message"), [("{", "is not JSON"), ("[]", "holds a list")])
+def test_a_file_that_is_no_results_json_is_refused(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "results.json").write_text(text)
+    with pytest.raises(ValueError, match=message):
+        read_results(tmp_path / "results.json")
+
+
+def test_fingerprint_tells_configs_and_versions_apart_and_ignores_order() -> None:
+    base = fingerprint({"a": 1, "b": [2]}, {"jax": "0.10.2"})
+    assert len(base) == 12
+    assert base == fingerprint({"b": (2,), "a": 1}, {"jax": "0.10.2"})
+    assert base != fingerprint({"a": 1, "b": [3]}, {"jax": "0.10.2"})
+    assert base != fingerprint({"a": 1, "b": [2]}, {"jax": "0.11.2"})
+
+
+def test_versions_leave_out_what_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(results, "PACKAGES", ("numpy", "no-such-package-here"))
+    assert sorted(results.package_versions()) == ["numpy", "python"]
+
+
+def test_a_file_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:
+    path = tmp_path / "results.json"
+    write_results(path, [STUDENT], {})
+    before = path.read_text()
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        write_results(path, [STUDENT], {"x": float("nan")})
+    with pytest.raises(KeyboardInterrupt), files.atomic_path(path) as temporary:
+        temporary.write_text("half of")
+        raise KeyboardInterrupt
+    assert path.read_text() == before
+    assert [p.name for p in tmp_path.iterdir()] == ["results.json"]
