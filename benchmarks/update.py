@@ -51,9 +51,7 @@ def make_update(sizes: Sizes, members: int, pixels: int = 0) -> Callable[[], Non
         variants=("rpd-mse",),
         seeds=tuple(range(members)),
         env=EnvConfig(num_envs=num_envs, observation="rgb" if pixels else "state", image_size=pixels or 128),
-        ppo=PPOConfig(
-            rollout_length=length, epochs=sizes.epochs, minibatches=sizes.minibatches, target_kl=None
-        ),
+        ppo=PPOConfig(rollout_length=length, epochs=sizes.epochs, minibatches=sizes.minibatches, target_kl=None),
     ).validate()
     population = Population(config, spec)
     rng = np.random.default_rng(0)

@@ -25,9 +25,7 @@ _OVERWRITE = flags.DEFINE_bool("overwrite", False, "Delete the run in config.run
 
 def main(argv: Sequence[str]) -> None:
     config = _CONFIG.value
-    result = rpd_jax.train(
-        config, teacher_factory(config.teacher), resume=_RESUME.value, overwrite=_OVERWRITE.value
-    )
+    result = rpd_jax.train(config, teacher_factory(config.teacher), resume=_RESUME.value, overwrite=_OVERWRITE.value)
     if result.interrupted:
         logging.info("stopped and saved in %s: --resume goes on from there", result.directory)
         return

@@ -95,9 +95,7 @@ def install(run: Run, etc: Path = Path("/etc"), *, root: bool | None = None) -> 
     suite = f"{system.get('VERSION_CODENAME', '')}-backports"
     ours = _add_backports(run, prefix, etc, suite, f"{name} offers {found}")
     try:
-        _checked(
-            run, [*prefix, "apt-get", "update"], f"{suite} could not be read: the mirror may not carry it"
-        )
+        _checked(run, [*prefix, "apt-get", "update"], f"{suite} could not be read: the mirror may not carry it")
         if (_candidate(run, suite) or (0, 0)) < MIN_MESA:
             raise SetupError(f"{name} offers {found}, and {suite} nothing newer that will do")
         _apt_install(run, prefix, PACKAGES, "-t", suite)

@@ -13,9 +13,9 @@ from rpd_jax import runtime
 if TYPE_CHECKING:
     from rpd_jax.checkpoint import load_checkpoint
     from rpd_jax.config import Config
-    from rpd_jax.reevaluate import evaluate
     from rpd_jax.losses.variants import VariantSpec, register_variant
     from rpd_jax.presets import PRESETS, get_preset
+    from rpd_jax.reevaluate import evaluate
     from rpd_jax.training import Result, train
 
 runtime.configure()

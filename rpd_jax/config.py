@@ -67,7 +67,9 @@ class PPOConfig:
     value_clip: float | None = None  # None: no clipping of the value loss
     value_coef: float = 0.5  # [v]
     entropy_coef: float = 0.0  # [v]
-    target_kl: float | None = 0.1  # [v] a member whose approximate KL exceeds it skips its remaining minibatches
+    target_kl: float | None = (
+        0.1  # [v] a member whose approximate KL exceeds it skips its remaining minibatches; None: never
+    )
 
     def batch_size(self, num_envs: int) -> int:
         """Transitions per member and iteration."""
@@ -192,6 +194,9 @@ class Config:
             _require(getattr(ppo, field) >= 0, f"ppo.{field}", getattr(ppo, field), "at least 0")
         for field in ("value_clip", "target_kl"):
             value = getattr(ppo, field)
+            if value == math.inf:  # flags cannot say None
+                value = None
+                setattr(ppo, field, value)
             _require(value is None or value > 0, f"ppo.{field}", value, "None or a positive number")
         choice("ppo.advantage", ppo.advantage, ADVANTAGES)
 

@@ -49,9 +49,7 @@ class StudentPolicy:
 
     def __call__(self, observation: Observation, starts: np.ndarray) -> Array:
         num_members = len(self._population)
-        grouped = {
-            key: np.reshape(x, (num_members, -1, *np.shape(x)[1:])) for key, x in observation.items()
-        }
+        grouped = {key: np.reshape(x, (num_members, -1, *np.shape(x)[1:])) for key, x in observation.items()}
         action = np.asarray(self._population.mean_action(self._members, grouped))
         return action.reshape(-1, action.shape[-1])
 
@@ -112,9 +110,7 @@ def run_episodes(
         starts = np.zeros(env.num_envs, bool)
         starts[ended["index"]] = True
         for row, index in enumerate(ended["index"]):
-            finished[index].append(
-                (ended["success_once"][row], ended["success_at_end"][row], ended["return"][row])
-            )
+            finished[index].append((ended["success_once"][row], ended["success_at_end"][row], ended["return"][row]))
         observation = result.observation
     episodes = [Episodes(*map(np.array, zip(*rows[:episodes_per_env], strict=True))) for rows in finished]
     films = [Film(np.stack(frames[index]), bool(episodes[index].success_once[0])) for index in film]
@@ -146,18 +142,14 @@ class Evaluator:
         filmed = [member * self.num_envs + index for member, index in film]
         policy = StudentPolicy(self.population, members)
         results, films = run_episodes(self.env, policy, math.ceil(episodes / self.num_envs), filmed)
-        by_member = [
-            concatenate(results[i : i + self.num_envs]) for i in range(0, len(results), self.num_envs)
-        ]
+        by_member = [concatenate(results[i : i + self.num_envs]) for i in range(0, len(results), self.num_envs)]
         return by_member, films
 
     def teacher(self, teacher: Teacher, episodes: int, key: Array, film: int = 0) -> tuple[Episodes, list[Film]]:
         """At least `episodes` episodes of the teacher acting by itself."""
         self.env.load_state_dict(self._first)
         policy = TeacherPolicy(teacher, self.env, key)
-        results, films = run_episodes(
-            self.env, policy, math.ceil(episodes / self.env.num_envs), list(range(film))
-        )
+        results, films = run_episodes(self.env, policy, math.ceil(episodes / self.env.num_envs), list(range(film)))
         return concatenate(results), films
 
 
@@ -170,9 +162,7 @@ class Assessment(NamedTuple):
     films: dict[str, list[Film]]  # by policy: the teacher first, then one member of each variant
 
 
-def assess(
-    evaluator: Evaluator, members: MemberState, teacher: Teacher | None, settings: EvalConfig
-) -> Assessment:
+def assess(evaluator: Evaluator, members: MemberState, teacher: Teacher | None, settings: EvalConfig) -> Assessment:
     """Evaluates all members and the teacher under one protocol; films some episodes of each where it can be drawn."""
     population = evaluator.population
     videos = settings.videos if evaluator.env.spec.frame_shape is not None else 0

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from rpd_jax.config import Config, EnvConfig, EvalConfig, NetworkConfig, PPOConfig, RunConfig, TeacherConfig, choice
+from rpd_jax.config import (
+    Config,
+    EnvConfig,
+    EvalConfig,
+    NetworkConfig,
+    PPOConfig,
+    RunConfig,
+    TeacherConfig,
+    choice,
+)
 
 
 def quickstart() -> Config:

@@ -2,54 +2,54 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import tempfile
 from pathlib import Path
 
 from rpd_jax.checkpoint import CONFIG_FILE, load_config
 from rpd_jax.config import Config, ConfigError
+from rpd_jax.report.files import atomic_path
 
 MAY_CHANGE = ("preset", "run", "eval")
 """Parts of the config that a resumed run may set anew; `ppo.total_steps` may change too."""
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Replaces a file's text in one step; a crash leaves the old file or the new one."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w") as file:
-            file.write(text)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+def check(config: Config, resume: bool, overwrite: bool) -> None:
+    """Raises ConfigError where `claim` would; touches nothing.
 
-
-def claim(config: Config, resume: bool, overwrite: bool) -> Path:
-    """Creates the run directory and writes the resolved config into it.
-
-    Raises:
-      ConfigError: the directory exists and neither `resume` nor `overwrite` is set, both are set, or it is to
-        be resumed with another experiment's configuration.
+    That is: the directory exists and neither `resume` nor `overwrite` is set, both are set, it is to be resumed
+    with another experiment's configuration, or what is to be overwritten is not a run.
     """
     path = Path(config.run.directory)
+    is_run = (path / CONFIG_FILE).is_file()
     if resume and overwrite:
         raise ConfigError("--resume and --overwrite contradict each other: choose one")
-    if (path / CONFIG_FILE).is_file() and resume:
+    if is_run and resume:
         _check_same_experiment(load_config(path), config)
+    elif path.exists() and not path.is_dir():
+        raise ConfigError(f"run.directory={str(path)!r} is a file: choose another path")
     elif path.exists() and any(path.iterdir()):
         if not overwrite:
             raise ConfigError(
                 f"run.directory={str(path)!r} exists and is not empty: use --resume, --overwrite or another path"
             )
-        if not (path / CONFIG_FILE).is_file():
+        if not is_run:
             raise ConfigError(
                 f"run.directory={str(path)!r} will not be overwritten: it is not a run (it has no {CONFIG_FILE})"
             )
+
+
+def claim(config: Config, resume: bool, overwrite: bool) -> Path:
+    """Creates the run directory, empty unless it is resumed, and writes the resolved config into it.
+
+    Raises ConfigError as `check` does.
+    """
+    check(config, resume, overwrite)
+    path = Path(config.run.directory)
+    if overwrite and path.exists():
         shutil.rmtree(path)
     path.mkdir(parents=True, exist_ok=True)
-    write_atomically(path / CONFIG_FILE, config.to_json())
+    with atomic_path(path / CONFIG_FILE) as temporary:
+        temporary.write_text(config.to_json() + "\n")
     return path
 
 

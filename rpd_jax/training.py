@@ -77,10 +77,10 @@ def train(
       RuntimeError: a simulator process kept failing.
     """
     check(config, has_teacher=teacher is not None)
-    directory = run_directory.claim(config, resume, overwrite)
+    run_directory.check(config, resume, overwrite)
     with contextlib.ExitStack() as stack:
         stop = stack.enter_context(stop_on_signal())
-        trainer = Trainer(config, teacher, directory, stack)
+        trainer = Trainer(config, teacher, lambda: run_directory.claim(config, resume, overwrite), stack)
         if resume:
             trainer.restore()
         trainer.run(stop, callbacks)
@@ -103,10 +103,10 @@ class Trainer:
         self,
         config: Config,
         teacher: Teacher | TeacherFactory | None,
-        directory: Path,
+        claim: Callable[[], Path],
         stack: contextlib.ExitStack,
     ) -> None:
-        self.config, self.directory = config, directory
+        self.config = config
         rgb = "rgb" in STUDENT_KEYS[config.env.observation]
         seeds = [s for _ in config.variants for seed in config.seeds for s in env_seeds(seed, config.env.num_envs)]
         self.env = make_env(config.env, seeds, rgb=rgb, end_on_success=config.env.end_on_success)
@@ -126,9 +126,10 @@ class Trainer:
             config.ppo.rollout_length,
             self.teacher.spec.observation_keys if self.teacher else (),
         )
-        self.store = CheckpointStore(directory, config.run.keep_checkpoints)
+        self.directory = claim()  # only now: whatever fails before leaves no directory behind
+        self.store = CheckpointStore(self.directory, config.run.keep_checkpoints)
         stack.callback(self.store.close)
-        self.writer = make_writers(directory, config.run.tensorboard, config.run.wandb_project)
+        self.writer = make_writers(self.directory, config.run.tensorboard, config.run.wandb_project)
         stack.callback(self.writer.close)
 
         self.iteration = 0

@@ -47,16 +47,12 @@ class Batch(NamedTuple):
     valid: chex.Array | None  # whether `teacher` may be used
 
 
-Update = Callable[
-    [MemberState, Variant, Transition, TeacherLabels | None, chex.Numeric], tuple[MemberState, Metrics]
-]
+Update = Callable[[MemberState, Variant, Transition, TeacherLabels | None, chex.Numeric], tuple[MemberState, Metrics]]
 
 
 def make_optimizer(config: PPOConfig) -> optax.GradientTransformation:
     """Global-norm clipping and Adam's direction; the learning rate is a variant's float and applied outside."""
-    return optax.chain(
-        optax.clip_by_global_norm(config.max_grad_norm), optax.scale_by_adam(eps=config.adam_eps)
-    )
+    return optax.chain(optax.clip_by_global_norm(config.max_grad_norm), optax.scale_by_adam(eps=config.adam_eps))
 
 
 def make_update(network: ActorCritic, config: PPOConfig, terms: tuple[str, ...]) -> Update:
@@ -81,7 +77,9 @@ def make_update(network: ActorCritic, config: PPOConfig, terms: tuple[str, ...])
         rate = learning_rate(variant, progress)
         params = jax.tree.map(lambda p, d: p - rate * d, member.params, direction)
         params, opt_state = jax.tree.map(
-            lambda new, old: jnp.where(stopped, old, new), (params, opt_state), (member.params, member.opt_state)
+            lambda new, old: jnp.where(stopped, old, new),
+            (params, opt_state),
+            (member.params, member.opt_state),
         )
         return MemberState(params, opt_state, member.key), stopped, metrics
 
@@ -92,9 +90,7 @@ def make_update(network: ActorCritic, config: PPOConfig, terms: tuple[str, ...])
         labels: TeacherLabels | None,
         progress: chex.Numeric,
     ) -> tuple[MemberState, Metrics]:
-        batch = jax.vmap(lambda v, r, lab: make_batch(config, v, r, lab), in_axes=(0, 1, 1))(
-            variants, rollout, labels
-        )
+        batch = jax.vmap(lambda v, r, lab: make_batch(config, v, r, lab), in_axes=(0, 1, 1))(variants, rollout, labels)
         num_members, batch_size = batch.advantage.shape
         size = batch_size // config.minibatches
         split = jax.vmap(lambda key: jax.random.split(key, config.epochs + 1))(members.key)
@@ -130,9 +126,7 @@ def make_update(network: ActorCritic, config: PPOConfig, terms: tuple[str, ...])
     return update
 
 
-def make_batch(
-    config: PPOConfig, variant: Variant, rollout: Transition, labels: TeacherLabels | None
-) -> Batch:
+def make_batch(config: PPOConfig, variant: Variant, rollout: Transition, labels: TeacherLabels | None) -> Batch:
     """Advantages and value targets of one member's rollout [T, N, ...], flattened to [T * N, ...]."""
     estimate = ESTIMATORS[config.advantage]
 
@@ -193,9 +187,7 @@ def member_loss(
         "std": jnp.mean(policy.std),
     }
     loss = (
-        metrics["policy_loss"]
-        - variant.entropy_coef * metrics["entropy"]
-        + variant.value_coef * metrics["value_loss"]
+        metrics["policy_loss"] - variant.entropy_coef * metrics["entropy"] + variant.value_coef * metrics["value_loss"]
     )
     if terms:
         assert batch.teacher is not None and batch.valid is not None, "distillation terms need labels"

@@ -120,9 +120,7 @@ def calibrate(
         else:
             high = middle
     nearest = min(trials, key=lambda trial: abs(trial.success - wanted))
-    return Calibration(
-        nearest.level, nearest.success, abs(nearest.success - wanted) <= tolerance, tuple(trials)
-    )
+    return Calibration(nearest.level, nearest.success, abs(nearest.success - wanted) <= tolerance, tuple(trials))
 
 
 def calibrate_scripted(

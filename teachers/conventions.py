@@ -128,18 +128,14 @@ def check_convertible(source: ActionContract | None, target: ActionContract | No
             )
         _check(side, contract)
     if source.frame != target.frame:
-        raise ValueError(
-            f"source.frame={source.frame!r}, target.frame={target.frame!r}: the same frame is needed"
-        )
+        raise ValueError(f"source.frame={source.frame!r}, target.frame={target.frame!r}: the same frame is needed")
 
 
 def _check(side: str, contract: ActionContract) -> None:
     for name in ("translation_scale", "rotation_scale"):
         value = getattr(contract, name)
         if not (math.isfinite(value) and value > 0):
-            raise ValueError(
-                f"{side}.{name}={value!r}: must be positive and finite (signs go to rotation_sign)"
-            )
+            raise ValueError(f"{side}.{name}={value!r}: must be positive and finite (signs go to rotation_sign)")
     if contract.rotation_form not in ROTATION_FORMS:
         raise ValueError(f"{side}.rotation_form={contract.rotation_form!r}: choose from {ROTATION_FORMS}")
     if contract.rotation_sign not in (1, -1):
@@ -148,9 +144,7 @@ def _check(side: str, contract: ActionContract) -> None:
         raise ValueError(f"{side}.frame={contract.frame!r}: choose from {FRAMES}")
     closed, opened = contract.gripper_closed, contract.gripper_open
     if not (math.isfinite(closed) and math.isfinite(opened)) or closed == opened:
-        raise ValueError(
-            f"{side}.gripper_closed={closed!r}, gripper_open={opened!r}: must be finite and differ"
-        )
+        raise ValueError(f"{side}.gripper_closed={closed!r}, gripper_open={opened!r}: must be finite and differ")
     low, high = contract.low, contract.high
     if low is not None and high is not None and not low < high:
         raise ValueError(f"{side}.low={low!r}, high={high!r}: low must be less than high")

@@ -90,9 +90,7 @@ def check_report(report: ProbeReport, name: str) -> None:
         part = slice(0, 3) if axis < 3 else slice(3, 6)
         moved, unit = report.displacement[axis, part], "m" if axis < 3 else "rad"
         along = moved[axis % 3]
-        told = (
-            f"{report.commanded[axis]:.3g} {unit} were commanded, ({_list(moved)}) {unit} measured in {name}"
-        )
+        told = f"{report.commanded[axis]:.3g} {unit} were commanded, ({_list(moved)}) {unit} measured in {name}"
         if np.linalg.norm(moved) < 0.05 * report.commanded[axis]:
             raise ValueError(f"axis {label} does not move: {told}; check the contract's scale")
         if along < 0 and abs(along) > 0.8 * np.linalg.norm(moved):
@@ -140,13 +138,9 @@ def _locate(spec: EnvSpec, name: str, length: int | None) -> tuple[str, int, int
         if name in spec.layout.get(key, {}):
             low, high = spec.layout[key][name]
             if length is not None and high - low != length:
-                raise ValueError(
-                    f"layout of {name!r} in {spec.name} has {high - low} entries: {length} are needed"
-                )
+                raise ValueError(f"layout of {name!r} in {spec.name} has {high - low} entries: {length} are needed")
             return key, low, high
-    raise ValueError(
-        f"{spec.name} names no {name!r} in its layout of 'proprio' or 'state': it cannot be probed"
-    )
+    raise ValueError(f"{spec.name} names no {name!r} in its layout of 'proprio' or 'state': it cannot be probed")
 
 
 def _amplitude(contract: ActionContract) -> float:
@@ -158,9 +152,7 @@ def _amplitude(contract: ActionContract) -> float:
 def _change(before: np.ndarray, after: np.ndarray, base_yaw: float) -> np.ndarray:
     """Change of pose [B, 6] from poses [B, 7], in the axes of the base."""
     turn = rotations.quaternion_multiply(after[:, 3:], rotations.quaternion_inverse(before[:, 3:]))
-    change = np.stack(
-        [after[:, :3] - before[:, :3], np.asarray(rotations.rotvec_from_quaternion(turn))], axis=1
-    )
+    change = np.stack([after[:, :3] - before[:, :3], np.asarray(rotations.rotvec_from_quaternion(turn))], axis=1)
     cos, sin = math.cos(base_yaw), math.sin(base_yaw)
     into_base = np.array([[cos, sin, 0.0], [-sin, cos, 0.0], [0.0, 0.0, 1.0]])
     return (change @ into_base.T).reshape(-1, 6)

@@ -7,7 +7,7 @@ from typing import Any
 
 from absl import logging
 
-from rpd_jax.config import TeacherConfig
+from rpd_jax.config import ConfigError, TeacherConfig
 from rpd_jax.envs.base import VectorEnv
 from rpd_jax.types import Teacher
 from teachers.base import make
@@ -31,22 +31,25 @@ def teacher_factory(config: TeacherConfig) -> Callable[[VectorEnv], Teacher]:
     to probe, and the environment can say where its tool is.
 
     Raises (when called):
-      ValueError: unknown teacher, a setting it refuses, a contract that cannot be converted, or a sign that
+      ConfigError: unknown teacher, a setting it refuses, a contract that cannot be converted, or a sign that
         the probe contradicts.
     """
 
     def build(env: VectorEnv) -> Teacher:
-        settings = SETTINGS.get(config.name, lambda c: {})(config)
-        teacher = make(config.name, env.spec, settings)
-        if teacher.spec.contract is not None:
-            teacher = ConvertedTeacher(teacher, env.spec, config.gripper)
-        if (
-            config.probe
-            and env.spec.contract is not None
-            and "tcp_pose" in env.spec.layout.get("proprio", {})
-        ):
-            probe_actions(env)
-            logging.info("probe: the arm moves as the action contract of %s says", env.spec.name)
-        return teacher
+        try:
+            return _build(config, env)
+        except ValueError as error:
+            raise ConfigError(f"teacher.name={config.name!r} cannot work: {error}") from error
 
     return build
+
+
+def _build(config: TeacherConfig, env: VectorEnv) -> Teacher:
+    settings = SETTINGS.get(config.name, lambda c: {})(config)
+    teacher = make(config.name, env.spec, settings)
+    if teacher.spec.contract is not None:
+        teacher = ConvertedTeacher(teacher, env.spec, config.gripper)
+    if config.probe and env.spec.contract is not None and "tcp_pose" in env.spec.layout.get("proprio", {}):
+        probe_actions(env)
+        logging.info("probe: the arm moves as the action contract of %s says", env.spec.name)
+    return teacher

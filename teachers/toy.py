@@ -15,7 +15,7 @@ from rpd_jax.types import Array, Observation, TeacherLabels, TeacherSpec
 
 @dataclasses.dataclass(frozen=True)
 class ToyTeacher:
-    """Moves along the straight line to the goal, off by a constant `bias` (metres) and Gaussian `noise` (action units)."""
+    """Moves along the straight line to the goal, off by a constant `bias` (metres) and `noise` (std, action units)."""
 
     env_spec: EnvSpec
     noise: float = 0.0

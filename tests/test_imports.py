@@ -26,7 +26,7 @@ ROOMS: tuple[tuple[str, ...], ...] = (
     ("rpd_jax.checkpoint", "rpd_jax.metrics", "rpd_jax.report"),
     ("rpd_jax.evaluation",),
     ("rpd_jax.run_directory", "rpd_jax.outcome"),
-    ("rpd_jax.training",),
+    ("rpd_jax.training", "rpd_jax.reevaluate"),
 )
 WITHOUT_JAX_OR_TORCH = ("rpd_jax.ipc", "rpd_jax.types", "rpd_jax.envs.base", "rpd_jax.runtime")
 MAY_IMPORT_LINEN = ("rpd_jax.networks", "teachers.octo")
@@ -138,9 +138,7 @@ def test_linen_stays_in_its_two_rooms(module: str) -> None:
 
 def modules_after(statement: str) -> set[str]:
     program = f"{statement}\nimport sys\nprint(*sys.modules)"
-    done = subprocess.run(
-        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=60
-    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     return set(done.stdout.split())
 
@@ -167,7 +165,5 @@ def test_public_names_resolve_whatever_was_imported_before() -> None:
         "wrong = [n for n, v in values.items() if isinstance(v, types.ModuleType)]\n"
         "assert not wrong and callable(rpd_jax.train) and callable(rpd_jax.evaluate), wrong\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=120
-    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr

@@ -260,8 +260,6 @@ def test_a_run_stopped_before_its_first_unit_logs_no_time_left(lines: list[str])
     assert lines == ["training 0/5, 0:00"]
 
 
-@pytest.mark.parametrize(
-    ("seconds", "text"), [(0, "0:00"), (59.6, "1:00"), (3599, "59:59"), (3661, "1:01:01")]
-)
+@pytest.mark.parametrize(("seconds", "text"), [(0, "0:00"), (59.6, "1:00"), (3599, "59:59"), (3661, "1:01:01")])
 def test_durations_read_as_a_clock_shows_them(seconds: float, text: str) -> None:
     assert metrics._duration(seconds) == text

@@ -56,9 +56,7 @@ def test_wilson_at_the_ends_by_hand() -> None:
     assert wilson(10, 10) == (pytest.approx(1 - 0.2775328, abs=1e-6), 1.0)
 
 
-@pytest.mark.parametrize(
-    ("k", "n", "confidence"), [(1, 3, 0.95), (7, 10, 0.9), (199, 200, 0.99), (0, 1, 0.5)]
-)
+@pytest.mark.parametrize(("k", "n", "confidence"), [(1, 3, 0.95), (7, 10, 0.9), (199, 200, 0.99), (0, 1, 0.5)])
 def test_wilson_agrees_with_scipy(k: int, n: int, confidence: float) -> None:
     reference = scipy.stats.binomtest(k, n).proportion_ci(confidence, method="wilson")
     assert wilson(k, n, confidence) == pytest.approx((reference.low, reference.high), abs=1e-12)
@@ -170,9 +168,7 @@ def test_results_json_has_exactly_the_documented_keys(tmp_path: Path) -> None:
 
 
 def test_numpy_values_are_written_as_plain_ones(tmp_path: Path) -> None:
-    row = ResultRow(
-        **vars(STUDENT) | {"seeds": np.int64(3), "success_once": np.float32(0.5), "low": np.float64(0.4)}
-    )
+    row = ResultRow(**vars(STUDENT) | {"seeds": np.int64(3), "success_once": np.float32(0.5), "low": np.float64(0.4)})
     write_results(tmp_path / "results.json", [row], {})
     assert read_results(tmp_path / "results.json").rows[0].success_once == 0.5
 

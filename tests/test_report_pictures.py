@@ -138,9 +138,7 @@ def test_only_mp4_files_are_written(tmp_path: Path) -> None:
         write_grid(tmp_path / "grid.gif", [Column("x", [clip(0)])])
 
 
-def test_a_failing_encoder_says_why_and_leaves_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_failing_encoder_says_why_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(video, "_even", lambda pixels: pixels | 1)  # odd sizes cannot be encoded
     with pytest.raises(RuntimeError, match=r"ffmpeg failed with status .*not divisible by 2"):
         write_grid(tmp_path / "grid.mp4", [Column("x", [clip(0, length=200, size=200)])])

@@ -176,7 +176,7 @@ def test_resuming_a_directory_without_a_checkpoint_starts_anew(tmp_path):
 
 
 def test_a_checkpoint_of_another_shape_is_named(finished, tmp_path):
-    result, _, config = finished
+    result, _, _ = finished
     from rpd_jax.checkpoint import from_paths, load_checkpoint
 
     _, stored = load_checkpoint(result.directory)

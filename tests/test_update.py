@@ -3,7 +3,6 @@
 import dataclasses
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -74,9 +73,7 @@ def test_a_member_is_the_same_alone(everyone, name):
     variant = alone_population.specs[0].name
     index = [(m.variant.name, m.seed) for m in population.members].index((variant, 3))
     mine = jax.tree.map(lambda x: x[index], members.params)
-    jax.tree.map(
-        lambda a, b: np.testing.assert_allclose(a, b[0], rtol=2e-4, atol=2e-5), mine, alone.params
-    )
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b[0], rtol=2e-4, atol=2e-5), mine, alone.params)
     for key, value in alone_metrics.items():
         np.testing.assert_allclose(metrics[key][index], value[0], rtol=2e-3, atol=1e-4, err_msg=key)
 
@@ -145,12 +142,8 @@ def test_first_step_is_adam_on_the_clipped_gradient():
 def test_invalid_labels_change_nothing():
     population = Population(make_config(["rpd-mse"], seeds=(0,)), SPEC)
     rollout, labels = data(population)
-    poisoned = labels._replace(
-        action=np.where(labels.valid[..., None], labels.action, 1e6).astype(np.float32)
-    )
-    results = [
-        population.update(population.init(), rollout, given, 0.0)[0].params for given in (labels, poisoned)
-    ]
+    poisoned = labels._replace(action=np.where(labels.valid[..., None], labels.action, 1e6).astype(np.float32))
+    results = [population.update(population.init(), rollout, given, 0.0)[0].params for given in (labels, poisoned)]
     jax.tree.map(np.testing.assert_array_equal, *results)
 
 
@@ -179,10 +172,6 @@ def test_every_structural_setting_reaches_the_program():
     source = "".join(p.read_text() for p in root.rglob("*.py") if p.name not in ("config.py", "presets.py"))
     from rpd_jax.losses.variants import FLOATS
 
-    unread = [
-        f.name for f in dataclasses.fields(PPOConfig) if f".{f.name}" not in source and f.name not in FLOATS
-    ]
+    unread = [f.name for f in dataclasses.fields(PPOConfig) if f".{f.name}" not in source and f.name not in FLOATS]
     # total_steps is read by Config.iterations, rollout_length by Config.batch_size too
     assert set(unread) <= {"total_steps"}, unread
-
-

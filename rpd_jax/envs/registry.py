@@ -24,9 +24,7 @@ def check_env(config: EnvConfig) -> None:
 
         choice("env.name: task", task, toy.TASKS)
         if config.observation != "state":
-            raise ConfigError(
-                f"env.observation={config.observation!r} cannot work: toy tasks have state only"
-            )
+            raise ConfigError(f"env.observation={config.observation!r} cannot work: toy tasks have state only")
 
 
 def make_env(config: EnvConfig, seeds: Sequence[int], *, rgb: bool, end_on_success: bool) -> VectorEnv:

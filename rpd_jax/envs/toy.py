@@ -118,9 +118,7 @@ def two_step_credit() -> Probe:
 
 def action_matters() -> Probe:
     """Reward 1 - (a - 0.5 x)^2 for the observation x = +-1: the mean action must become 0.5 x."""
-    return Probe(
-        "ActionMatters-v0", 1, lambda sign, time: sign, lambda sign, time, a: 1.0 - (a - 0.5 * sign) ** 2
-    )
+    return Probe("ActionMatters-v0", 1, lambda sign, time: sign, lambda sign, time, a: 1.0 - (a - 0.5 * sign) ** 2)
 
 
 PROBES: dict[str, Callable[[], Probe]] = {

@@ -74,10 +74,7 @@ def label_rollout(
     horizon, num_members, num_envs = starts.shape
     answers = []
     for member in range(num_members):
-        flat = {
-            key: _windows(x[:, member], starts[:, member], teacher.spec.history)
-            for key, x in observation.items()
-        }
+        flat = {key: _windows(x[:, member], starts[:, member], teacher.spec.history) for key, x in observation.items()}
         key = jax.random.fold_in(jax.random.key(seeds[member]), iteration)
         ledger, parts = ledgers[member], []
         for i, begin in enumerate(range(0, horizon * num_envs, batch_size)):

@@ -61,9 +61,7 @@ class SharedArrays(Mapping[str, np.ndarray]):
         }
 
     @classmethod
-    def create(
-        cls, specs: Mapping[str, tuple[Sequence[int], str]], descriptor: int | None = None
-    ) -> SharedArrays:
+    def create(cls, specs: Mapping[str, tuple[Sequence[int], str]], descriptor: int | None = None) -> SharedArrays:
         """Lays out zeroed arrays.
 
         Args:
@@ -147,9 +145,7 @@ def _check(entry: ArrayEntry, size: int | None) -> None:
     if any(length < 0 for length in entry.shape):
         raise ValueError(f"array {entry.name!r}: shape must not be negative, got {entry.shape}")
     if entry.offset < 0 or entry.offset % ALIGNMENT:
-        raise ValueError(
-            f"array {entry.name!r}: offset must be a multiple of {ALIGNMENT}, got {entry.offset}"
-        )
+        raise ValueError(f"array {entry.name!r}: offset must be a multiple of {ALIGNMENT}, got {entry.offset}")
     if size is not None and entry.offset + entry.nbytes > size:
         raise ValueError(
             f"array {entry.name!r}: {entry.nbytes} bytes at {entry.offset} exceed the memory of {size} bytes"

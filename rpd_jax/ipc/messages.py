@@ -102,9 +102,7 @@ def error_reply(error: BaseException, sequence: int) -> Message:
 def raise_if_error(message: Message) -> Message:
     """The message itself, or RemoteError where it carries an exception."""
     if message.kind == ERROR:
-        raise RemoteError(
-            message.get("type", str), message.get("message", str), message.get("traceback", str)
-        )
+        raise RemoteError(message.get("type", str), message.get("message", str), message.get("traceback", str))
     return message
 
 

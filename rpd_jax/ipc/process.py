@@ -113,9 +113,7 @@ class SidecarProcess:
             if reply.sequence == sequence:
                 return raise_if_error(reply)
 
-    def call(
-        self, kind: str, fields: Mapping[str, object] | None = None, deadline_s: float | None = None
-    ) -> Message:
+    def call(self, kind: str, fields: Mapping[str, object] | None = None, deadline_s: float | None = None) -> Message:
         """`send` and `receive` in one."""
         return self.receive(self.send(kind, fields), deadline_s)
 
@@ -190,9 +188,7 @@ def _reap(process: subprocess.Popen) -> None:
         process.wait()
 
 
-def _end(
-    process: subprocess.Popen, ours: socket.socket, log: IO[bytes], released: threading.Event, owner: int
-) -> None:
+def _end(process: subprocess.Popen, ours: socket.socket, log: IO[bytes], released: threading.Event, owner: int) -> None:
     if os.getpid() != owner:  # a fork of the owner: the sidecar is not its to end
         return
     _reap(process)

@@ -19,9 +19,7 @@ def clipped_surrogate(ratio: chex.Array, advantage: chex.Array, clip_ratio: chex
     return jnp.maximum(-advantage * ratio, -advantage * clipped)
 
 
-def value_loss(
-    value: chex.Array, old_value: chex.Array, target: chex.Array, value_clip: float | None
-) -> chex.Array:
+def value_loss(value: chex.Array, old_value: chex.Array, target: chex.Array, value_clip: float | None) -> chex.Array:
     """0.5 (V - R)^2, a scalar; with `value_clip` the larger of it and the loss of V clipped around `old_value`."""
     chex.assert_rank([value, old_value, target], 0)
     loss = (value - target) ** 2

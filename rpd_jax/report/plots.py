@@ -90,9 +90,7 @@ def learning_curves(
 def _draw(axes: Axes, curve: Curve, index: int, rng: int) -> np.ndarray:
     steps, values = np.asarray(curve.env_steps), np.asarray(curve.values, np.float64)
     if values.ndim != 2 or values.shape[1] != len(steps) or values.size == 0:
-        raise ValueError(
-            f"values of {curve.variant!r} are {values.shape}: they must be [seeds, {len(steps)} steps]"
-        )
+        raise ValueError(f"values of {curve.variant!r} are {values.shape}: they must be [seeds, {len(steps)} steps]")
     colour, marker = PALETTE[index % len(PALETTE)], MARKERS[index % len(MARKERS)]
     if len(values) > 1:
         low, high = np.array([bootstrap(column, rng) for column in values.T]).T

@@ -89,9 +89,7 @@ class ResultRow:
         return cls(**{_attribute(key): value for key, value in row.items()})
 
 
-ROW_KEYS = tuple(
-    "return" if field.name == "episode_return" else field.name for field in dataclasses.fields(ResultRow)
-)
+ROW_KEYS = tuple("return" if field.name == "episode_return" else field.name for field in dataclasses.fields(ResultRow))
 
 
 @dataclasses.dataclass(frozen=True)

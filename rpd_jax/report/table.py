@@ -45,9 +45,7 @@ def render(headers: Sequence[str], rows: Sequence[Sequence[str]], *, markdown: b
         return [cell.rjust(width) if to_right else cell.ljust(width) for cell, width, to_right in aligned]
 
     if markdown:
-        rule = [
-            "-" * (w - 1) + ":" if to_right else "-" * w for w, to_right in zip(widths, right, strict=True)
-        ]
+        rule = ["-" * (w - 1) + ":" if to_right else "-" * w for w, to_right in zip(widths, right, strict=True)]
         return "\n".join(f"| {' | '.join(cells)} |" for cells in (line(headers), rule, *map(line, rows)))
     rule = ["-" * width for width in widths]
     return "\n".join("  ".join(cells).rstrip() for cells in (line(headers), rule, *map(line, rows)))

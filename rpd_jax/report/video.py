@@ -25,9 +25,7 @@ class Clip(NamedTuple):
     """One filmed episode."""
 
     frames: np.ndarray  # uint8 [T, H, W, 3]
-    success: (
-        bool | np.ndarray
-    )  # of the episode (its frame is green), or bool [T] (green from the first success on)
+    success: bool | np.ndarray  # of the episode (its frame is green), or bool [T] (green from the first success on)
 
 
 class Column(NamedTuple):
@@ -94,9 +92,7 @@ def caption_strip(text: str, width: int) -> np.ndarray:
 def _picture_size(columns: Sequence[Column]) -> tuple[int, int]:
     clips = [clip for column in columns for clip in column.clips]
     if not clips:
-        raise ValueError(
-            f"columns={[column.caption for column in columns]} hold no clips: it must be at least one"
-        )
+        raise ValueError(f"columns={[column.caption for column in columns]} hold no clips: it must be at least one")
     for clip in clips:
         frames = clip.frames
         if frames.ndim != 4 or frames.shape[-1] != 3 or len(frames) == 0 or frames.dtype != np.uint8:

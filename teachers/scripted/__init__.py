@@ -28,9 +28,7 @@ TASKS: Mapping[str, str] = {
 def load_task(name: str) -> Task:
     """The script of a task, e.g. "PickCube-v1". Raises ValueError naming the tasks that have one."""
     if name not in TASKS:
-        raise ValueError(
-            f"task {name!r} has no scripted teacher: the tasks that have one are {sorted(TASKS)}"
-        )
+        raise ValueError(f"task {name!r} has no scripted teacher: the tasks that have one are {sorted(TASKS)}")
     return importlib.import_module(f"teachers.scripted.{TASKS[name]}").TASK
 
 
@@ -50,9 +48,7 @@ def make(env_spec: EnvSpec, settings: Mapping[str, Any] | None = None) -> Script
         if name not in known:
             close = difflib.get_close_matches(name, known, n=1)
             hint = f"; did you mean {close[0]!r}?" if close else ""
-            raise ValueError(
-                f"setting {name!r} of a scripted teacher is unknown: choose from {sorted(known)}{hint}"
-            )
+            raise ValueError(f"setting {name!r} of a scripted teacher is unknown: choose from {sorted(known)}{hint}")
     corruption, sampling = (
         group(**{name: value for name, value in settings.items() if known[name] is group}) for group in groups
     )

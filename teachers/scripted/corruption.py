@@ -48,9 +48,7 @@ class Corruption:
             if getattr(self, name) < 0:
                 raise ValueError(f"corruption {name}={getattr(self, name)!r}: must not be negative")
         if not 0.0 <= self.aim_error_fraction <= 1.0:
-            raise ValueError(
-                f"corruption aim_error_fraction={self.aim_error_fraction!r}: must lie between 0 and 1"
-            )
+            raise ValueError(f"corruption aim_error_fraction={self.aim_error_fraction!r}: must lie between 0 and 1")
         if math.hypot(*self.aim_direction) < 1e-6:
             raise ValueError(f"corruption aim_direction={self.aim_direction!r}: must not be zero")
         if not isinstance(self.lag, int) or isinstance(self.lag, bool) or self.lag < 0:

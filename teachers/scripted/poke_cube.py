@@ -54,6 +54,4 @@ def _place(fields: Fields) -> Array:
     return uniform_quantile(fields["peg_pose"][1], -0.1, 0.1)
 
 
-TASK = Task(
-    {"qpos": 9, "tcp_pose": 7, "cube_pose": 7, "peg_pose": 7, "cube_to_goal_pos": 3}, _aim, _place, _grasped
-)
+TASK = Task({"qpos": 9, "tcp_pose": 7, "cube_pose": 7, "peg_pose": 7, "cube_to_goal_pos": 3}, _aim, _place, _grasped)

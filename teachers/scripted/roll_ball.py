@@ -12,18 +12,12 @@ from teachers.scripted.geometry import Aim, Error, Fields, Task, hover, level, u
 HEIGHT = 0.03  # of the tool while it pushes, metres
 LATERAL = 2.0  # how much more an error across the way counts than the way itself
 
-STEER = 0.0  # how far the push turns against a drift of the ball, radians per metre per second
-
 
 def _aim(fields: Fields, error: Error) -> Aim:
     tcp = fields["tcp_pose"]
     ball = fields["ball_pose"][:3] + error.approach
     way = (fields["goal_pos"] + error.carry - ball)[:2]
     way = way / jnp.maximum(jnp.linalg.norm(way), 1e-3)
-    # a ball that drifts off the way is pushed back onto it
-    drift = fields["ball_vel"][:2] @ jnp.stack([-way[1], way[0]])
-    way = way - STEER * drift * jnp.stack([-way[1], way[0]])
-    way = way / jnp.linalg.norm(way)
     side = jnp.stack([-way[1], way[0]])
     gap = ball[:2] - tcp[:2]
     ahead, aside = gap @ way, gap @ side  # how far the ball is along the way, and off it
@@ -49,6 +43,4 @@ def _held(fields: Fields) -> Array:
     return jnp.asarray(0.0)
 
 
-TASK = Task(
-    {"tcp_pose": 7, "goal_pos": 3, "ball_pose": 7, "ball_vel": 3}, _aim, _place, _held, BASE_YAW["maniskill:RollBall-v1"]
-)
+TASK = Task({"tcp_pose": 7, "goal_pos": 3, "ball_pose": 7}, _aim, _place, _held, BASE_YAW["maniskill:RollBall-v1"])

@@ -50,9 +50,7 @@ class ScriptedTeacher:
       ValueError: where the environment lacks a slice that the script needs, or a contract.
     """
 
-    def __init__(
-        self, name: str, task: Task, env_spec: EnvSpec, corruption: Corruption, sampling: Sampling
-    ) -> None:
+    def __init__(self, name: str, task: Task, env_spec: EnvSpec, corruption: Corruption, sampling: Sampling) -> None:
         if env_spec.contract is None or env_spec.contract.statistics is not None:
             raise ValueError(
                 f"env_spec.contract={env_spec.contract!r} of {env_spec.name}: a scripted teacher acts in an "
@@ -134,13 +132,10 @@ def _slices(task: Task, env_spec: EnvSpec) -> Mapping[str, tuple[int, int]]:
     layout = env_spec.layout.get("state", {})
     for name, length in task.fields.items():
         if name not in layout:
-            raise ValueError(
-                f'env_spec.layout["state"] of {env_spec.name} has no {name!r}: it names {sorted(layout)}'
-            )
+            raise ValueError(f'env_spec.layout["state"] of {env_spec.name} has no {name!r}: it names {sorted(layout)}')
         low, high = layout[name]
         if high - low != length:
             raise ValueError(
-                f'env_spec.layout["state"][{name!r}]={(low, high)} of {env_spec.name}: '
-                f"{length} numbers are needed"
+                f'env_spec.layout["state"][{name!r}]={(low, high)} of {env_spec.name}: {length} numbers are needed'
             )
     return {name: tuple(layout[name]) for name in task.fields}

@@ -32,9 +32,7 @@ class Env:
 
     def get_obs(self, unflattened):
         sizes = {"agent": {"qpos": 9, "qvel": 9}, "extra": {"tcp_pose": 7, "seed": 1, "steps": 1}}
-        return {
-            group: {name: np.zeros((1, n)) for name, n in entries.items()} for group, entries in sizes.items()
-        }
+        return {group: {name: np.zeros((1, n)) for name, n in entries.items()} for group, entries in sizes.items()}
 
     def observation(self):
         return tensor([[0.0] * 25 + [self.seed % 1000, self.steps]])

@@ -30,9 +30,7 @@ def push(state, layout):
     tool, cube, goal = part("tcp_pose")[:, :3], part("obj_pose")[:, :3], part("goal_pos")
     behind = cube - np.array([0.1, 0.0, 0.0])
     aligned = np.abs(tool - behind)[:, 1:].max(axis=1) < 0.01
-    target = np.where(
-        aligned[:, None], [*[1, 0, 0]] * (goal - tool) + behind * [0, 1, 1] + tool * [1, 0, 0], behind
-    )
+    target = np.where(aligned[:, None], [*[1, 0, 0]] * (goal - tool) + behind * [0, 1, 1] + tool * [1, 0, 0], behind)
     high = (np.abs(tool - behind)[:, 1] > 0.01) | (tool[:, 0] > behind[:, 0] + 0.03) & ~aligned
     target[:, 2] = np.where(high, 0.2, target[:, 2])
     actions = np.zeros((len(state), 7), np.float32)
@@ -96,9 +94,7 @@ def play_plainly(task, mode, seeds, actions, folder):
 
 def compare(steps, plain):
     """To the last bit."""
-    got = {
-        name: np.stack([getattr(result, name) for _, result in steps]) for name in ("reward", "terminated")
-    }
+    got = {name: np.stack([getattr(result, name) for _, result in steps]) for name in ("reward", "terminated")}
     got["truncated"] = np.stack([result.truncated for _, result in steps])
     got["success"] = np.stack([result.success for _, result in steps])
     got["state"] = np.stack([result.observation["state"] for _, result in steps])
@@ -306,9 +302,7 @@ def test_every_task(task):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "mode", ["pd_joint_delta_pos", "pd_joint_pos", "pd_ee_target_delta_pose", "pd_joint_vel"]
-)
+@pytest.mark.parametrize("mode", ["pd_joint_delta_pos", "pd_joint_pos", "pd_ee_target_delta_pose", "pd_joint_vel"])
 @pytest.mark.parametrize("task", ["PickCube-v1", "StackCube-v1"])
 def test_other_control_modes(task, mode):
     with ManiSkillVectorEnv(task, 1, [0], control_mode=mode) as env:

@@ -170,9 +170,7 @@ PARENT = """
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_no_process_is_left_when_the_parent_is_ended(number, state):
     command = [sys.executable, "-c", textwrap.dedent(PARENT), str(HERE), state]
-    with subprocess.Popen(
-        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-    ) as parent:
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as parent:
         pid = int(parent.stdout.readline())
         assert Path(f"/proc/{pid}").exists()
         parent.send_signal(number)
@@ -195,7 +193,5 @@ def test_ipc_needs_neither_jax_nor_torch():
         "import sys, rpd_jax.ipc.process, rpd_jax.ipc.arrays, rpd_jax.ipc.sidecar;"
         "print([m for m in ('jax', 'torch') if m in sys.modules])"
     )
-    output = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
-    )
+    output = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert output.stdout.strip() == "[]"

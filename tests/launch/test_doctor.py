@@ -61,17 +61,13 @@ def test_something_needed_that_fails_ends_with_status_1_and_advice(
 def test_what_is_missing_but_not_needed_does_not_fail(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(
-        doctor, "all_checks", lambda directory: [lambda: Check("x", False, "", "", needed=False)]
-    )
+    monkeypatch.setattr(doctor, "all_checks", lambda directory: [lambda: Check("x", False, "", "", needed=False)])
     doctor.flags.FLAGS(["doctor", "--json="])
     doctor.main(["doctor"])
     assert "everything needed is here" in capsys.readouterr().out
 
 
-def test_a_directory_that_cannot_be_written_is_reported(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_directory_that_cannot_be_written_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(**kwargs: object) -> None:
         raise PermissionError("no")
 

@@ -20,9 +20,7 @@ OLD, NEW = "22.3.6-1+deb12u2", "25.0.7-2~bpo12+1"
 class Apt:
     """A machine's package manager: what it would install, and what it was asked."""
 
-    def __init__(
-        self, etc: Path, *, stable: str = OLD, backports: str | None = NEW, sudo: bool = True
-    ) -> None:
+    def __init__(self, etc: Path, *, stable: str = OLD, backports: str | None = NEW, sudo: bool = True) -> None:
         self.etc, self.stable, self.backports, self.sudo = etc, stable, backports, sudo
         self.installed: list[str] = []
         self.commands: list[list[str]] = []

@@ -16,9 +16,7 @@ def test_every_registered_variant_parses_to_itself():
 
 def test_overrides():
     spec = parse_variant("rpd-mse:mse=5:learning_rate=1e-3:gamma=0.99:anneal=linear:anneal_end=0.1:name=strong")
-    assert spec == VariantSpec(
-        "strong", {"mse": 5.0}, None, "linear", 0.1, 1.0, {"learning_rate": 1e-3, "gamma": 0.99}
-    )
+    assert spec == VariantSpec("strong", {"mse": 5.0}, None, "linear", 0.1, 1.0, {"learning_rate": 1e-3, "gamma": 0.99})
     assert parse_variant("ppo:entropy_coef=0.01").name == "ppo:entropy_coef=0.01"
 
 

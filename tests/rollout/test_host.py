@@ -74,9 +74,7 @@ def test_a_members_rollout_is_the_same_alone():
 def test_only_guided_members_are_kept_for_the_teacher():
     population, collector = make()
     rollout = collector.collect(population.init(), guided=[2, 3])
-    np.testing.assert_array_equal(
-        rollout.teacher_observation["state"], rollout.transition.observation["state"][:, 2:]
-    )
+    np.testing.assert_array_equal(rollout.teacher_observation["state"], rollout.transition.observation["state"][:, 2:])
     assert collector.collect(population.init()).teacher_observation == {}
 
 

@@ -36,9 +36,7 @@ def pick_cube_spec(**changes) -> EnvSpec:
     return dataclasses.replace(spec, **changes)
 
 
-def pick_cube_state(
-    tcp=(0.0, 0.0, 0.2), cube=(0.0, 0.0, 0.02), goal=(0.0, 0.0, 0.2), grasped=0.0, turn=(1, 0, 0, 0)
-):
+def pick_cube_state(tcp=(0.0, 0.0, 0.2), cube=(0.0, 0.0, 0.02), goal=(0.0, 0.0, 0.2), grasped=0.0, turn=(1, 0, 0, 0)):
     """One state [36]; the gripper points down, turned further by the quaternion `turn`."""
     state = np.zeros(36, np.float32)
     down = Rotation.from_quat([1, 0, 0, 0])
@@ -70,9 +68,7 @@ class KinematicArm:
     def reset(self):
         rng = np.random.default_rng(self.episode)
         self.episode += 1
-        self._state = np.stack(
-            [pick_cube_state(cube=(*rng.uniform(-0.1, 0.1, 2), 0.02)) for _ in range(self.num_envs)]
-        )
+        self._state = np.stack([pick_cube_state(cube=(*rng.uniform(-0.1, 0.1, 2), 0.02)) for _ in range(self.num_envs)])
         self._time = np.zeros(self.num_envs, int)
         return {"state": self._state}
 

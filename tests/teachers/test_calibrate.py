@@ -116,9 +116,7 @@ def test_calibrates_a_scripted_teacher_on_equal_episodes():
     assert all(trial.success == (trial.level < 0.02) for trial in found.trials)
     assert not found.converged and len(found.trials) == 7
     assert found.trials[-1].level == pytest.approx(0.02, abs=0.002)
-    assert found.corruption.bias[:2] == (0.0, 0.0) and found.corruption.bias[2] in [
-        t.level for t in found.trials
-    ]
+    assert found.corruption.bias[:2] == (0.0, 0.0) and found.corruption.bias[2] in [t.level for t in found.trials]
     assert found.interval[0] <= found.success <= found.interval[1]
     assert env.episode == 1  # every trial began from the same episode
 

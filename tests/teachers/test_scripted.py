@@ -151,9 +151,7 @@ def test_the_std_of_a_label(settings, expected):
 def test_actions_stay_in_the_box_wherever_the_state_is(task):
     script = scripted.load_task(task)
     ends = np.cumsum(list(script.fields.values()))
-    layout = {
-        name: (int(end - n), int(end)) for (name, n), end in zip(script.fields.items(), ends, strict=True)
-    }
+    layout = {name: (int(end - n), int(end)) for (name, n), end in zip(script.fields.items(), ends, strict=True)}
     size = int(ends[-1])
     spec = pick_cube_spec(
         name=f"maniskill:{task}",

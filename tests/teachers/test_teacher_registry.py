@@ -16,9 +16,7 @@ def test_makes_what_is_named():
 
 
 def test_unknown_names_get_the_choices_and_the_nearest():
-    with pytest.raises(
-        ValueError, match=r"teacher 'scriptd' is unknown: choose from \[.*'scripted'.*did you mean"
-    ):
+    with pytest.raises(ValueError, match=r"teacher 'scriptd' is unknown: choose from \[.*'scripted'.*did you mean"):
         base.make("scriptd", pick_cube_spec())
 
 

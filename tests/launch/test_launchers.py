@@ -1,0 +1,116 @@
+"""The launchers as a person runs them: train, resume, evaluate, and what mistakes get."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from rpd_jax.config import ConfigError
+from rpd_jax.report.results import read_results
+
+ROOT = Path(__file__).parents[2]
+
+
+def launch(module: str, *arguments: str, code: int = 0) -> str:
+    """Runs a launcher and returns what it printed."""
+    command = [sys.executable, "-m", f"launch.{module}", *arguments]
+    done = subprocess.run(
+        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=200, check=False
+    )
+    assert done.returncode == code, done.stdout
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory) -> Path:
+    """A finished run of the debug preset, made by the launcher."""
+    directory = tmp_path_factory.mktemp("launch") / "run"
+    output = launch(
+        "train",
+        "--preset=debug",
+        "--config.variants=ppo,rpd-mse:mse=5:name=strong",
+        "--config.seeds=3",
+        f"--config.run.directory={directory}",
+    )
+    assert "teacher:toy:Reach-v0" in output and "strong" in output
+    return directory
+
+
+def test_training_writes_what_it_was_told(run):
+    results = read_results(run / "results.json")
+    assert [row.variant for row in results.rows] == ["teacher:toy:Reach-v0", "ppo", "strong"]
+    assert results.config["seeds"] == [3]
+    assert list((run / "tensorboard").iterdir())
+
+
+def test_evaluation_of_a_checkpoint(run, tmp_path):
+    output = launch("evaluate", f"--run={run}", "--episodes=24", f"--output={tmp_path / 'out'}")
+    assert "strong" in output
+    again = read_results(tmp_path / "out" / "results.json")
+    assert again.config["eval"]["episodes"] == 24
+    first = read_results(run / "results.json")
+    assert [row.teacher_calls for row in again.rows] == [row.teacher_calls for row in first.rows]
+    refused = launch("evaluate", f"--run={run}", f"--output={tmp_path / 'out'}", code=2)
+    assert "use --overwrite or another path" in refused
+
+
+def test_a_saved_student_teaches(run, tmp_path):
+    launch(
+        "train",
+        "--preset=debug",
+        "--config.variants=ppd",
+        "--config.seeds=0",
+        "--config.teacher.name=policy",
+        f"--config.teacher.path={run}",
+        f"--config.run.directory={tmp_path / 'second'}",
+    )
+    rows = json.loads((tmp_path / "second" / "results.json").read_text())["rows"]
+    assert rows[0]["variant"] == "teacher:policy:strong/3"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--preset=quikstart"], "did you mean 'quickstart'"),
+        (["--preset=debug", "--config.ppo.learning_rat=1"], "did you mean 'learning_rate'"),
+        (["--preset=debug", "--config.env.num_envs=0"], "env.num_envs=0 cannot work: it must be at least 1"),
+        (["--preset=debug", "--config.variants=ppo,rdp-mse"], "did you mean 'rpd-mse'"),
+        (["--preset=debug", "--config.env.name=toy:Reech-v0"], "did you mean 'Reach-v0'"),
+        (["--preset=debug", "--config.teacher.name=toi"], "did you mean 'toy'"),
+        (["--preset=debug", "--config.env.name=toy:ConstantReward-v0"], "has no toy teacher"),
+        (["--preset=debug", "--config.teacher.name=policy", "--config.teacher.path=nowhere"], "not a run directory"),
+    ],
+)
+def test_mistakes_are_one_line(tmp_path, arguments, message):
+    command = [sys.executable, "-m", "launch.train", *arguments, f"--config.run.directory={tmp_path / 'run'}"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=200, check=False)
+    assert done.returncode != 0
+    assert message in done.stderr, done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+    # nothing was left behind, so that the corrected command is not refused
+    assert not (tmp_path / "run").exists() or not any((tmp_path / "run").iterdir()), done.stderr
+
+
+def test_a_value_that_is_no_number_is_refused_by_the_flag():
+    output = launch("train", "--preset=debug", "--config.ppo.epochs=many", code=1)
+    assert "--config.ppo.epochs=many" in output
+
+
+def test_variants_with_overrides_are_quoted_for_the_flag_parser():
+    from launch.flags import quote_variants
+
+    assert quote_variants(["--config.variants=a,b:mse=5", "--x=1"]) == ["--config.variants=('a', 'b:mse=5')", "--x=1"]
+    assert quote_variants(["--config.variants=('a',)"]) == ["--config.variants=('a',)"]
+
+
+def test_the_preset_is_read_before_the_flags():
+    from launch.flags import requested_preset
+
+    assert requested_preset(["x", "--preset", "debug"], "quickstart").preset == "debug"
+    assert requested_preset(["x", "--preset=rpd-paper"], "quickstart").preset == "rpd-paper"
+    assert requested_preset(["x"], "debug").preset == "debug"
+    with pytest.raises(ConfigError, match="preset=''"):
+        requested_preset(["x", "--preset"], "debug")
