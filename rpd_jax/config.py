@@ -44,6 +44,7 @@ class NetworkConfig:
 
     hidden: tuple[int, ...] = (256, 256, 256)  # of the state student's separate actor and critic trunks
     log_std_init: float = -0.5
+    normalize_observations: bool = False  # by running moments, each member its own; frames are left alone
 
 
 @dataclasses.dataclass
@@ -93,6 +94,7 @@ class TeacherConfig:
     bias: tuple[float, ...] = (0.0, 0.0, 0.0)  # metres, on the point aimed at
     aim_error: float = 0.0  # metres, in part of the workspace only
     aim_error_fraction: float = 0.0  # that part
+    aim_direction: tuple[float, ...] = (1.0, 0.0, 0.0)  # of the aiming error, world axes
     lag: int = 0  # steps
     gripper_shift: float = 0.0  # metres, positive closes late
 
@@ -213,7 +215,9 @@ class Config:
             _require(value >= 0, f"teacher.{field}", value, "at least 0")
         fraction = self.teacher.aim_error_fraction
         _require(0 <= fraction <= 1, "teacher.aim_error_fraction", fraction, "a number in [0, 1]")
-        _require(len(self.teacher.bias) == 3, "teacher.bias", self.teacher.bias, "three numbers, in metres")
+        for field in ("bias", "aim_direction"):
+            value = getattr(self.teacher, field)
+            _require(len(value) == 3, f"teacher.{field}", value, "three numbers")
         _at_least_one("eval", self.eval, "episodes", "curve_episodes", "num_envs")
         for owner, settings, fields in (
             ("eval", self.eval, ("every", "videos", "seed")),

@@ -9,8 +9,9 @@ import chex
 import jax
 import jax.numpy as jnp
 
-from rpd_jax import distributions
+from rpd_jax import distributions, normalization
 from rpd_jax.config import Config
+from rpd_jax.distributions import Gaussian
 from rpd_jax.envs.base import EnvSpec
 from rpd_jax.losses.variants import (
     Variant,
@@ -54,6 +55,9 @@ class Population:
         self.terms = active_terms(self.specs)
         self.keys = STUDENT_KEYS[config.env.observation]
         shapes = {name: array.shape for name, array in spec.observation.items()}
+        self._normalized = {
+            name: shapes[name] for name in self.keys if name != "rgb" and config.network.normalize_observations
+        }
         self.network = make_actor_critic(config.env, config.network, shapes, spec.action_dim)
         self.variants: Variant = stack_variants(
             [to_variant(m.variant, config.ppo, self.terms, spec.action_dim) for m in self.members]
@@ -82,7 +86,7 @@ class Population:
         def init_member(seed: chex.Array) -> MemberState:
             key, init_key = jax.random.split(jax.random.key(seed))
             params = self.network.init(init_key)
-            return MemberState(params, optimizer.init(params), key)
+            return MemberState(params, normalization.init(self._normalized), optimizer.init(params), key)
 
         return jax.jit(lambda seeds: jax.lax.map(init_member, seeds))(jnp.asarray(self.seeds, jnp.uint32))
 
@@ -91,7 +95,7 @@ class Population:
         """Samples actions for observations [P, N, ...] at the rollout's step `step`, which salts the keys."""
 
         def act_member(member: MemberState, observation: Observation) -> Action:
-            policy, value = self.network.apply(member.params, observation)
+            policy, value = self.apply(member, observation)
             keys = jax.random.split(jax.random.fold_in(member.key, step), value.shape[0])
             action = jax.vmap(distributions.sample)(policy, keys)
             return Action(action, jax.vmap(distributions.log_prob)(policy, action), value)
@@ -101,16 +105,16 @@ class Population:
     @functools.partial(jax.jit, static_argnums=0)
     def values(self, members: MemberState, observation: Observation) -> chex.Array:
         """Values [P, N] of observations [P, N, ...]."""
-        return jax.vmap(lambda params, o: self.network.apply(params, o)[1])(
-            members.params, self.student_sees(observation)
-        )
+        return jax.vmap(lambda member, o: self.apply(member, o)[1])(members, self.student_sees(observation))
 
     @functools.partial(jax.jit, static_argnums=0)
     def mean_action(self, members: MemberState, observation: Observation) -> chex.Array:
         """Deterministic actions [P, N, A] for observations [P, N, ...]."""
-        return jax.vmap(lambda params, o: self.network.apply(params, o)[0].mean)(
-            members.params, self.student_sees(observation)
-        )
+        return jax.vmap(lambda member, o: self.apply(member, o)[0].mean)(members, self.student_sees(observation))
+
+    def apply(self, member: MemberState, observation: Observation) -> tuple[Gaussian, chex.Array]:
+        """One member's policy and values for observations [B, ...] as the environment gives them."""
+        return self.network.apply(member.params, normalization.normalize(member.normalizer, observation))
 
     def update(
         self, members: MemberState, rollout: Transition, labels: TeacherLabels | None, progress: float

@@ -20,7 +20,7 @@ from rpd_jax.networks import STUDENT_KEYS
 from rpd_jax.population import Population
 from rpd_jax.report.results import ResultRow
 from rpd_jax.types import Teacher
-from rpd_jax.update import MemberState
+from rpd_jax.update import MemberState, learned
 
 
 def evaluate(
@@ -81,9 +81,9 @@ def evaluate(
 def restore_members(population: Population, checkpoint: Checkpoint) -> MemberState:
     """The members of a checkpoint, good for acting; raises CheckpointError if their parameters do not fit."""
     shapes = jax.eval_shape(population.init)
-    template = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes.params)
-    params = from_paths(checkpoint.params, template, "params")
-    return MemberState(params, None, jnp.zeros(len(population), jnp.uint32))
+    template = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), learned(shapes))
+    stored = from_paths(checkpoint.params, template, "params")
+    return MemberState(**stored, opt_state=None, key=jnp.zeros(len(population), jnp.uint32))
 
 
 def _adapted(config: Config, env: str, episodes: int, videos: int | None) -> Config:

@@ -28,7 +28,7 @@ from rpd_jax.population import Population
 from rpd_jax.report.results import ResultRow
 from rpd_jax.rollout.host import HostCollector, Rollout
 from rpd_jax.types import Teacher, TeacherLabels
-from rpd_jax.update import MemberState
+from rpd_jax.update import MemberState, learned
 
 TeacherFactory = Callable[[VectorEnv], Teacher]
 """Makes a teacher for an environment; it may move that environment to check the action contract."""
@@ -212,7 +212,7 @@ class Trainer:
             "curve": [point._asdict() for point in self.curve],
         }
         train_state = to_paths(self._train_state())
-        self.store.save(self.iteration, Checkpoint(to_paths(self.members.params), train_state, host))
+        self.store.save(self.iteration, Checkpoint(to_paths(learned(self.members)), train_state, host))
 
     def restore(self) -> None:
         """Goes on from the newest checkpoint; without one the run starts from the beginning."""
@@ -220,9 +220,9 @@ class Trainer:
             self.writer.truncate(0)
             return
         stored = self.store.load()
-        params = from_paths(stored.params, self.members.params, "params")
+        params = from_paths(stored.params, learned(self.members), "params")
         state = from_paths(stored.train_state, self._train_state(), "train_state")
-        self.members = MemberState(params, state["opt_state"], state["key"])
+        self.members = MemberState(**params, **{name: state[name] for name in ("opt_state", "key")})
         self.collector.load_state_dict(state["collector"])
         self.iteration, self.seconds = stored.host["iteration"], stored.host["seconds"]
         self.ledgers = [Ledger(**ledger) for ledger in stored.host["ledgers"]]

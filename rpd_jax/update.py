@@ -14,13 +14,14 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from rpd_jax import distributions
+from rpd_jax import distributions, normalization
 from rpd_jax.advantages import ESTIMATORS
 from rpd_jax.config import PPOConfig
 from rpd_jax.distributions import Gaussian
 from rpd_jax.losses import distill, ppo
 from rpd_jax.losses.variants import Variant, distillation_weight, learning_rate
 from rpd_jax.networks import ActorCritic, Params
+from rpd_jax.normalization import Normalizer
 from rpd_jax.types import Observation, TeacherLabels, Transition
 
 Metrics = dict[str, chex.Array]
@@ -30,8 +31,14 @@ class MemberState(NamedTuple):
     """What training changes in a member; a population's leaves have a leading axis [P]."""
 
     params: Params
+    normalizer: Normalizer  # of observations; empty where they are not normalised
     opt_state: Any
     key: chex.PRNGKey
+
+
+def learned(members: MemberState) -> dict[str, Any]:
+    """What acting needs of members: parameters and normalisation."""
+    return {"params": members.params, "normalizer": members.normalizer}
 
 
 class Batch(NamedTuple):
@@ -81,7 +88,7 @@ def make_update(network: ActorCritic, config: PPOConfig, terms: tuple[str, ...])
             (params, opt_state),
             (member.params, member.opt_state),
         )
-        return MemberState(params, opt_state, member.key), stopped, metrics
+        return member._replace(params=params, opt_state=opt_state), stopped, metrics
 
     def update(
         members: MemberState,
@@ -91,6 +98,8 @@ def make_update(network: ActorCritic, config: PPOConfig, terms: tuple[str, ...])
         progress: chex.Numeric,
     ) -> tuple[MemberState, Metrics]:
         batch = jax.vmap(lambda v, r, lab: make_batch(config, v, r, lab), in_axes=(0, 1, 1))(variants, rollout, labels)
+        renewed = jax.vmap(normalization.update)(members.normalizer, batch.observation)
+        batch = batch._replace(observation=jax.vmap(normalization.normalize)(members.normalizer, batch.observation))
         num_members, batch_size = batch.advantage.shape
         size = batch_size // config.minibatches
         split = jax.vmap(lambda key: jax.random.split(key, config.epochs + 1))(members.key)
@@ -121,7 +130,7 @@ def make_update(network: ActorCritic, config: PPOConfig, terms: tuple[str, ...])
         metrics["updates_applied"] = applied / shuffles.shape[0]
         metrics["distill_weight"] = jax.vmap(distillation_weight, in_axes=(0, None))(variants, progress)
         metrics["explained_variance"] = jax.vmap(_explained_variance)(batch.value, batch.target)
-        return members, metrics
+        return members._replace(normalizer=renewed), metrics
 
     return update
 

@@ -13,10 +13,11 @@ from rpd_jax.checkpoint import load_checkpoint
 from rpd_jax.config import ConfigError
 from rpd_jax.distributions import Gaussian
 from rpd_jax.envs.base import EnvSpec
-from rpd_jax.networks import STUDENT_KEYS, Params
+from rpd_jax.networks import STUDENT_KEYS
 from rpd_jax.population import Population
 from rpd_jax.reevaluate import restore_members
 from rpd_jax.types import Array, Observation, TeacherLabels, TeacherSpec
+from rpd_jax.update import MemberState
 
 
 class PolicyTeacher:
@@ -40,8 +41,8 @@ class PolicyTeacher:
         if member and member not in names:
             raise ConfigError(f"teacher member {member!r} is unknown: {directory} has {', '.join(names)}")
         name = member or names[-1]
-        everyone = restore_members(population, checkpoint).params
-        self._params: Params = jax.tree.map(lambda leaf: leaf[names.index(name)], everyone)
+        everyone = restore_members(population, checkpoint)
+        self._member: MemberState = jax.tree.map(lambda leaf: leaf[names.index(name)], everyone)
         self._samples = samples
         self.spec = TeacherSpec(
             name=f"policy:{name}",
@@ -49,12 +50,12 @@ class PolicyTeacher:
             contract=None,
             samples_actions=samples > 1,
         )
-        self._policy = jax.jit(lambda params, observation: population.network.apply(params, observation)[0])
+        self._policy = jax.jit(lambda member, observation: population.apply(member, observation)[0])
 
     def label(self, observation: Observation, instruction: str, key: Array) -> TeacherLabels:
         """Labels observations [B, ...] with the student's Gaussian."""
         del instruction  # the student was trained on one task
-        policy: Gaussian = self._policy(self._params, observation)
+        policy: Gaussian = self._policy(self._member, observation)
         action = policy.mean
         if self._samples > 1:
             noise = jax.random.normal(key, (self._samples, *action.shape))

@@ -14,7 +14,7 @@ from teachers.base import make
 from teachers.converted import ConvertedTeacher
 from teachers.probe import probe_actions
 
-CORRUPTION = ("noise", "bias", "aim_error", "aim_error_fraction", "lag", "gripper_shift")
+CORRUPTION = ("noise", "bias", "aim_error", "aim_error_fraction", "aim_direction", "lag", "gripper_shift")
 
 SETTINGS: dict[str, Callable[[TeacherConfig], dict[str, Any]]] = {
     "scripted": lambda c: {name: getattr(c, name) for name in (*CORRUPTION, "samples", "std", "min_std")},

@@ -1,0 +1,72 @@
+"""From a TeacherConfig to a teacher in the environment's contract."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from kinematic_arm import pick_cube_spec
+
+from rpd_jax.config import ConfigError, TeacherConfig
+from rpd_jax.envs.functional import FunctionalVectorEnv
+from rpd_jax.envs.toy import Reach
+from rpd_jax.types import TeacherLabels, TeacherSpec
+from teachers import conventions
+from teachers.converted import ConvertedTeacher
+from teachers.scripted.corruption import Corruption
+from teachers.scripted.teacher import Sampling
+from teachers.settings import CORRUPTION, SETTINGS, teacher_factory
+
+
+class ForeignTeacher:
+    """Speaks the RPD authors' contract: gripper in [0, 1]."""
+
+    spec = TeacherSpec("foreign", ("state",), conventions.JUELG_OCTO)
+
+    def label(self, observation, instruction, key):
+        action = jnp.array([[0.5, 0.0, -0.5, 0.1, 0.0, 0.0, 0.25]])
+        return TeacherLabels(action, jnp.ones(1, bool), jnp.full((1, 7), 0.1))
+
+
+def test_labels_are_translated():
+    teacher = ConvertedTeacher(ForeignTeacher(), pick_cube_spec())
+    labels = teacher.label({}, "", jax.random.key(0))
+    # the gripper's 0.25 of the way from closed to open is -0.5 in [-1, 1]; its std doubles; the rest is the same
+    np.testing.assert_allclose(labels.action[0], [0.5, 0, -0.5, 0.1, 0, 0, -0.5], atol=1e-6)
+    np.testing.assert_allclose(labels.std[0], [0.1] * 6 + [0.2], rtol=1e-6)
+    assert teacher.spec.contract is None
+    reference = ConvertedTeacher(ForeignTeacher(), pick_cube_spec(), gripper="reference")
+    np.testing.assert_allclose(reference.label({}, "", jax.random.key(0)).action[0, 6], 0.25, atol=1e-6)
+
+
+def test_a_contract_that_cannot_be_converted_is_refused():
+    spec = dataclasses.replace(pick_cube_spec(), contract=None)
+    with pytest.raises(ValueError, match="contract is None"):
+        ConvertedTeacher(ForeignTeacher(), spec)
+
+
+def test_the_config_knows_every_setting_of_a_scripted_teacher_and_shares_its_defaults():
+    """The config is the one source of defaults; the scripted teacher's own must not differ."""
+    config = TeacherConfig()
+    own = {f.name: f.default for cls in (Corruption, Sampling) for f in dataclasses.fields(cls)}
+    given = SETTINGS["scripted"](config)
+    assert {name: own[name] for name in given} == given
+    assert set(CORRUPTION) | {"samples", "std", "min_std"} == set(given)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("name", "octopus", "teacher 'octopus' is unknown"),
+        ("name", "scripted", "has no scripted teacher"),
+        ("name", "policy", "not a run directory"),
+    ],
+)
+def test_what_cannot_work_is_one_config_error(field, value, message, tmp_path):
+    config = TeacherConfig(path=str(tmp_path))
+    setattr(config, field, value)
+    env = FunctionalVectorEnv(Reach(), 2, [0, 1])
+    with pytest.raises(ConfigError, match=message) as error:
+        teacher_factory(config)(env)
+    assert "\n" not in str(error.value)
