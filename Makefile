@@ -16,7 +16,7 @@ ARGS ?=
 # several gigabytes of CUDA libraries that nothing here could use.
 HAS_GPU := $(shell nvidia-smi -L 2>/dev/null | grep -q GPU && echo yes)
 ifeq ($(HAS_GPU),yes)
-TORCH ?= torch>=2.3
+TORCH ?= torch>=2.11
 EXTRAS ?= maniskill,dev,gpu
 else
 TORCH ?= torch==2.13.0

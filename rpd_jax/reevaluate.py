@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Callable
 from pathlib import Path
 
 import jax
@@ -13,19 +12,19 @@ import jax.numpy as jnp
 from rpd_jax import outcome
 from rpd_jax.checkpoint import Checkpoint, from_paths, load_checkpoint
 from rpd_jax.config import Config, ConfigError
-from rpd_jax.envs.base import VectorEnv
 from rpd_jax.envs.registry import check_env, env_seeds, make_env
 from rpd_jax.evaluation import Evaluator, assess
 from rpd_jax.networks import STUDENT_KEYS
 from rpd_jax.population import Population
 from rpd_jax.report.results import ResultRow
+from rpd_jax.training import TeacherFactory, make_teacher
 from rpd_jax.types import Teacher
 from rpd_jax.update import MemberState, learned
 
 
 def evaluate(
     directory: Path | str,
-    teacher: Teacher | Callable[[VectorEnv], Teacher] | None = None,
+    teacher: Teacher | TeacherFactory | None = None,
     *,
     env: str = "",
     episodes: int = 0,
@@ -68,7 +67,7 @@ def evaluate(
         population = Population(config, eval_env.spec)
         members = restore_members(population, checkpoint)
         evaluator = Evaluator(eval_env, population)
-        assessment = assess(evaluator, members, teacher(eval_env) if callable(teacher) else teacher, config.eval)
+        assessment = assess(evaluator, members, make_teacher(teacher, config, eval_env), config.eval)
     env_steps = checkpoint.host["iteration"] * config.ppo.batch_size(config.env.num_envs)
     labels = [ledger["labels"] for ledger in checkpoint.host["ledgers"]]
     cost = outcome.Cost(env_steps, labels, checkpoint.host["seconds"])

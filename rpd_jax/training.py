@@ -96,6 +96,17 @@ def check(config: Config, has_teacher: bool) -> None:
         raise ConfigError(f"variants={guided} cannot work without a teacher: train(config, teacher=...)")
 
 
+def make_teacher(teacher: Teacher | TeacherFactory | None, config: Config, env: VectorEnv) -> Teacher | None:
+    """The teacher for an environment; one that draws every frame is spared the factory's probe by a stand-in."""
+    if not callable(teacher):
+        return teacher
+    if "rgb" not in env.spec.observation:
+        return teacher(env)
+    stand_in = make_env(config.env, [config.eval.seed], rgb=False, end_on_success=False)
+    with contextlib.closing(stand_in):
+        return teacher(stand_in)
+
+
 class Trainer:
     """A run between its first iteration and its last."""
 
@@ -119,7 +130,7 @@ class Trainer:
         self.population = Population(config, self.env.spec)
         self.members = self.population.init()
         self.evaluator = Evaluator(eval_env, self.population)
-        self.teacher = teacher(eval_env) if callable(teacher) else teacher
+        self.teacher = make_teacher(teacher, config, eval_env)
         self.collector = HostCollector(
             self.env,
             self.population,
