@@ -31,7 +31,7 @@ class Checkpoint(NamedTuple):
 
     params: dict[str, np.ndarray]  # of all members, leaves [P, ...], by path
     train_state: dict[str, np.ndarray]  # optimizer, keys, environments, by path
-    host: dict[str, Any]  # JSON: counters, ledger, history, position of the metrics file
+    host: dict[str, Any]  # JSON: counters, ledgers, learning curve, position of the metrics file
 
 
 class CheckpointStore:

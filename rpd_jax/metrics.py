@@ -96,6 +96,14 @@ class JsonlWriter:
         self._file.close()
 
 
+def read_metrics(path: Path | str) -> list[dict[str, float]]:
+    """The rows of a JSON-lines log, without their steps; null becomes NaN again."""
+    rows = [json.loads(line) for line in Path(path).read_text().splitlines()]
+    return [
+        {name: math.nan if value is None else value for name, value in row.items() if name != "step"} for row in rows
+    ]
+
+
 class TensorBoardWriter:
     """Scalars in TensorBoard's event files."""
 

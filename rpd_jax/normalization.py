@@ -30,16 +30,12 @@ Normalizer = dict[str, Moments]
 
 def init(shapes: dict[str, tuple[int, ...]]) -> Normalizer:
     """Moments of nothing yet, which leave observations as they are."""
-    return {
-        name: Moments(jnp.zeros(()), jnp.zeros(shape), jnp.zeros(shape)) for name, shape in shapes.items()
-    }
+    return {name: Moments(jnp.zeros(()), jnp.zeros(shape), jnp.zeros(shape)) for name, shape in shapes.items()}
 
 
 def normalize(normalizer: Normalizer, observation: Observation) -> Observation:
     """(x - mean) / std of each entry [*B, D], clipped to +-10; one observation or more must have been seen."""
-    return {
-        name: _normalize(normalizer[name], x) if name in normalizer else x for name, x in observation.items()
-    }
+    return {name: _normalize(normalizer[name], x) if name in normalizer else x for name, x in observation.items()}
 
 
 def update(normalizer: Normalizer, observation: Observation) -> Normalizer:

@@ -17,15 +17,22 @@ from rpd_jax.config import (
 
 
 def quickstart() -> Config:
-    """PickCube with a scripted teacher of about 50 % success, minutes on two CPU cores."""
+    """PickCube with a scripted teacher of about 60 % success, minutes on two CPU cores.
+
+    The teacher is noisy, and in 40 % of the workspace it reaches 4.5 cm beside the cube: noise averages out over
+    labels, the wrong aim does not. Both variants share every setting. They are ManiSkill's own (3e-4, gamma 0.8,
+    8 epochs, 32 minibatches) but for an exploration noise that the 2 cm grasp tolerates, observations normalised
+    (they are centimetres), and no KL stop, which would end most updates of an imitating student after a few
+    minibatches.
+    """
     return Config(
-        variants=("ppo", "rpd-mse"),
-        seeds=(0, 1),
+        variants=("ppo", "rpd-mse:mse=5:name=rpd-mse"),
+        seeds=(0, 1, 2),
         env=EnvConfig(name="maniskill:PickCube-v1", num_envs=32),
-        network=NetworkConfig(hidden=(128, 128)),
-        ppo=PPOConfig(total_steps=64_000, minibatches=8),
-        teacher=TeacherConfig(noise=0.3, aim_error=0.045, aim_error_fraction=0.35),
-        eval=EvalConfig(every=8, curve_episodes=16, num_envs=16),
+        network=NetworkConfig(hidden=(256, 256), log_std_init=-1.0, normalize_observations=True),
+        ppo=PPOConfig(total_steps=64_000, minibatches=32, target_kl=None),
+        teacher=TeacherConfig(noise=0.15, aim_error=0.045, aim_error_fraction=0.4),
+        eval=EvalConfig(every=8, curve_episodes=16, num_envs=8),
         run=RunConfig(directory="runs/quickstart"),
     )
 
@@ -36,7 +43,7 @@ def maniskill_state() -> Config:
         variants=("ppo", "rpd-mse", "rpd-l1", "rpd-bc", "ppd"),
         env=EnvConfig(num_envs=32),
         ppo=PPOConfig(total_steps=1_000_000),
-        teacher=TeacherConfig(noise=0.3, aim_error=0.045, aim_error_fraction=0.35),
+        teacher=TeacherConfig(noise=0.15, aim_error=0.045, aim_error_fraction=0.4),
         run=RunConfig(directory="runs/maniskill-state"),
     )
 
@@ -46,7 +53,7 @@ def maniskill_rgb() -> Config:
     return Config(
         env=EnvConfig(observation="rgb+proprio", image_size=128, num_envs=16),
         ppo=PPOConfig(total_steps=1_000_000, minibatches=8, target_kl=0.2),
-        teacher=TeacherConfig(noise=0.3, aim_error=0.045, aim_error_fraction=0.35),
+        teacher=TeacherConfig(noise=0.15, aim_error=0.045, aim_error_fraction=0.4),
         run=RunConfig(directory="runs/maniskill-rgb"),
     )
 

@@ -22,7 +22,7 @@ from rpd_jax.evaluation import Evaluator, assess
 from rpd_jax.guidance.labels import Ledger, label_rollout, ledger_metrics, no_labels, spread
 from rpd_jax.interrupt import StopRequest, stop_on_signal
 from rpd_jax.losses.variants import distillation_weight, resolve_variants
-from rpd_jax.metrics import ProgressBar, make_writers
+from rpd_jax.metrics import METRICS_FILE, ProgressBar, make_writers, read_metrics
 from rpd_jax.networks import STUDENT_KEYS, Params
 from rpd_jax.population import Population
 from rpd_jax.report.results import ResultRow
@@ -40,7 +40,7 @@ class Snapshot(NamedTuple):
     iteration: int  # iterations done
     env_steps: int  # per member
     metrics: dict[str, float]
-    members: MemberState
+    members: MemberState  # the next iteration consumes its arrays: copy what is to be kept
 
 
 class Result(NamedTuple):
@@ -219,7 +219,6 @@ class Trainer:
             "seconds": self.seconds,
             "ledgers": [dataclasses.asdict(ledger) for ledger in self.ledgers],
             "metrics_position": self.writer.position(),
-            "history": self.history,
             "curve": [point._asdict() for point in self.curve],
         }
         train_state = to_paths(self._train_state())
@@ -237,9 +236,9 @@ class Trainer:
         self.collector.load_state_dict(state["collector"])
         self.iteration, self.seconds = stored.host["iteration"], stored.host["seconds"]
         self.ledgers = [Ledger(**ledger) for ledger in stored.host["ledgers"]]
-        self.history = stored.host["history"]
         self.curve = [outcome.CurvePoint(**point) for point in stored.host["curve"]]
         self.writer.truncate(stored.host["metrics_position"])
+        self.history = read_metrics(self.directory / METRICS_FILE)
 
     def result(self, interrupted: bool) -> Result:
         """Evaluates everyone and writes table, curves and videos; leaves that out if the run was interrupted."""

@@ -20,12 +20,21 @@ from sapien import Pose as SapienPose
 
 _VERSIONS = ("3.0.",)  # whose code was read; others run unchanged
 _ONE, _TWO = np.float32(1), np.float32(2)
+_PLUS, _MINUS = np.float32(1), np.float32(-1)
+# Component n of the product: p[0] q[n] and three signed products p[i] q[j], in the order in which they are added.
+_HAMILTON = (
+    (0, (_MINUS, 1, 1), (_MINUS, 2, 2), (_MINUS, 3, 3)),
+    (1, (_PLUS, 1, 0), (_PLUS, 2, 3), (_MINUS, 3, 2)),
+    (2, (_MINUS, 1, 3), (_PLUS, 2, 0), (_PLUS, 3, 1)),
+    (3, (_PLUS, 1, 2), (_MINUS, 2, 1), (_PLUS, 3, 0)),
+)
 
 _slow_multiply = rotation_conversions.quaternion_raw_multiply
 _slow_to_matrix = rotation_conversions.quaternion_to_matrix
-_slow_to_quaternion = rotation_conversions.matrix_to_quaternion
 _slow_create = pose.Pose.create.__func__
 _slow_set_action = pd_ee_pose.PDEEPosController.set_action
+_slow_ee_pose = pd_ee_pose.PDEEPosController.ee_pose_at_base.fget
+_REMEMBERED = "_ee_pose_of_this_action"
 _slow_set_targets = articulation.Articulation.set_joint_drive_targets
 
 
@@ -35,8 +44,8 @@ def install() -> bool:
         return False
     rotation_conversions.quaternion_raw_multiply = quaternion_raw_multiply
     rotation_conversions.quaternion_to_matrix = pose.quaternion_to_matrix = quaternion_to_matrix
-    rotation_conversions.matrix_to_quaternion = pd_ee_pose.matrix_to_quaternion = matrix_to_quaternion
     pose.Pose.create = classmethod(create_pose)
+    pd_ee_pose.PDEEPosController.ee_pose_at_base = property(ee_pose_at_base)
     pd_ee_pose.PDEEPosController.set_action = set_action
     articulation.Articulation.set_joint_drive_targets = set_joint_drive_targets
     return True
@@ -46,60 +55,31 @@ def _is_single(tensor: torch.Tensor, shape: tuple[int, ...]) -> bool:
     return tensor.shape == shape and tensor.dtype == torch.float32 and not tensor.is_cuda
 
 
-def quaternion_raw_multiply(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-    """Stands in for `rotation_conversions.quaternion_raw_multiply`."""
-    if not (_is_single(a, (1, 4)) and _is_single(b, (1, 4))):
-        return _slow_multiply(a, b)
-    aw, ax, ay, az = a.numpy()[0]
-    bw, bx, by, bz = b.numpy()[0]
-    product = np.empty((1, 4), np.float32)
-    product[0, 0] = aw * bw - ax * bx - ay * by - az * bz
-    product[0, 1] = aw * bx + ax * bw + ay * bz - az * by
-    product[0, 2] = aw * by - ax * bz + ay * bw + az * bx
-    product[0, 3] = aw * bz + ax * by - ay * bx + az * bw
-    return torch.from_numpy(product)
+def quaternion_raw_multiply(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
+    """Stands in for `rotation_conversions.quaternion_raw_multiply`: Hamilton's product, scalars first."""
+    if not (_is_single(left, (1, 4)) and _is_single(right, (1, 4))):
+        return _slow_multiply(left, right)
+    p, q = left.numpy()[0], right.numpy()[0]
+    product = [
+        ((p[0] * q[n] + s1 * p[a] * q[b]) + s2 * p[c] * q[d]) + s3 * p[e] * q[f]
+        for n, (s1, a, b), (s2, c, d), (s3, e, f) in _HAMILTON
+    ]
+    return torch.from_numpy(np.array([product], np.float32))
 
 
 def quaternion_to_matrix(quaternions: torch.Tensor) -> torch.Tensor:
-    """Stands in for `rotation_conversions.quaternion_to_matrix`."""
+    """Stands in for `rotation_conversions.quaternion_to_matrix`: 1 + s (v v^T - |v|^2 + w [v]x), s = 2 / |q|^2."""
     if not _is_single(quaternions, (1, 4)):
         return _slow_to_matrix(quaternions)
-    scale = _TWO / (quaternions * quaternions).sum(-1).numpy()[0]
-    r, i, j, k = quaternions.numpy()[0]
-    matrix = np.empty((1, 3, 3), np.float32)
-    matrix[0, 0, 0] = _ONE - scale * (j * j + k * k)
-    matrix[0, 0, 1] = scale * (i * j - k * r)
-    matrix[0, 0, 2] = scale * (i * k + j * r)
-    matrix[0, 1, 0] = scale * (i * j + k * r)
-    matrix[0, 1, 1] = _ONE - scale * (i * i + k * k)
-    matrix[0, 1, 2] = scale * (j * k - i * r)
-    matrix[0, 2, 0] = scale * (i * k - j * r)
-    matrix[0, 2, 1] = scale * (j * k + i * r)
-    matrix[0, 2, 2] = _ONE - scale * (i * i + j * j)
-    return torch.from_numpy(matrix)
-
-
-def matrix_to_quaternion(matrix: torch.Tensor) -> torch.Tensor:
-    """Stands in for `rotation_conversions.matrix_to_quaternion`."""
-    if not _is_single(matrix, (1, 3, 3)):
-        return _slow_to_quaternion(matrix)
-    m00, m01, m02, m10, m11, m12, m20, m21, m22 = matrix.numpy().reshape(9)
-    squares = torch.tensor(
-        [_ONE + m00 + m11 + m22, _ONE + m00 - m11 - m22, _ONE - m00 + m11 - m22, _ONE - m00 - m11 + m22],
-        dtype=torch.float32,
-    )
-    roots = torch.sqrt(squares.clamp_(min=0.0)).numpy()  # torch's own root: it does not round as numpy's does
-    best = int(roots.argmax())  # the best conditioned of four ways, which agree but for noise
-    root = roots[best]  # at least 1
-    square = root * root
-    numerators = (
-        (square, m21 - m12, m02 - m20, m10 - m01),
-        (m21 - m12, square, m10 + m01, m02 + m20),
-        (m02 - m20, m10 + m01, square, m12 + m21),
-        (m10 - m01, m20 + m02, m21 + m12, square),
-    )[best]
-    quaternion = np.array([numerators], np.float32) / (_TWO * root)
-    return torch.from_numpy(-quaternion if quaternion[0, 0] < 0 else quaternion)
+    s = _TWO / (quaternions * quaternions).sum(-1).numpy()[0]
+    w, x, y, z = quaternions.numpy()[0]
+    xx, yy, zz, xy, xz, yz, wx, wy, wz = x * x, y * y, z * z, x * y, x * z, y * z, w * x, w * y, w * z
+    rows = [
+        [_ONE - s * (yy + zz), s * (xy - wz), s * (xz + wy)],
+        [s * (xy + wz), _ONE - s * (xx + zz), s * (yz - wx)],
+        [s * (xz - wy), s * (yz + wx), _ONE - s * (xx + yy)],
+    ]
+    return torch.from_numpy(np.array([rows], np.float32))
 
 
 def create_pose(cls: type, value: Any, device: Any = None) -> Any:
@@ -113,25 +93,19 @@ def create_pose(cls: type, value: Any, device: Any = None) -> Any:
     return cls(raw_pose=torch.from_numpy(raw))
 
 
+def ee_pose_at_base(self: Any) -> Any:
+    """Stands in for the property `PDEEPosController.ee_pose_at_base`, remembered for the length of a `set_action`."""
+    remembered = self.__dict__.get(_REMEMBERED)
+    return _slow_ee_pose(self) if remembered is None else remembered
+
+
 def set_action(self: Any, action: torch.Tensor) -> None:
-    """Stands in for `PDEEPosController.set_action`, without a pose that only the GPU's solver reads."""
-    config = self.config
-    plain = config.use_delta and not config.use_target and not config.interpolate
-    if self.scene.gpu_sim_enabled or not plain:
-        return _slow_set_action(self, action)
-    self._step = 0
-    self._start_qpos = self.qpos
-    self._target_pose = self.compute_target_pose(self.ee_pose_at_base, self._preprocess_action(action))
-    target = self.kinematics.compute_ik(
-        pose=self._target_pose,
-        q0=self.articulation.get_qpos(),
-        is_delta_pose=False,
-        current_pose=None,
-        solver_config=config.delta_solver_config,
-    )
-    self._target_qpos = self._start_qpos if target is None else target
-    self.set_drive_targets(self._target_qpos)
-    return None
+    """Wraps `PDEEPosController.set_action`, which asks for the tool's pose more than once while the arm is still."""
+    self.__dict__[_REMEMBERED] = _slow_ee_pose(self)
+    try:
+        _slow_set_action(self, action)
+    finally:
+        del self.__dict__[_REMEMBERED]
 
 
 def set_joint_drive_targets(self: Any, targets: Any, joints: Any = None, joint_indices: Any = None) -> None:
