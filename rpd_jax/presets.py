@@ -17,7 +17,7 @@ from rpd_jax.config import (
 
 
 def quickstart() -> Config:
-    """PickCube with a scripted teacher of about 60 % success, minutes on two CPU cores.
+    """PickCube with a scripted teacher of about 50 % success, minutes on two CPU cores.
 
     The teacher is noisy, and in 40 % of the workspace it reaches 4.5 cm beside the cube: noise averages out over
     labels, the wrong aim does not. Both variants share every setting. They are ManiSkill's own (3e-4, gamma 0.8,
@@ -27,12 +27,12 @@ def quickstart() -> Config:
     """
     return Config(
         variants=("ppo", "rpd-mse:mse=5:name=rpd-mse"),
-        seeds=(0, 1, 2),
+        seeds=(0, 1),
         env=EnvConfig(name="maniskill:PickCube-v1", num_envs=32),
-        network=NetworkConfig(hidden=(256, 256), log_std_init=-1.0, normalize_observations=True),
-        ppo=PPOConfig(total_steps=64_000, minibatches=32, target_kl=None),
+        network=NetworkConfig(hidden=(256, 256), log_std_init=-1.5, normalize_observations=True),
+        ppo=PPOConfig(total_steps=72_000, minibatches=32, target_kl=None),
         teacher=TeacherConfig(noise=0.15, aim_error=0.045, aim_error_fraction=0.4),
-        eval=EvalConfig(every=8, curve_episodes=16, num_envs=8),
+        eval=EvalConfig(every=9, curve_episodes=24, num_envs=12),
         run=RunConfig(directory="runs/quickstart"),
     )
 

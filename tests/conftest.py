@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import os
+import tempfile
 
 import pytest
 
@@ -18,6 +19,12 @@ def pytest_configure(config: pytest.Config) -> None:
     if "gpu" not in wanted or "not gpu" in wanted:
         os.environ["JAX_PLATFORMS"] = "cpu"
     os.environ.setdefault("JAX_NUMPY_RANK_PROMOTION", "raise")
+    # Most of a test's time is compilation, and many tests (and the programs they start) compile the same.
+    cache = tempfile.TemporaryDirectory(prefix="rpd_jax_tests_")
+    config.add_cleanup(cache.cleanup)
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = cache.name
+    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+    os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
