@@ -205,7 +205,7 @@ def make_writers(directory: Path | str, tensorboard: bool = True, wandb_project:
 
 
 class ProgressBar:
-    """A tqdm bar on a terminal; elsewhere a log line every `interval` seconds, and one at the end.
+    """A tqdm bar on a terminal or in a notebook; elsewhere a log line every `interval` seconds, and one at the end.
 
     Args:
       total: units of the whole, those of earlier sessions included.
@@ -228,7 +228,7 @@ class ProgressBar:
     ) -> None:
         stream = sys.stderr if stream is None else stream
         self._bar: Any = None
-        if stream.isatty():
+        if stream.isatty() or "ipykernel" in sys.modules:
             from tqdm import tqdm
 
             self._bar = tqdm(total=total, initial=initial, desc=description, file=stream)

@@ -1,0 +1,44 @@
+"""README tells the truth: its Python runs, its commands name what exists."""
+
+import re
+from pathlib import Path
+
+from launch.flags import check_overrides, requested_preset
+from rpd_jax.losses import variants
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+
+
+def test_the_library_example_runs_and_the_variant_can_be_added(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(variants, "VARIANTS", dict(variants.VARIANTS))
+    blocks = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    assert len(blocks) == 2
+    names: dict = {}
+    for block in blocks:
+        exec(block, names)
+    assert [row.variant for row in names["result"].table] == ["teacher:toy:Reach-v0", "ppo", "rpd-mse"]
+    assert names["config"].validate().variants == ("ppo", "rpd-mse", "mine")
+    assert variants.resolve_variants(names["config"])[2].terms == {"mse": 1.0, "kl": 0.1}
+
+
+def test_commands_name_existing_modules_presets_and_fields():
+    commands = re.findall(r"python -m (\S+)((?:[^`\n]|\\\n)*)", README)
+    assert commands
+    for module, rest in commands:
+        assert (ROOT / f"{module.replace('.', '/')}.py").exists(), module
+        arguments = ["x", *rest.replace("\\\n", " ").split()]
+        requested_preset(arguments, "quickstart")
+        check_overrides(arguments)
+        for text in re.findall(r"--config\.variants=(\S+)", rest):
+            for variant in text.split(","):
+                variants.parse_variant(variant)
+
+
+def test_links_point_to_files():
+    for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", README):
+        assert (ROOT / target).exists(), target
+    makefile = (ROOT / "Makefile").read_text()
+    for command in re.findall(r"^make (\w+)", README, re.MULTILINE):
+        assert f"\n{command}:" in makefile
