@@ -100,17 +100,19 @@ class Population:
             action = jax.vmap(distributions.sample)(policy, keys)
             return Action(action, jax.vmap(distributions.log_prob)(policy, action), value)
 
-        return jax.vmap(act_member)(members, self.student_sees(observation))
+        return self.network.over_members(act_member)(members, self.student_sees(observation))
 
     @functools.partial(jax.jit, static_argnums=0)
     def values(self, members: MemberState, observation: Observation) -> chex.Array:
         """Values [P, N] of observations [P, N, ...]."""
-        return jax.vmap(lambda member, o: self.apply(member, o)[1])(members, self.student_sees(observation))
+        values = self.network.over_members(lambda member, o: self.apply(member, o)[1])
+        return values(members, self.student_sees(observation))
 
     @functools.partial(jax.jit, static_argnums=0)
     def mean_action(self, members: MemberState, observation: Observation) -> chex.Array:
         """Deterministic actions [P, N, A] for observations [P, N, ...]."""
-        return jax.vmap(lambda member, o: self.apply(member, o)[0].mean)(members, self.student_sees(observation))
+        means = self.network.over_members(lambda member, o: self.apply(member, o)[0].mean)
+        return means(members, self.student_sees(observation))
 
     def apply(self, member: MemberState, observation: Observation) -> tuple[Gaussian, chex.Array]:
         """One member's policy and values for observations [B, ...] as the environment gives them."""

@@ -6,6 +6,7 @@ stops without touching the others; once all have stopped the remaining minibatch
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -72,7 +73,7 @@ def make_update(network: ActorCritic, config: PPOConfig, terms: tuple[str, ...])
     optimizer = make_optimizer(config)
 
     def minibatch_step(
-        member: MemberState, stopped: chex.Array, variant: Variant, progress: chex.Numeric, batch: Batch
+        progress: chex.Numeric, member: MemberState, stopped: chex.Array, variant: Variant, batch: Batch
     ) -> tuple[MemberState, chex.Array, Metrics]:
         weight = distillation_weight(variant, progress)
         grads, metrics = jax.grad(member_loss, has_aux=True)(
@@ -111,9 +112,8 @@ def make_update(network: ActorCritic, config: PPOConfig, terms: tuple[str, ...])
         def run(carry: tuple, indices: chex.Array) -> tuple:
             members, stopped, totals, applied = carry
             minibatch = jax.vmap(lambda leaves, i: jax.tree.map(lambda x: x[i], leaves))(batch, indices)
-            members, stopped, metrics = jax.vmap(minibatch_step, in_axes=(0, 0, 0, None, 0))(
-                members, stopped, variants, progress, minibatch
-            )
+            step = network.over_members(functools.partial(minibatch_step, progress))
+            members, stopped, metrics = step(members, stopped, variants, minibatch)
             totals = jax.tree.map(lambda total, m: total + jnp.where(stopped, 0.0, m), totals, metrics)
             return members, stopped, totals, applied + 1.0 - stopped.astype(jnp.float32)
 

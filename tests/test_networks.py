@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from rpd_jax.config import EnvConfig, NetworkConfig
-from rpd_jax.networks import make_actor_critic
+from rpd_jax.networks import convolve_by_matmul, convolve_natively, make_actor_critic
 
 SHAPES = {"state": (42,), "proprio": (25,), "rgb": (128, 128, 3)}
 
@@ -48,11 +48,27 @@ def test_nature_cnn_sizes(image_size, flat):
 def test_torch_like_initialisation():
     params = build("rgb", 64).init(jax.random.key(0))
     bound = 1 / np.sqrt(8 * 8 * 3)
-    for leaf in (params["conv_0"]["kernel"], params["conv_0"]["bias"]):
+    for leaf in (params["conv_0_kernel"], params["conv_0_bias"]):
         assert np.abs(leaf).max() <= bound
     # 6,144 uniform draws: the standard error of their std is 0.6 %
-    kernel = np.asarray(params["conv_0"]["kernel"], np.float64)
+    kernel = np.asarray(params["conv_0_kernel"], np.float64)
     np.testing.assert_allclose(np.std(kernel), bound / np.sqrt(3), rtol=0.025)
+
+
+@pytest.mark.parametrize(("pixels", "size", "stride"), [(37, 8, 4), (12, 4, 2), (9, 3, 1), (11, 3, 2), (8, 8, 4)])
+def test_convolution_by_matmul_is_the_convolution(pixels, size, stride):
+    keys = jax.random.split(jax.random.key(0), 3)
+    x = jax.random.normal(keys[0], (2, pixels, pixels, 3))
+    kernel = jax.random.normal(keys[1], (size, size, 3, 5))
+    native, by_matmul = (f(x, kernel, stride) for f in (convolve_natively, convolve_by_matmul))
+    np.testing.assert_allclose(by_matmul, native, rtol=1e-4, atol=1e-4)
+    cotangent = jax.random.normal(keys[2], native.shape)
+    for argument in (0, 1):
+        gradients = [
+            jax.grad(lambda *a, f=f: jnp.sum(f(*a, stride) * cotangent), argument)(x, kernel)
+            for f in (convolve_natively, convolve_by_matmul)
+        ]
+        np.testing.assert_allclose(gradients[1], gradients[0], rtol=1e-4, atol=1e-4)
 
 
 def test_vision_student_uses_frames_and_proprioception():

@@ -44,7 +44,7 @@ def bare_environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     return monkeypatch
 
 
-@pytest.mark.parametrize(("cores", "expected"), [(1, "8"), (2, "8"), (8, None), (64, None)])
+@pytest.mark.parametrize(("cores", "expected"), [(1, "6"), (2, "6"), (6, None), (64, None)])
 def test_only_few_cores_get_a_larger_pool(
     bare_environment: pytest.MonkeyPatch, cores: int, expected: str | None
 ) -> None:
