@@ -3,10 +3,11 @@
 XLA's CPU client (jax >= 0.10) runs batched LAPACK calls on the pool of threads that also waits for their
 parts, so when as many calls run at once as the pool has threads, all wait for ever. On two cores, two
 orthogonal initialisers under a `vmap` are enough. The client sizes its pool by the environment variable
-NPROC when it is created. Six threads pass what eight members' 3 x 256
-actor-critics need under a vmap (four hang); the library itself initialises one member after the other. More threads
-slow small matrix products down: an update took 0.60 s with four, 0.72 s with six and 0.87 s with eight. The pool already shares the members of a batch out to
-threads, so OpenBLAS's own threads only get in its way (measured: 1.3 s instead of 5 to 50 s).
+NPROC when it is created. Six threads pass what eight members' 3 x 256 actor-critics need under a vmap (four
+hang); the library itself initialises one member after the other. More threads slow small matrix products
+down: one update took 0.60 s with four, 0.72 s with six and 0.87 s with eight. The pool already shares the
+members of a batch out to threads, so OpenBLAS's own threads only get in its way (measured: 1.3 s instead of
+5 to 50 s).
 """
 
 from __future__ import annotations
