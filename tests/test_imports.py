@@ -16,7 +16,7 @@ ROOMS: tuple[tuple[str, ...], ...] = (
     ("rpd_jax.runtime", "rpd_jax.types", "rpd_jax.interrupt"),
     ("rpd_jax.ipc", "rpd_jax.envs.base"),
     ("rpd_jax.config", "rpd_jax.presets"),
-    ("rpd_jax.distributions", "rpd_jax.networks"),
+    ("rpd_jax.distributions", "rpd_jax.networks", "rpd_jax.normalization"),
     ("rpd_jax.advantages",),
     ("rpd_jax.losses",),
     ("rpd_jax.guidance",),

@@ -24,7 +24,7 @@ def test_the_library_example_runs_and_the_variant_can_be_added(tmp_path, monkeyp
 
 
 def test_commands_name_existing_modules_presets_and_fields():
-    commands = re.findall(r"python -m (\S+)((?:[^`\n]|\\\n)*)", README)
+    commands = re.findall(r"python -m ([\w.]+)((?:[^`\n]|\\\n)*)", README)
     assert commands
     for module, rest in commands:
         assert (ROOT / f"{module.replace('.', '/')}.py").exists(), module

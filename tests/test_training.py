@@ -182,4 +182,4 @@ def test_a_checkpoint_of_another_shape_is_named(finished, tmp_path):
     _, stored = load_checkpoint(result.directory)
     template = jax.tree.map(lambda x: np.zeros((*x.shape, 2)), result.params)
     with pytest.raises(CheckpointError, match="has shape"):
-        from_paths(stored.params, template, "params")
+        from_paths(stored.params, {"params": template}, "params")
