@@ -14,7 +14,9 @@ With a GPU the same three are measured on it, both programs there.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
 
 import jax
 import numpy as np
@@ -78,42 +80,55 @@ def make_update(sizes: Sizes, members: int, pixels: int = 0) -> Callable[[], Non
     return update
 
 
-def compare(calls: dict[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
-    """Seconds of each call over rounds in which all take their turn, after one warm-up."""
-    seconds: dict[str, list[float]] = {name: [] for name in calls}
-    for call in calls.values():
-        call()
-    for _ in range(rounds):
-        for name, call in calls.items():
-            seconds[name] += timed(call, repeats=1, warmup=0)
+def program(name: str, quick: bool) -> Callable[[], object]:
+    """What a process of this benchmark times: "torch", "jax_1", "jax_8", "torch_rgb" or "jax_rgb"."""
+    on_gpu = torch.cuda.is_available() and jax.default_backend() == "gpu"
+    sizes, pixels = Sizes(), 128
+    if name.endswith("rgb") and not on_gpu:  # the whole RGB batch would take minutes on a CPU
+        sizes = Sizes(batch=266, minibatches=2, epochs=1) if quick else Sizes(batch=532, minibatches=4, epochs=1)
+    if name.startswith("torch"):
+        kind = f"rgb{pixels}" if name.endswith("rgb") else "state"
+        return make_torch_update(kind, sizes, device="cuda" if on_gpu else "cpu")
+    return make_update(sizes, 8 if name == "jax_8" else 1, pixels if name.endswith("rgb") else 0)
+
+
+def serve(name: str, quick: bool) -> None:
+    """Times one call of a program, after a warm-up, for every line that comes in."""
+    call = program(name, quick)
+    call()
+    for _ in sys.stdin:
+        print(timed(call, repeats=1, warmup=0)[0], flush=True)
+
+
+def compare(names: Sequence[str], rounds: int, quick: bool) -> dict[str, list[float]]:
+    """Seconds of each program over rounds in which all take their turn.
+
+    Each runs in a process of its own: the thread pools of torch and XLA get into each other's way in one.
+    """
+    command = [sys.executable, "-m", "benchmarks.update", "quick" if quick else "full"]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "bufsize": 1}
+    processes = {name: subprocess.Popen([*command, name], **pipes) for name in names}  # type: ignore[call-overload]
+    seconds: dict[str, list[float]] = {name: [] for name in names}
+    for round_ in range(rounds + 1):
+        for name, process in processes.items():
+            process.stdin.write("go\n")
+            answer = float(process.stdout.readline())
+            if round_:  # in the first, the others were still warming up
+                seconds[name].append(answer)
+    for process in processes.values():
+        process.stdin.close()
+        process.wait()
     return seconds
 
 
 def main() -> None:
+    if len(sys.argv) == 3 and sys.argv[1] in ("quick", "full"):
+        serve(sys.argv[2], sys.argv[1] == "quick")
+        return
     args = parse_args("update")
-    device = "cuda" if torch.cuda.is_available() and jax.default_backend() == "gpu" else "cpu"
     rounds = 3 if args.quick else 7
-    sizes = Sizes()
-    seconds = compare(
-        {
-            "torch": make_torch_update("state", sizes, device=device),
-            "jax_1": make_update(sizes, 1),
-            "jax_8": make_update(sizes, 8),
-        },
-        rounds,
-    )
-    if device == "cpu":  # the whole RGB batch would take minutes: 4 minibatches, one epoch
-        rgb = Sizes(batch=532 if not args.quick else 266, minibatches=4 if not args.quick else 2, epochs=1)
-    else:
-        rgb = sizes
-    pixels = 128
-    seconds |= compare(
-        {
-            "torch_rgb": make_torch_update(f"rgb{pixels}", rgb, device=device),
-            "jax_rgb": make_update(rgb, 1, pixels),
-        },
-        rounds,
-    )
+    seconds = compare(("torch", "jax_1", "jax_8"), rounds, args.quick)
+    seconds |= compare(("torch_rgb", "jax_rgb"), rounds, args.quick)
     figures = {f"seconds_{name}": median(values) for name, values in seconds.items()}
     figures |= {f"spread_{name}": spread(values) for name, values in seconds.items()}
     ratio = functools.partial(_ratio, seconds)
@@ -122,7 +137,7 @@ def main() -> None:
         "ratio_eight_members": ratio("jax_8", "jax_1"),
         "ratio_rgb": ratio("torch_rgb", "jax_rgb"),
     }
-    write("update" if device == "cpu" else "update_gpu", figures, args.json)
+    write("update", figures, args.json)
 
 
 def _ratio(seconds: dict[str, list[float]], above: str, below: str) -> float:
