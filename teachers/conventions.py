@@ -13,9 +13,9 @@ from collections.abc import Mapping
 import jax.numpy as jnp
 import numpy as np
 
+from rpd_jax import rotations
 from rpd_jax.envs import maniskill_tasks
 from rpd_jax.types import ActionContract, ActionStatistics, Array
-from teachers import rotations
 
 ROTATION_FORMS = ("euler_xyz", "axis_angle")
 FRAMES = ("base",)

@@ -11,9 +11,10 @@ import math
 
 import numpy as np
 
+from rpd_jax import rotations
 from rpd_jax.envs.base import EnvSpec, VectorEnv
 from rpd_jax.types import ActionContract, Observation
-from teachers import conventions, rotations
+from teachers import conventions
 
 _MOVE_STEPS, _REST_STEPS, _GRIP_STEPS = 2, 1, 3
 _AXES = ("x", "y", "z", "rotation x", "rotation y", "rotation z")

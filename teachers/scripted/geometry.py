@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 
+from rpd_jax import rotations
 from rpd_jax.types import ActionContract, Array
-from teachers import rotations
 
 Fields = Mapping[str, Array]
 """Named slices of one state observation, e.g. {"tcp_pose": [7]}."""

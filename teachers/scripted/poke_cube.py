@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import jax.numpy as jnp
 
+from rpd_jax import rotations
 from rpd_jax.types import Array
-from teachers import rotations
 from teachers.scripted.geometry import Aim, Error, Fields, Task, hover, level, uniform_quantile, unit_interval
 
 HALF_LENGTH, HALF_WIDTH = 0.12, 0.025  # of the peg, metres

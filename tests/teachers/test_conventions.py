@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
+from rpd_jax import rotations
 from rpd_jax.types import ActionContract, ActionStatistics
-from teachers import rotations
 from teachers.conventions import (
     JUELG_OCTO,
     LIBERO_OSC,

@@ -1,0 +1,215 @@
+"""A tabletop task as a functional environment: reset, step, observe, draw; pure functions of one environment."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from rpd_jax import rotations
+from rpd_jax.config import REWARDS, choice
+from rpd_jax.envs import ee
+from rpd_jax.envs.base import ArraySpec, EnvSpec
+from rpd_jax.envs.tabletop import hand, physics
+from rpd_jax.envs.tabletop.model import build
+from rpd_jax.envs.tabletop.physics import Physics
+from rpd_jax.envs.tabletop.picture import make_picture
+from rpd_jax.envs.tabletop.scene import Camera
+from rpd_jax.envs.tabletop.task import View
+from rpd_jax.envs.tabletop.tasks import load
+from rpd_jax.types import Array, Observation
+
+POSITION_NOISE = (0.009, 0.016, 0.013)  # metres, of the hand at the beginning, in the base's axes: what ManiSkill's
+HINGE_NOISE = (0.031, 0.015, 0.036)  # joint noise of 0.02 rad makes of its tool's pose, measured; radians
+GRASP_FORCE, GRASP_ANGLE = 0.5, 85.0  # newtons at least, degrees at most from the direction in which fingers close
+
+
+class State(NamedTuple):
+    """One environment between two steps."""
+
+    physics: Physics
+    goal: Mapping[str, Array]
+    steps: Array  # int32, of this episode
+
+
+class TabletopEnv:
+    """One task; see `base.FunctionalEnv`, which this implements. The caller vmaps.
+
+    Observations: "state" (the hand's qpos [8] and qvel [8], then what the task names, as in ManiSkill), "proprio"
+    [23], "ee" (what both suites can give, see `envs/ee.py`), and "rgb" if asked for.
+
+    As in Gymnasium, an episode that succeeds in its last possible step is both terminated and truncated.
+    """
+
+    def __init__(
+        self,
+        task: str,
+        *,
+        engine: str = "auto",
+        reward: str = "normalized_dense",
+        rgb: bool = False,
+        image_size: int = 128,
+        camera: Camera | None = None,
+        max_episode_steps: int | None = None,
+        end_on_success: bool = True,
+    ) -> None:
+        """Compiles the model.
+
+        Args:
+          task: a name of `tasks.TASKS`.
+          engine: "c", "mjx" or "auto", see `physics.make_step`.
+          reward: "normalized_dense" (at most 1 a step), "dense" or "sparse" (1 at success).
+          rgb: whether observations hold a picture.
+          image_size: pixels, square.
+          camera: None: the task's own.
+          max_episode_steps: None: the task's own.
+          end_on_success: whether success terminates an episode.
+
+        Raises:
+          ConfigError: an unknown task, engine or reward, or MJX is missing.
+        """
+        self.task = load(task)
+        choice("env.reward", reward, REWARDS)
+        self._reward, self._rgb, self._end_on_success = reward, rgb, end_on_success
+        self._model = build(self.task.scene)
+        self._physics_step = physics.make_step(self._model, engine)
+        self._picture = make_picture(self.task.scene, camera or self.task.scene.camera, image_size)
+        self.spec = self._make_spec(task, max_episode_steps, image_size)
+
+    def reset(self, key: Array) -> tuple[State, Observation]:
+        """Begins an episode: objects where the task places them, the hand near its home, at rest."""
+        state = self._begin(key)
+        return state, self.observe(state)
+
+    def _begin(self, key: Array) -> State:
+        place_key, position_key, hinge_key = jax.random.split(key, 3)
+        placement, scene = self.task.place(place_key), self.task.scene
+        shift = jnp.array(POSITION_NOISE) * jax.random.normal(position_key, (3,))
+        hinges = jnp.array(HINGE_NOISE) * jax.random.normal(hinge_key, (3,))
+        position = jnp.array(scene.home) + _about_z(scene.base_yaw, shift)
+        hinges = hinges + jnp.array([0.0, 0.0, scene.home_yaw])
+        parts = [position, hinges, jnp.full(2, hand.FINGER_OPEN)]
+        for body in scene.bodies:
+            pose = placement.pose[body.name]
+            yaw = rotations.yaw_from_quaternion(pose[3:])
+            parts.append(pose if body.free else jnp.append(pose[:2], yaw))
+        qpos = jnp.concatenate(parts).astype(jnp.float32)
+        force = jnp.zeros((len(scene.grasped_names), 2, 3))
+        velocity = jnp.zeros(self._model.mujoco.nv)
+        return State(Physics(qpos, velocity, force), placement.goal, jnp.zeros((), jnp.int32))
+
+    def step(self, state: State, action: Array) -> tuple[State, Observation, Array, Array, Array, Array]:
+        """One control step (0.05 s). Returns (state, observation, reward, terminated, truncated, success)."""
+        target = hand.targets(state.physics.qpos[: hand.JOINTS], action, self.task.scene.base_yaw)
+        moved = self._physics_step(state.physics, target)
+        sane = jnp.all(jnp.isfinite(moved.qpos)) & jnp.all(jnp.isfinite(moved.qvel))
+        still = state.physics._replace(qvel=jnp.zeros_like(moved.qvel))
+        moved = jax.tree.map(lambda new, old: jnp.where(sane, new, old), moved, still)
+        state = State(moved, state.goal, state.steps + 1)
+        view = self.view(state)
+        success = self.task.success(view)
+        terminated = jnp.logical_and(success, self._end_on_success)
+        return state, self.observe(state), self._reward_of(view, success), terminated, self._is_over(state), success
+
+    def view(self, state: State) -> View:
+        """What the task sees of a state."""
+        qpos, qvel = state.physics.qpos, state.physics.qvel
+        tcp = hand.tcp_pose(qpos[: hand.JOINTS])
+        pose, velocity = {}, {}
+        for body in self.task.scene.bodies:
+            (start, stop), (first, last) = self._model.qpos[body.name], self._model.qvel[body.name]
+            where = qpos[start:stop]
+            if body.free:
+                quaternion = where[3:] / jnp.maximum(jnp.linalg.norm(where[3:]), 1e-6)
+                pose[body.name] = jnp.concatenate([where[:3], quaternion])
+                velocity[body.name] = qvel[first:last]
+            else:
+                half = 0.5 * where[2]
+                zero = jnp.zeros(())
+                turn = [jnp.cos(half), zero, zero, jnp.sin(half)]
+                pose[body.name] = jnp.stack([where[0], where[1], jnp.asarray(body.height), *turn])
+                velocity[body.name] = jnp.zeros(6)
+        names = self.task.scene.grasped_names
+        grasped = {name: _is_grasped(state.physics.force[i], tcp) for i, name in enumerate(names)}
+        fingers = qpos[hand.JOINTS - 2 : hand.JOINTS]
+        speed = hand.joint_speeds(qvel[: hand.JOINTS])
+        return View(tcp, speed, fingers, pose, velocity, grasped, state.goal)
+
+    def observe(self, state: State) -> Observation:
+        """The observation of a state."""
+        view = self.view(state)
+        joints = jnp.concatenate([state.physics.qpos[: hand.JOINTS], state.physics.qvel[: hand.JOINTS]])
+        extras = {name: jnp.atleast_1d(x).astype(jnp.float32) for name, x in self.task.observe(view).items()}
+        observation = {
+            "state": jnp.concatenate([joints, *extras.values()]),
+            "proprio": jnp.concatenate([joints, view.tcp]),
+            "ee": ee.observe(extras, jnp.sum(view.fingers), self.task.ee_objects, self.task.ee_goals),
+        }
+        if self._rgb:
+            observation["rgb"] = self.render(state)
+        return observation
+
+    def render(self, state: State) -> Array:
+        """A picture uint8 [H, W, 3] of a state."""
+        return self._picture(self.view(state))
+
+    def _reward_of(self, view: View, success: Array) -> Array:
+        if self._reward == "sparse":
+            return success.astype(jnp.float32)
+        scale = self.task.reward_scale if self._reward == "normalized_dense" else 1.0
+        return jnp.asarray(self.task.dense(view, success) / scale, jnp.float32)
+
+    def _is_over(self, state: State) -> Array:
+        return state.steps >= self.spec.max_episode_steps
+
+    def _make_spec(self, name: str, length: int | None, image_size: int) -> EnvSpec:
+        image = (image_size, image_size, 3)
+        blank = jax.eval_shape(self._begin, jax.random.key(0))
+        shapes = jax.eval_shape(self.observe, blank)
+        sizes = {"qpos": hand.JOINTS, "qvel": hand.JOINTS}
+
+        def note_order(state: State) -> None:  # what leaves a traced function comes back sorted by name
+            sizes.update({k: x.size for k, x in self.task.observe(self.view(state)).items()})
+
+        jax.eval_shape(note_order, blank)
+        objects, goals = self.task.ee_objects, self.task.ee_goals
+        layout = {
+            "state": slices(sizes),
+            "proprio": slices({"qpos": hand.JOINTS, "qvel": hand.JOINTS, "tcp_pose": 7}),
+            "ee": slices(ee.sizes(objects, goals)),
+        }
+        return EnvSpec(
+            name=f"tabletop:{name}",
+            instruction=self.task.instruction,
+            max_episode_steps=length or self.task.max_episode_steps,
+            action_dim=7,
+            action_low=(-1.0,) * 7,
+            action_high=(1.0,) * 7,
+            observation={key: ArraySpec(x.shape, x.dtype.name) for key, x in shapes.items()},
+            layout=layout,
+            contract=hand.CONTRACT,
+            frame_shape=image,
+        )
+
+
+def slices(sizes: Mapping[str, int]) -> dict[str, tuple[int, int]]:
+    """Names of consecutive slices: {"a": 2, "b": 1} -> {"a": (0, 2), "b": (2, 3)}."""
+    ends = list(itertools.accumulate(sizes.values()))
+    return {name: (end - size, end) for (name, size), end in zip(sizes.items(), ends, strict=True)}
+
+
+def _is_grasped(force: Array, tcp: Array) -> Array:
+    """Whether both fingers press on a body (forces [2, 3]), about in the direction in which they close."""
+    closing = rotations.quaternion_apply(tcp[3:], jnp.array([0.0, -1.0, 0.0]))  # of the left finger, at +y of the hand
+    along = force @ closing * jnp.array([1.0, -1.0])
+    strength = jnp.linalg.norm(force, axis=-1)
+    return jnp.all((strength >= GRASP_FORCE) & (along >= strength * math.cos(math.radians(GRASP_ANGLE))))
+
+
+def _about_z(yaw: float, v: Array) -> Array:
+    cos, sin = math.cos(yaw), math.sin(yaw)
+    return jnp.stack([cos * v[0] - sin * v[1], sin * v[0] + cos * v[1], v[2]])

@@ -1,0 +1,101 @@
+"""The hand: a parallel-jaw gripper of Panda's size that floats, driven like ManiSkill's `pd_ee_delta_pose`.
+
+Joints [8]: three slides (the tool centre point's x, y, z), three hinges (about y, then x, then z of the hand that
+points down), two fingers (metres from closed). The hinges' order puts the gimbal lock where the hand lies on its
+side, which no task needs.
+"""
+
+from __future__ import annotations
+
+import chex
+import jax.numpy as jnp
+
+from rpd_jax import rotations
+from rpd_jax.envs.tabletop.scene import Shape
+from rpd_jax.types import ActionContract, Array
+
+JOINTS = 8
+REACH = 0.5  # metres from the base: turns the speed of the floating hand into that of an arm's joints
+FINGER_OPEN, FINGER_SHUT = 0.04, -0.01  # what the gripper's 1 and -1 command, metres per finger
+SIDEWAYS_LIMIT = 1.3  # radians, of the middle hinge
+SUBSTEPS, TIMESTEP = 5, 0.01  # of physics in a control step, seconds
+
+CONTRACT = ActionContract(
+    translation_scale=0.1,
+    rotation_scale=0.1,
+    rotation_form="euler_xyz",
+    rotation_sign=1,  # not inverted as in ManiSkill 3.0.1
+    frame="base",
+    gripper_closed=-1.0,
+    gripper_open=1.0,
+)
+
+PAD = (0.01, 0.004, 0.02)  # half edges of a finger's pad
+PAD_CENTER = 0.011  # of the pad above the tool centre point: its tip is 9 mm below
+_DOWN = jnp.array([0.0, 1.0, 0.0, 0.0])  # the hand's z axis is the direction in which the fingers point
+
+GREY, DARK = (0.82, 0.83, 0.85), (0.25, 0.26, 0.28)
+PALM_SHAPES = (
+    Shape("box", (0.032, 0.1, 0.032), GREY, (0.0, 0.0, -0.076)),
+    Shape("cylinder", (0.045, 0.03), DARK, (0.0, 0.0, -0.135), collide=False),
+)
+"""Of the palm, in the hand's frame: origin at the tool centre point, z along the fingers."""
+
+
+def finger_shapes(side: int) -> tuple[Shape, ...]:
+    """Of a finger (`side` 1 or -1) whose joint is at 0, in the hand's frame."""
+    pad = Shape("box", PAD, DARK, (0.0, side * PAD[1], -PAD_CENTER))
+    arm = Shape("box", (0.009, 0.006, 0.012), GREY, (0.0, side * 0.008, -0.034), collide=False)
+    return (pad, arm)
+
+
+def tcp_pose(joints: Array) -> Array:
+    """Pose [7] of the tool centre point from the joints [8]."""
+    return jnp.concatenate([joints[:3], orientation(joints[3:6])])
+
+
+def orientation(hinges: Array) -> Array:
+    """Quaternion [4] of the hand from its hinges [3]."""
+    zero = jnp.zeros(())
+    pitch = rotations.quaternion_from_rotvec(jnp.stack([zero, hinges[0], zero]))
+    roll = rotations.quaternion_from_rotvec(jnp.stack([hinges[1], zero, zero]))
+    yaw = rotations.quaternion_from_rotvec(jnp.stack([zero, zero, hinges[2]]))
+    turn = rotations.quaternion_multiply(rotations.quaternion_multiply(pitch, roll), yaw)
+    return rotations.quaternion_multiply(turn, _DOWN)
+
+
+def hinges_of(quaternion: Array) -> Array:
+    """Hinges [3] that give the hand this orientation [4]; inverts `orientation`."""
+    turn = rotations.quaternion_multiply(quaternion, rotations.quaternion_inverse(_DOWN))
+    x, y, z = (rotations.quaternion_apply(turn, jnp.eye(3)[i]) for i in range(3))  # columns of R = Ry Rx Rz
+    return jnp.stack([jnp.arctan2(z[0], z[2]), jnp.arcsin(jnp.clip(-z[1], -1.0, 1.0)), jnp.arctan2(x[1], y[1])])
+
+
+def targets(joints: Array, action: Array, base_yaw: float) -> Array:
+    """What the joints' position servos are told [8], for an action [7] in the box of `CONTRACT`.
+
+    As in ManiSkill the target is relative to where the hand *is*, and the rotation's norm is limited to 1.
+    """
+    chex.assert_shape([joints, action], [(JOINTS,), (7,)])
+    action = jnp.clip(jnp.nan_to_num(action, nan=0.0), -1.0, 1.0)
+    cos, sin = jnp.cos(base_yaw), jnp.sin(base_yaw)
+    into_world = jnp.array([[cos, -sin, 0.0], [sin, cos, 0.0], [0.0, 0.0, 1.0]])
+    position = joints[:3] + CONTRACT.translation_scale * into_world @ action[:3]
+    rotation = action[3:6] / jnp.maximum(jnp.linalg.norm(action[3:6]), 1.0)
+    angles = CONTRACT.rotation_sign * CONTRACT.rotation_scale * rotation
+    turn = into_world @ rotations.rotvec_from_matrix(rotations.matrix_from_euler(angles))
+    wanted = rotations.quaternion_multiply(rotations.quaternion_from_rotvec(turn), orientation(joints[3:6]))
+    hinges = hinges_of(wanted)
+    # of all equal angles the nearest to where the hinge is, or the hand would turn all the way round
+    hinges = joints[3:6] + jnp.mod(hinges - joints[3:6] + jnp.pi, 2 * jnp.pi) - jnp.pi
+    share = 0.5 * (action[6] + 1.0)
+    finger = FINGER_SHUT + share * (FINGER_OPEN - FINGER_SHUT)
+    return jnp.concatenate([position, hinges, finger[None], finger[None]])
+
+
+def joint_speeds(velocity: Array) -> Array:
+    """Speeds [6] that stand for an arm's joints (rad/s), from the velocities [8] of the hand's joints.
+
+    A hand that moves at 0.1 m/s would turn the joints of an arm of `REACH` at 0.2 rad/s.
+    """
+    return jnp.concatenate([velocity[:3] / REACH, velocity[3:6]])
