@@ -13,9 +13,10 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 ADVANTAGES = ("gae", "finite_horizon")
-OBSERVATIONS = ("state", "rgb", "rgb+proprio")
+OBSERVATIONS = ("state", "ee", "rgb", "rgb+proprio")
 REWARDS = ("normalized_dense", "dense", "sparse")
 GRIPPERS = ("fixed", "reference")
+PHYSICS = ("auto", "c", "mjx")
 
 
 class ConfigError(ValueError):
@@ -29,13 +30,18 @@ class EnvConfig:
     name: str = "maniskill:PickCube-v1"  # suite:task
     control_mode: str = "pd_ee_delta_pose"
     reward: str = "normalized_dense"  # normalized_dense | dense | sparse
-    observation: str = "state"  # what the student sees: state | rgb | rgb+proprio
+    observation: str = "state"  # what the student sees: state | ee | rgb | rgb+proprio
     image_size: int = 256  # pixels, square
     num_envs: int = 32  # per member
     max_episode_steps: int | None = None  # None: the task's own
     end_on_success: bool = True  # training episodes terminate at success (ManiSkill's partial reset)
     processes: int | None = None  # simulator processes; None: one per CPU core
     deadline_seconds: float = 60.0  # a simulator process that needs longer for a step is restarted
+    # Of tabletop tasks:
+    physics: str = "auto"  # auto | c | mjx
+    camera_eye: tuple[float, ...] = ()  # metres, world axes; empty: the task's own
+    camera_target: tuple[float, ...] = ()
+    camera_fov: float = 0.0  # radians, vertical; 0: the task's own
 
 
 @dataclasses.dataclass
@@ -118,6 +124,7 @@ class RunConfig:
     directory: str = "runs/default"
     checkpoint_every: int = 20  # iterations; 0: only at the end
     keep_checkpoints: int = 2
+    iterations_per_call: int = 1  # at most, where the whole loop is one program; metrics come once a call
     tensorboard: bool = True
     wandb_project: str = ""  # empty: no W&B
 
@@ -175,8 +182,13 @@ class Config:
             value = getattr(env, field)
             _require(value is None or value >= 1, f"env.{field}", value, "None or at least 1")
         _positive("env", env, "deadline_seconds")
+        choice("env.physics", env.physics, PHYSICS)
+        for field in ("camera_eye", "camera_target"):
+            value = getattr(env, field)
+            _require(len(value) in (0, 3), f"env.{field}", value, "three numbers, or empty")
+        _require(0 <= env.camera_fov < math.pi, "env.camera_fov", env.camera_fov, "a number in [0, pi)")
         smallest = 36  # NatureCNN's three unpadded convolutions need this many pixels
-        if env.observation != "state":
+        if "rgb" in env.observation:
             _require(env.image_size >= smallest, "env.image_size", env.image_size, f"at least {smallest}")
 
     def _validate_ppo(self) -> None:
@@ -225,7 +237,7 @@ class Config:
         ):
             for field in fields:
                 _require(getattr(settings, field) >= 0, f"{owner}.{field}", getattr(settings, field), "at least 0")
-        _at_least_one("run", self.run, "keep_checkpoints")
+        _at_least_one("run", self.run, "keep_checkpoints", "iterations_per_call")
         _require(bool(self.run.directory), "run.directory", self.run.directory, "a path")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import collections
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
 import jax
@@ -42,15 +42,21 @@ class Episodes(NamedTuple):
 
 
 class StudentPolicy:
-    """The members' mean actions; environment p * N + n belongs to member p."""
+    """The members' mean actions; environment p * N + n belongs to member p.
 
-    def __init__(self, population: Population, members: MemberState) -> None:
+    `convert_action` turns actions [P, N, A] as the members were trained to give them into the environment's.
+    """
+
+    def __init__(
+        self, population: Population, members: MemberState, convert_action: Callable[[Array], Array] | None = None
+    ) -> None:
         self._population, self._members = population, members
+        self._convert = convert_action or (lambda action: action)
 
     def __call__(self, observation: Observation, starts: np.ndarray) -> Array:
         num_members = len(self._population)
         grouped = {key: np.reshape(x, (num_members, -1, *np.shape(x)[1:])) for key, x in observation.items()}
-        action = np.asarray(self._population.mean_action(self._members, grouped))
+        action = np.asarray(self._convert(self._population.mean_action(self._members, grouped)))
         return action.reshape(-1, action.shape[-1])
 
 
@@ -126,11 +132,13 @@ class Evaluator:
     """Evaluates a run's students and its teacher, always on the same sequence of episodes.
 
     Environment p * N + n is member p's; every environment has its own seeds, so a teacher that acts in all of
-    them sees P * N different episodes a round.
+    them sees P * N different episodes a round. `convert_action`: see `StudentPolicy`.
     """
 
-    def __init__(self, env: VectorEnv, population: Population) -> None:
-        self.env, self.population = env, population
+    def __init__(
+        self, env: VectorEnv, population: Population, convert_action: Callable[[Array], Array] | None = None
+    ) -> None:
+        self.env, self.population, self._convert = env, population, convert_action
         self.num_envs = env.num_envs // len(population)
         self._first = env.state_dict()
 
@@ -140,7 +148,7 @@ class Evaluator:
         """At least `episodes` episodes of each member; `film` lists (member, environment) pairs."""
         self.env.load_state_dict(self._first)
         filmed = [member * self.num_envs + index for member, index in film]
-        policy = StudentPolicy(self.population, members)
+        policy = StudentPolicy(self.population, members, self._convert)
         results, films = run_episodes(self.env, policy, math.ceil(episodes / self.num_envs), filmed)
         by_member = [concatenate(results[i : i + self.num_envs]) for i in range(0, len(results), self.num_envs)]
         return by_member, films

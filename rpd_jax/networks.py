@@ -17,7 +17,7 @@ from rpd_jax.types import Observation
 
 Params = Any
 
-STUDENT_KEYS = {"state": ("state",), "rgb": ("rgb",), "rgb+proprio": ("rgb", "proprio")}
+STUDENT_KEYS = {"state": ("state",), "ee": ("ee",), "rgb": ("rgb",), "rgb+proprio": ("rgb", "proprio")}
 """Which entries of an observation each `env.observation` lets the student see."""
 
 
@@ -58,7 +58,10 @@ def one_by_one(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 class MLPActorCritic(nn.Module):
-    """Separate tanh trunks for actor and critic, orthogonal initialisation (ManiSkill's state PPO)."""
+    """Separate tanh trunks for actor and critic, orthogonal initialisation (ManiSkill's state PPO).
+
+    The observation has one entry, whatever its name.
+    """
 
     action_dim: int
     hidden: Sequence[int]
@@ -66,7 +69,7 @@ class MLPActorCritic(nn.Module):
 
     @nn.compact
     def __call__(self, observation: Observation) -> tuple[Gaussian, chex.Array]:
-        x = observation["state"]
+        (x,) = observation.values()
         chex.assert_rank(x, 2)
         mean = _mlp(x, self.hidden, self.action_dim, nn.tanh, 0.01 * math.sqrt(2), "actor")
         value = _mlp(x, self.hidden, 1, nn.tanh, math.sqrt(2), "critic")

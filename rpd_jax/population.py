@@ -62,7 +62,9 @@ class Population:
         self.variants: Variant = stack_variants(
             [to_variant(m.variant, config.ppo, self.terms, spec.action_dim) for m in self.members]
         )
-        self._update = jax.jit(make_update(self.network, config.ppo, self.terms), donate_argnums=0)
+        self.guided = [index for index, member in enumerate(self.members) if member.variant.guided]
+        self.update_function = make_update(self.network, config.ppo, self.terms)
+        self._update = jax.jit(self.update_function, donate_argnums=0)
 
     def __len__(self) -> int:
         return len(self.members)

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 
 from rpd_jax import outcome
-from rpd_jax.checkpoint import Checkpoint, from_paths, load_checkpoint
+from rpd_jax.checkpoint import Checkpoint, CheckpointError, from_paths, load_checkpoint
 from rpd_jax.config import Config, ConfigError
-from rpd_jax.envs.registry import check_env, env_seeds, make_env
+from rpd_jax.contracts import check_convertible, convert
+from rpd_jax.envs.registry import applicable, check_env, contract, env_seeds, make_env
 from rpd_jax.evaluation import Evaluator, assess
 from rpd_jax.networks import STUDENT_KEYS
 from rpd_jax.population import Population
 from rpd_jax.report.results import ResultRow
 from rpd_jax.training import TeacherFactory, make_teacher
-from rpd_jax.types import Teacher
+from rpd_jax.types import ActionContract, Array, Teacher
 from rpd_jax.update import MemberState, learned
 
 
@@ -35,10 +37,13 @@ def evaluate(
 ) -> list[ResultRow]:
     """Evaluates every member of a saved run, deterministically, and writes table, results and video.
 
+    In another suite the students' actions are converted into its action contract.
+
     Args:
       directory: of the run.
       teacher: evaluated under the same protocol if given; a teacher, or a function that makes one for the environment.
-      env: another environment's name ("suite:task"); observations and actions must have the run's shapes.
+      env: another environment's name ("suite:task"); observations must have the run's shapes, as "ee" has in every
+        suite that knows the task.
       episodes: per member; 0: as the run's config says.
       videos: filmed episodes per variant; None: as the run's config says.
       iteration: of the checkpoint; None: the newest.
@@ -50,11 +55,12 @@ def evaluate(
 
     Raises:
       CheckpointError: no run or checkpoint there, or it does not fit the environment.
-      ConfigError: unknown environment, or the output directory holds results.
+      ConfigError: unknown environment, actions that cannot be converted, or the output directory holds results.
     """
-    config, checkpoint = load_checkpoint(directory, iteration)
-    config = _adapted(config, env, episodes, videos)
+    trained, checkpoint = load_checkpoint(directory, iteration)
+    config = _adapted(trained, env, episodes, videos)
     check_env(config.env)
+    convert_action = action_converter(contract(trained.env), contract(config.env))
     target = Path(output) if output else Path(directory) / "evaluation"
     if target.exists() and any(target.iterdir()) and not overwrite:
         raise ConfigError(f"output={str(target)!r} exists and is not empty: use --overwrite or another path")
@@ -65,8 +71,8 @@ def evaluate(
         eval_env = make_env(config.env, seeds, rgb=rgb, end_on_success=False)
         stack.callback(eval_env.close)
         population = Population(config, eval_env.spec)
-        members = restore_members(population, checkpoint)
-        evaluator = Evaluator(eval_env, population)
+        members = _restore(population, checkpoint, trained)
+        evaluator = Evaluator(eval_env, population, convert_action)
         assessment = assess(evaluator, members, make_teacher(teacher, config, eval_env), config.eval)
     env_steps = checkpoint.host["iteration"] * config.ppo.batch_size(config.env.num_envs)
     labels = [ledger["labels"] for ledger in checkpoint.host["ledgers"]]
@@ -85,10 +91,41 @@ def restore_members(population: Population, checkpoint: Checkpoint) -> MemberSta
     return MemberState(**stored, opt_state=None, key=jnp.zeros(len(population), jnp.uint32))
 
 
+def action_converter(source: ActionContract | None, target: ActionContract | None) -> Callable[[Array], Array] | None:
+    """Turns actions [..., 7] of `source`, limited to its box, into those of `target`; None where both are the same.
+
+    Raises ConfigError where they cannot be converted.
+    """
+    if source == target:
+        return None
+    try:
+        check_convertible(source, target)
+    except ValueError as error:
+        raise ConfigError(f"the run's actions do not fit the environment: {error}") from error
+    assert source is not None and target is not None
+    low = -jnp.inf if source.low is None else source.low
+    high = jnp.inf if source.high is None else source.high
+    return jax.jit(lambda action: convert(jnp.clip(action, low, high), source, target))
+
+
+def _restore(population: Population, checkpoint: Checkpoint, trained: Config) -> MemberState:
+    """`restore_members`, with a word on what would fit another suite's environment."""
+    try:
+        return restore_members(population, checkpoint)
+    except CheckpointError as error:
+        there, here = (config.env.name.split(":")[0] for config in (trained, population.config))
+        if there == here:
+            raise
+        raise CheckpointError(
+            f"{error}; {trained.env.observation!r} of {there} is not that of {here}: "
+            "train with --config.env.observation=ee, which both suites can give"
+        ) from error
+
+
 def _adapted(config: Config, env: str, episodes: int, videos: int | None) -> Config:
     return dataclasses.replace(
         config,
-        env=dataclasses.replace(config.env, name=env or config.env.name),
+        env=applicable(dataclasses.replace(config.env, name=env or config.env.name)),
         eval=dataclasses.replace(
             config.eval,
             episodes=episodes or config.eval.episodes,

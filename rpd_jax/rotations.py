@@ -54,6 +54,20 @@ def quaternion_from_rotvec(v: Array) -> Array:
     return jnp.concatenate([jnp.cos(angle / 2), v * 0.5 * jnp.sinc(angle / (2 * jnp.pi))], axis=-1)
 
 
+def quaternion_from_euler(angles: Array) -> Array:
+    """Unit quaternions [..., 4] of angles [..., 3] = (a, b, c) in radians: Rx(a) Ry(b) Rz(c)."""
+    (cx, cy, cz), (sx, sy, sz) = (jnp.moveaxis(f(angles / 2), -1, 0) for f in (jnp.cos, jnp.sin))
+    return jnp.stack(
+        [
+            cx * cy * cz - sx * sy * sz,
+            sx * cy * cz + cx * sy * sz,
+            cx * sy * cz - sx * cy * sz,
+            cx * cy * sz + sx * sy * cz,
+        ],
+        axis=-1,
+    )
+
+
 def quaternion_from_matrix(m: Array) -> Array:
     """Unit quaternions [..., 4] of rotation matrices [..., 3, 3], at any angle up to and including pi."""
     m00, m01, m02, m10, m11, m12, m20, m21, m22 = jnp.moveaxis(m.reshape(*m.shape[:-2], 9), -1, 0)

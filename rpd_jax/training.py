@@ -9,25 +9,23 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jax
-import numpy as np
 from absl import logging
 
 from rpd_jax import outcome, run_directory
 from rpd_jax.checkpoint import Checkpoint, CheckpointStore, from_paths, to_paths
 from rpd_jax.config import Config, ConfigError
 from rpd_jax.envs.base import VectorEnv
-from rpd_jax.envs.registry import check_env, env_seeds, make_env
+from rpd_jax.envs.registry import check_env, env_seeds, make_env, make_functional
 from rpd_jax.evaluation import Evaluator, assess
-from rpd_jax.guidance.labels import Ledger, label_rollout, ledger_metrics, no_labels, spread
+from rpd_jax.guidance.labels import Ledger
 from rpd_jax.interrupt import StopRequest, stop_on_signal
-from rpd_jax.losses.variants import distillation_weight, resolve_variants
+from rpd_jax.loops import GraphLoop, HostLoop, Loop
+from rpd_jax.losses.variants import resolve_variants
 from rpd_jax.metrics import METRICS_FILE, ProgressBar, make_writers, read_metrics
 from rpd_jax.networks import STUDENT_KEYS, Params
 from rpd_jax.population import Population
 from rpd_jax.report.results import ResultRow
-from rpd_jax.rollout.host import HostCollector, Rollout
-from rpd_jax.types import Teacher, TeacherLabels
+from rpd_jax.types import Teacher
 from rpd_jax.update import MemberState, learned
 
 TeacherFactory = Callable[[VectorEnv], Teacher]
@@ -35,7 +33,7 @@ TeacherFactory = Callable[[VectorEnv], Teacher]
 
 
 class Snapshot(NamedTuple):
-    """What callbacks see after every iteration."""
+    """What callbacks see after every iteration, or after several where they are done in one call."""
 
     iteration: int  # iterations done
     env_steps: int  # per member
@@ -107,6 +105,21 @@ def make_teacher(teacher: Teacher | TeacherFactory | None, config: Config, env: 
         return teacher(stand_in)
 
 
+def make_loop(config: Config, population: Population, teacher: Teacher | None, stack: contextlib.ExitStack) -> Loop:
+    """The loop for an environment and a teacher: one program where both are written in JAX, else one on the host."""
+    rgb = "rgb" in STUDENT_KEYS[config.env.observation]
+    seeds = [s for _ in config.variants for seed in config.seeds for s in env_seeds(seed, config.env.num_envs)]
+    if teacher is None or teacher.spec.in_graph or not population.guided:
+        if teacher is not None and "rgb" in teacher.spec.observation_keys:
+            rgb = True
+        env = make_functional(config.env, rgb=rgb, end_on_success=config.env.end_on_success)
+        if env is not None:
+            return GraphLoop(config, env, seeds, population, teacher)
+    vector_env = make_env(config.env, seeds, rgb=rgb, end_on_success=config.env.end_on_success)
+    stack.callback(vector_env.close)
+    return HostLoop(config, vector_env, population, teacher)
+
+
 class Trainer:
     """A run between its first iteration and its last."""
 
@@ -119,24 +132,16 @@ class Trainer:
     ) -> None:
         self.config = config
         rgb = "rgb" in STUDENT_KEYS[config.env.observation]
-        seeds = [s for _ in config.variants for seed in config.seeds for s in env_seeds(seed, config.env.num_envs)]
-        self.env = make_env(config.env, seeds, rgb=rgb, end_on_success=config.env.end_on_success)
-        stack.callback(self.env.close)
         num_members = len(config.variants) * len(config.seeds)
         eval_seeds = env_seeds(config.eval.seed, num_members * config.eval.num_envs)
         eval_env = make_env(config.env, eval_seeds, rgb=rgb, end_on_success=False)
         stack.callback(eval_env.close)
 
-        self.population = Population(config, self.env.spec)
+        self.population = Population(config, eval_env.spec)
         self.members = self.population.init()
         self.evaluator = Evaluator(eval_env, self.population)
         self.teacher = make_teacher(teacher, config, eval_env)
-        self.collector = HostCollector(
-            self.env,
-            self.population,
-            config.ppo.rollout_length,
-            self.teacher.spec.observation_keys if self.teacher else (),
-        )
+        self.loop = make_loop(config, self.population, self.teacher, stack)
         self.directory = claim()  # only now: whatever fails before leaves no directory behind
         self.store = CheckpointStore(self.directory, config.run.keep_checkpoints)
         stack.callback(self.store.close)
@@ -145,14 +150,17 @@ class Trainer:
 
         self.iteration = 0
         self.seconds = 0.0  # of training and evaluation, over all sessions
-        self.ledgers = [Ledger() for _ in self.population.members]
         self.history: list[dict[str, float]] = []
         self.curve: list[outcome.CurvePoint] = []
 
     @property
     def env_steps(self) -> int:
         """Environment steps per member so far."""
-        return self.iteration * self.config.ppo.batch_size(self.config.env.num_envs)
+        return self.steps_after(self.iteration)
+
+    def steps_after(self, iterations: int) -> int:
+        """Environment steps per member after so many iterations."""
+        return iterations * self.config.ppo.batch_size(self.config.env.num_envs)
 
     @property
     def done(self) -> bool:
@@ -163,43 +171,22 @@ class Trainer:
         started = time.perf_counter() - self.seconds
         with ProgressBar(self.config.iterations, initial=self.iteration, description="training") as progress:
             while not self.done and not stop:
-                metrics = self.iterate()
-                self.iteration += 1
+                first, count = self.iteration, self._next_call()
+                self.members, rows = self.loop.run(self.members, first, count)
+                self.iteration += count
                 if self._due(self.config.eval.every):
-                    metrics |= self.evaluate()
+                    rows[-1] |= self.evaluate()
                 self.seconds = time.perf_counter() - started
-                metrics["time/seconds"] = self.seconds
-                self.history.append(metrics)
-                self.writer.write(self.env_steps, metrics)
-                progress.update(1, outcome.headline(self.population, metrics, "train"))
+                rows[-1]["time/seconds"] = self.seconds
+                for i, metrics in enumerate(rows):
+                    self.history.append(metrics)
+                    self.writer.write(self.steps_after(first + i + 1), metrics)
+                progress.update(count, outcome.headline(self.population, rows[-1], "train"))
                 if self._due(self.config.run.checkpoint_every):
                     self.save()
                 for callback in callbacks:
-                    callback(Snapshot(self.iteration, self.env_steps, metrics, self.members))
+                    callback(Snapshot(self.iteration, self.env_steps, rows[-1], self.members))
         self.save()
-
-    def iterate(self) -> dict[str, float]:
-        """One iteration: rollout, labels, update. Returns its metrics."""
-        progress = self.iteration / self.config.iterations
-        guided = self._guided(progress)
-        started = time.perf_counter()
-        rollout = self.collector.collect(self.members, guided)
-        collected = time.perf_counter()
-        labels = self._label(rollout, guided)
-        labelled = time.perf_counter()
-        self.members, metrics = self.population.update(self.members, rollout.transition, labels, progress)
-        metrics = jax.device_get(metrics)
-        updated = time.perf_counter()
-        flat = outcome.flatten("train", self.population, rollout.episodes)
-        flat |= outcome.flatten("update", self.population, outcome.by_member(metrics))
-        flat |= ledger_metrics(self.ledgers) | self.env.metrics()
-        steps = self.config.ppo.batch_size(self.env.num_envs)
-        return flat | {
-            "time/rollout": collected - started,
-            "time/label": labelled - collected,
-            "time/update": updated - labelled,
-            "time/env_steps_per_second": steps / (collected - started),
-        }
 
     def evaluate(self) -> dict[str, float]:
         """A point of the learning curve for every member."""
@@ -217,7 +204,7 @@ class Trainer:
         host = {
             "iteration": self.iteration,
             "seconds": self.seconds,
-            "ledgers": [dataclasses.asdict(ledger) for ledger in self.ledgers],
+            "ledgers": [dataclasses.asdict(ledger) for ledger in self.loop.ledgers],
             "metrics_position": self.writer.position(),
             "curve": [point._asdict() for point in self.curve],
         }
@@ -233,9 +220,9 @@ class Trainer:
         params = from_paths(stored.params, learned(self.members), "params")
         state = from_paths(stored.train_state, self._train_state(), "train_state")
         self.members = MemberState(**params, **{name: state[name] for name in ("opt_state", "key")})
-        self.collector.load_state_dict(state["collector"])
+        self.loop.load_state_dict(state["loop"])
         self.iteration, self.seconds = stored.host["iteration"], stored.host["seconds"]
-        self.ledgers = [Ledger(**ledger) for ledger in stored.host["ledgers"]]
+        self.loop.ledgers[:] = [Ledger(**ledger) for ledger in stored.host["ledgers"]]
         self.curve = [outcome.CurvePoint(**point) for point in stored.host["curve"]]
         self.writer.truncate(stored.host["metrics_position"])
         self.history = read_metrics(self.directory / METRICS_FILE)
@@ -245,7 +232,7 @@ class Trainer:
         table: list[ResultRow] = []
         if not interrupted:
             assessment = assess(self.evaluator, self.members, self.teacher, self.config.eval)
-            labels = [ledger.labels for ledger in self.ledgers]
+            labels = [ledger.labels for ledger in self.loop.ledgers]
             cost = outcome.Cost(self.env_steps, labels, self.seconds)
             table = outcome.rows(self.config.env.name, self.population, assessment, cost)
             points = outcome.curve_points(self.population, self.env_steps, assessment.students)
@@ -256,36 +243,14 @@ class Trainer:
         return {
             "opt_state": self.members.opt_state,
             "key": self.members.key,
-            "collector": self.collector.state_dict(),
+            "loop": self.loop.state_dict(),
         }
+
+    def _next_call(self) -> int:
+        """Iterations until the next evaluation, checkpoint or end, but no more than the loop does at once."""
+        every = [n for n in (self.config.eval.every, self.config.run.checkpoint_every) if n > 0]
+        until = [n - self.iteration % n for n in every] + [self.config.iterations - self.iteration]
+        return min(*until, self.loop.at_once)
 
     def _due(self, every: int) -> bool:
         return every > 0 and self.iteration % every == 0 and not self.done
-
-    def _guided(self, progress: float) -> list[int]:
-        """Members whose distillation weight is not zero now: nobody else causes a query."""
-        weights = jax.vmap(distillation_weight, in_axes=(0, None))(self.population.variants, np.float32(progress))
-        return [
-            index
-            for index, (member, weight) in enumerate(zip(self.population.members, weights, strict=True))
-            if member.variant.guided and weight > 0
-        ]
-
-    def _label(self, rollout: Rollout, guided: list[int]) -> TeacherLabels | None:
-        if not self.population.terms:
-            return None
-        shape = rollout.starts.shape
-        if not guided:
-            return no_labels(shape, self.env.spec.action_dim)
-        assert self.teacher is not None
-        labels = label_rollout(
-            self.teacher,
-            self.env.spec.instruction,
-            rollout.teacher_observation,
-            rollout.starts[:, guided],
-            [self.population.members[index].seed for index in guided],
-            self.iteration,
-            self.config.teacher.batch_size,
-            [self.ledgers[index] for index in guided],
-        )
-        return spread(labels, guided, len(self.population))

@@ -20,7 +20,7 @@ else:
     Array = Any
 
 Observation = dict[str, Array]
-"""Named arrays with the same leading axes; keys among "state", "proprio" and "rgb"."""
+"""Named arrays with the same leading axes; keys among "state", "proprio", "ee" and "rgb"."""
 
 
 class Transition(NamedTuple):
@@ -99,6 +99,7 @@ class TeacherSpec:
     chunk: int = 1  # actions per answer
     samples_actions: bool = False  # False: the same answer for the same observation
     scores_tokens: bool = False
+    in_graph: bool = False  # `label` is pure JAX and can be traced into the learner's program
     is_scripted: bool = False  # toy teachers are labelled as such wherever their numbers appear
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 
+from rpd_jax.contracts import check_convertible, convert, convert_std
 from rpd_jax.envs.base import EnvSpec
 from rpd_jax.types import Array, Observation, Teacher, TeacherLabels
-from teachers.conventions import check_convertible, convert, convert_std
 
 
 class ConvertedTeacher:
@@ -15,7 +15,7 @@ class ConvertedTeacher:
     Args:
       teacher: whose labels to translate.
       env_spec: of the environment, whose contract they are translated into.
-      gripper: "fixed" or "reference", see `teachers.conventions.convert`.
+      gripper: "fixed" or "reference", see `rpd_jax.contracts.convert`.
 
     Raises:
       ValueError: the contracts cannot be converted into each other; the field is named.

@@ -13,6 +13,7 @@ from rpd_jax.checkpoint import load_checkpoint
 from rpd_jax.config import ConfigError
 from rpd_jax.distributions import Gaussian
 from rpd_jax.envs.base import EnvSpec
+from rpd_jax.envs.registry import contract
 from rpd_jax.networks import STUDENT_KEYS
 from rpd_jax.population import Population
 from rpd_jax.reevaluate import restore_members
@@ -44,11 +45,14 @@ class PolicyTeacher:
         everyone = restore_members(population, checkpoint)
         self._member: MemberState = jax.tree.map(lambda leaf: leaf[names.index(name)], everyone)
         self._samples = samples
+        own = contract(config.env)
+        self._own = own if own != env_spec.contract else None
         self.spec = TeacherSpec(
             name=f"policy:{name}",
             observation_keys=STUDENT_KEYS[config.env.observation],
-            contract=None,
+            contract=self._own,  # another suite's may turn the other way
             samples_actions=samples > 1,
+            in_graph=True,
         )
         self._policy = jax.jit(lambda member, observation: population.apply(member, observation)[0])
 
@@ -60,6 +64,8 @@ class PolicyTeacher:
         if self._samples > 1:
             noise = jax.random.normal(key, (self._samples, *action.shape))
             action = action + policy.std * jnp.mean(noise, axis=0)
+        if self._own is not None:  # what its own environment would have made of it
+            action = jnp.clip(action, self._own.low, self._own.high)
         return TeacherLabels(action, jnp.ones(len(action), bool), policy.std)
 
 

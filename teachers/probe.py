@@ -12,6 +12,7 @@ import math
 import numpy as np
 
 from rpd_jax import rotations
+from rpd_jax.contracts import check_convertible
 from rpd_jax.envs.base import EnvSpec, VectorEnv
 from rpd_jax.types import ActionContract, Observation
 from teachers import conventions
@@ -51,9 +52,9 @@ def probe_actions(env: VectorEnv, base_yaw: float | None = None) -> ProbeReport:
         where the environment has no contract, or lacks an observation named above.
     """
     contract = env.spec.contract
-    conventions.check_convertible(contract, contract)
+    check_convertible(contract, contract)
     if base_yaw is None:
-        base_yaw = conventions.BASE_YAW.get(env.spec.name, 0.0)
+        base_yaw = conventions.BASE_YAW.get(env.spec.task, 0.0)
     walker = _Walker(env)
     still = np.zeros(env.spec.action_dim, np.float32)
     still[6] = contract.gripper_open

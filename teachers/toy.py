@@ -32,6 +32,7 @@ class ToyTeacher:
             observation_keys=("state",),
             contract=None,
             samples_actions=self.noise > 0,
+            in_graph=True,
             is_scripted=True,
         )
 

@@ -36,6 +36,18 @@ def test_mlp_has_separate_orthogonal_trunks():
     assert policy.mean.shape == policy.log_std.shape == (3, 7) and value.shape == (3,)
 
 
+def test_an_ee_student_sees_its_entry_alone():
+    network = make_actor_critic(EnvConfig(observation="ee"), NetworkConfig(hidden=(8,)), SHAPES | {"ee": (28,)}, 7)
+    params = network.init(jax.random.key(0))
+    assert params["actor_0"]["kernel"].shape == (28, 8)
+    entries = {"ee": jnp.ones((3, 28)), "state": jnp.ones((3, 42)), "proprio": jnp.ones((3, 25))}
+    policy, value = network.apply(params, entries)
+    others = network.apply(params, entries | {"state": jnp.zeros((3, 42))})
+    np.testing.assert_array_equal(policy.mean, others[0].mean)
+    moved = network.apply(params, entries | {"ee": jnp.zeros((3, 28))})
+    assert not np.allclose(value, moved[1])
+
+
 @pytest.mark.parametrize(("image_size", "flat"), [(256, 50_176), (128, 9_216)])
 def test_nature_cnn_sizes(image_size, flat):
     # methods of RPD: 50,176 features at 256 px; ManiSkill's baseline flattens 9,216 at 128 px

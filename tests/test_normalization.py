@@ -1,8 +1,11 @@
 """Running moments against numpy, and what they do to a student."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from test_update import SPEC, data, make_config
 
 from rpd_jax import normalization
@@ -39,23 +42,25 @@ def test_outliers_are_clipped_and_frames_left_alone():
     assert seen["rgb"] is frames
 
 
-def test_a_population_learns_moments_and_acting_agrees_with_learning():
+@pytest.mark.parametrize("key", ["state", "ee"])
+def test_a_population_learns_moments_and_acting_agrees_with_learning(key):
     config = make_config(["ppo"])
-    config.network.normalize_observations = True
-    population = Population(config, SPEC)
+    config.env.observation, config.network.normalize_observations = key, True
+    spec = dataclasses.replace(SPEC, observation={key: SPEC.observation["state"]})
+    population = Population(config, spec)
     rollout, _ = data(population)
-    rollout = rollout._replace(observation={"state": 100.0 + 5.0 * rollout.observation["state"]})
+    rollout = rollout._replace(observation={key: 100.0 + 5.0 * rollout.observation["state"]})
     members = population.init()
     members, _ = population.update(members, rollout, None, 0.0)
-    flat = rollout.observation["state"][:, 0].reshape(-1, 4)
-    np.testing.assert_allclose(members.normalizer["state"].mean[0], flat.mean(0), rtol=1e-4)
+    flat = rollout.observation[key][:, 0].reshape(-1, 4)
+    np.testing.assert_allclose(members.normalizer[key].mean[0], flat.mean(0), rtol=1e-4)
     # acting normalises by the member's moments: the network alone, given normal observations, says the same
-    observation = np.moveaxis(rollout.observation["state"], 1, 0)[:, 0]
-    moments = jax.device_get(members.normalizer["state"])
+    observation = np.moveaxis(rollout.observation[key], 1, 0)[:, 0]
+    moments = jax.device_get(members.normalizer[key])
     std = np.sqrt(moments.m2 / moments.count[:, None])
     normal = (observation - moments.mean[:, None]) / std[:, None]
     for member in range(len(population)):
         params = jax.tree.map(lambda x, m=member: x[m], members.params)
-        expected = population.network.apply(params, {"state": normal[member]})[1]
-        value = population.values(members, {"state": observation})[member]
+        expected = population.network.apply(params, {key: normal[member]})[1]
+        value = population.values(members, {key: observation})[member]
         np.testing.assert_allclose(value, expected, rtol=1e-3, atol=1e-3)

@@ -6,6 +6,7 @@ Numpy only, so that simulator processes can import it.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
@@ -31,7 +32,7 @@ class EnvSpec:
     action_dim: int
     action_low: tuple[float, ...]
     action_high: tuple[float, ...]
-    observation: Mapping[str, ArraySpec]  # always "state"; "proprio" and "rgb" where the suite has them
+    observation: Mapping[str, ArraySpec]  # always "state"; "proprio", "ee", "rgb" where there are
     layout: Mapping[str, Mapping[str, tuple[int, int]]]  # {"state": {"tcp_pose": (19, 26)}}: names of slices
     contract: ActionContract | None = None  # None for control modes that are not end-effector deltas
     frame_shape: tuple[int, int, int] | None = None  # of `frames`, None where nothing can be drawn
@@ -43,6 +44,12 @@ class EnvSpec:
     @property
     def task(self) -> str:
         return self.name.split(":", 1)[1]
+
+
+def slices(sizes: Mapping[str, int]) -> dict[str, tuple[int, int]]:
+    """Names of consecutive slices: {"a": 2, "b": 1} -> {"a": (0, 2), "b": (2, 3)}."""
+    ends = list(itertools.accumulate(sizes.values()))
+    return {name: (end - size, end) for (name, size), end in zip(sizes.items(), ends, strict=True)}
 
 
 class StepResult(NamedTuple):

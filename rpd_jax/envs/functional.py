@@ -14,6 +14,8 @@ import numpy as np
 from rpd_jax.envs.base import FunctionalEnv, StepResult
 from rpd_jax.types import Array, Observation
 
+DRAWN_AT_ONCE = 16  # environments, for the sake of memory
+
 
 class VectorState(NamedTuple):
     """B environments between two steps."""
@@ -34,6 +36,12 @@ def vector_reset(env: FunctionalEnv, base_seed: chex.Array, episode: chex.Array)
     return VectorState(env_state, observation, base_seed, episode + 1)
 
 
+def vector_restart(env: FunctionalEnv, state: VectorState, which: Array) -> VectorState:
+    """Begins the next episode of the environments that `which` [B] names; the others stay as they are."""
+    fresh = vector_reset(env, state.base_seed, state.episode)
+    return jax.tree.map(lambda a, b: jnp.where(which.reshape(-1, *(1,) * (a.ndim - 1)), a, b), fresh, state)
+
+
 def vector_step(env: FunctionalEnv, state: VectorState, action: Array) -> tuple[VectorState, StepResult]:
     """Steps B environments with actions [B, A]; those whose episode ends begin their next one."""
     low, high = jnp.asarray(env.spec.action_low), jnp.asarray(env.spec.action_high)
@@ -41,18 +49,19 @@ def vector_step(env: FunctionalEnv, state: VectorState, action: Array) -> tuple[
         lambda s, a: env.step(s, jnp.clip(a, low, high))
     )(state.env_state, action)
     ended = jnp.logical_or(terminated, truncated)
-    fresh = vector_reset(env, state.base_seed, state.episode)
-
-    def pick(new: Any, old: Any) -> Any:
-        return jax.tree.map(lambda a, b: jnp.where(ended.reshape(-1, *(1,) * (a.ndim - 1)), a, b), new, old)
-
-    state = VectorState(
-        env_state=pick(fresh.env_state, env_state),
-        observation=pick(fresh.observation, final),
-        base_seed=state.base_seed,
-        episode=pick(fresh.episode, state.episode),
-    )
+    running = VectorState(env_state, final, state.base_seed, state.episode)
+    restart = functools.partial(vector_restart, env)
+    state = jax.lax.cond(jnp.any(ended), restart, lambda running, ended: running, running, ended)
     return state, StepResult(state.observation, final, reward, terminated, truncated, success)
+
+
+def draw(env: Any, env_state: Any, indices: Array) -> Array:
+    """Pictures uint8 [len(indices), H, W, 3] of the environments named, of an environment that has `render`.
+
+    At most `DRAWN_AT_ONCE` at a time.
+    """
+    chosen = jax.tree.map(lambda x: x[indices], env_state)
+    return jax.lax.map(env.render, chosen, batch_size=min(DRAWN_AT_ONCE, len(indices)))
 
 
 class FunctionalVectorEnv:
@@ -66,14 +75,24 @@ class FunctionalVectorEnv:
         self.spec = env.spec
         self.num_envs = num_envs
         self._reset = jax.jit(functools.partial(vector_reset, env))
+        self._restart = jax.jit(functools.partial(vector_restart, env))
         self._step = jax.jit(functools.partial(vector_step, env))
+        self._draw = jax.jit(functools.partial(draw, env)) if hasattr(env, "render") else None
+        self.reseed(seeds)
+
+    def reseed(self, seeds: Sequence[int]) -> None:
+        """The next `reset` begins the first episodes of these base seeds."""
         self._base_seed = jnp.asarray(np.asarray(seeds, np.uint32))
-        self._state = self._reset(self._base_seed, jnp.zeros(num_envs, jnp.int32))
+        self._state = self._reset(self._base_seed, jnp.zeros(self.num_envs, jnp.int32))
         self._fresh = True  # the state's episodes have not been handed out yet
 
-    def reset(self) -> Observation:
+    def reset(self, which: Array | None = None) -> Observation:
+        """Begins the next episodes: of every environment, or of those that `which` [B] names."""
         if not self._fresh:
-            self._state = self._reset(self._base_seed, self._state.episode)
+            if which is None:
+                self._state = self._reset(self._base_seed, self._state.episode)
+            else:
+                self._state = self._restart(self._state, jnp.asarray(which, bool))
         self._fresh = False
         return self._state.observation
 
@@ -84,7 +103,19 @@ class FunctionalVectorEnv:
         return result
 
     def frames(self, indices: Sequence[int]) -> np.ndarray:
-        raise ValueError(f"{self.spec.name} cannot be drawn: it has no frames")
+        """Draws only the environments named, as uint8 [len(indices), H, W, 3].
+
+        Raises ValueError where nothing can be drawn, and for an index out of range.
+        """
+        if self._draw is None:
+            raise ValueError(f"{self.spec.name} cannot be drawn: it has no frames")
+        rows = np.asarray(indices, np.int32).reshape(-1)
+        if ((rows < 0) | (rows >= self.num_envs)).any():
+            raise ValueError(f"indices={list(indices)}: must be in [0, {self.num_envs})")
+        # a power of two, so that few programs are compiled however many are asked for
+        padded = np.zeros(1 << max(len(rows) - 1, 0).bit_length(), np.int32)
+        padded[: len(rows)] = rows
+        return np.asarray(self._draw(self._state.env_state, padded))[: len(rows)]
 
     def state_dict(self) -> dict[str, np.ndarray]:
         leaves = jax.tree.leaves(self._state)

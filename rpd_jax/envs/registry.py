@@ -2,29 +2,81 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from rpd_jax.config import ConfigError, EnvConfig, choice
-from rpd_jax.envs.base import VectorEnv, episode_seed
+from rpd_jax.config import REWARDS, ConfigError, EnvConfig, choice
+from rpd_jax.envs.base import FunctionalEnv, VectorEnv, episode_seed
+from rpd_jax.types import ActionContract
 
-SUITES = ("maniskill", "toy")
+if TYPE_CHECKING:
+    from rpd_jax.envs.tabletop.scene import Camera
+
+SUITES = ("tabletop", "maniskill", "toy")
+TABLETOP_ONLY = ("physics", "camera_eye", "camera_target", "camera_fov")  # fields of EnvConfig
 
 
 def check_env(config: EnvConfig) -> None:
-    """Raises ConfigError for an unknown suite, task or control mode, without starting anything."""
+    """Raises ConfigError for what the environment's suite does not know, without starting anything."""
     suite, _, task = config.name.partition(":")
     choice("env.name: suite", suite, SUITES)
+    choice("env.reward", config.reward, REWARDS)
+    known = applicable(config)
+    for field in TABLETOP_ONLY:
+        if getattr(config, field) != getattr(known, field):
+            value = getattr(config, field)
+            raise ConfigError(f"env.{field}={value!r} cannot work: {suite} tasks have no such setting, tabletop's do")
     if suite == "maniskill":
         from rpd_jax.envs import maniskill_tasks
 
         choice("env.name: task", task, maniskill_tasks.TASKS)
         choice("env.control_mode", config.control_mode, maniskill_tasks.CONTROL_MODES)
+        if config.observation == "ee":
+            from rpd_jax.envs.tabletop import tasks
+
+            known_to_both = [name for name in maniskill_tasks.TASKS if name in tasks.TASKS]
+            if task not in known_to_both:
+                raise ConfigError(f"env.observation='ee' cannot work in {task}: it can in {', '.join(known_to_both)}")
+    elif suite == "tabletop":
+        from rpd_jax.envs.tabletop import tasks
+
+        choice("env.name: task", task, tasks.TASKS)
+        choice("env.control_mode", config.control_mode, ("pd_ee_delta_pose",))
     else:
         from rpd_jax.envs import toy
 
         choice("env.name: task", task, toy.TASKS)
         if config.observation != "state":
             raise ConfigError(f"env.observation={config.observation!r} cannot work: toy tasks have state only")
+
+
+def applicable(config: EnvConfig) -> EnvConfig:
+    """The config with settings that the environment's suite does not know at their defaults."""
+    if config.name.startswith("tabletop:"):
+        return config
+    defaults = EnvConfig()
+    return dataclasses.replace(config, **{field: getattr(defaults, field) for field in TABLETOP_ONLY})
+
+
+def contract(config: EnvConfig) -> ActionContract | None:
+    """What the environment's actions mean, without starting anything; None where they are no end-effector deltas.
+
+    Raises ConfigError for an unknown environment.
+    """
+    check_env(config)
+    suite, _, task = config.name.partition(":")
+    if suite == "maniskill":
+        from rpd_jax.envs import maniskill_tasks
+
+        return maniskill_tasks.contract(config.control_mode)
+    if suite == "tabletop":
+        from rpd_jax.envs.tabletop import hand
+
+        return hand.CONTRACT
+    from rpd_jax.envs import toy
+
+    return toy.make(task, None, True).spec.contract
 
 
 def make_env(config: EnvConfig, seeds: Sequence[int], *, rgb: bool, end_on_success: bool) -> VectorEnv:
@@ -44,7 +96,7 @@ def make_env(config: EnvConfig, seeds: Sequence[int], *, rgb: bool, end_on_succe
     if suite == "maniskill":
         from rpd_jax.envs.maniskill import ManiSkillVectorEnv
 
-        return ManiSkillVectorEnv(
+        env: VectorEnv = ManiSkillVectorEnv(
             task,
             len(seeds),
             seeds,
@@ -57,10 +109,58 @@ def make_env(config: EnvConfig, seeds: Sequence[int], *, rgb: bool, end_on_succe
             processes=config.processes,
             deadline_s=config.deadline_seconds,
         )
-    from rpd_jax.envs import toy
+        return _with_ee(env, task) if config.observation == "ee" else env
     from rpd_jax.envs.functional import FunctionalVectorEnv
 
-    return FunctionalVectorEnv(toy.make(task, config.max_episode_steps, end_on_success), len(seeds), seeds)
+    functional = make_functional(config, rgb=rgb, end_on_success=end_on_success)
+    assert functional is not None
+    return FunctionalVectorEnv(functional, len(seeds), seeds)
+
+
+def make_functional(config: EnvConfig, *, rgb: bool, end_on_success: bool) -> FunctionalEnv | None:
+    """The environment as pure functions, for suites written in JAX; None for the others.
+
+    Raises ConfigError for an unknown environment.
+    """
+    check_env(config)
+    suite, _, task = config.name.partition(":")
+    if suite == "tabletop":
+        from rpd_jax.envs.tabletop.env import TabletopEnv
+
+        return TabletopEnv(
+            task,
+            engine=config.physics,
+            reward=config.reward,
+            rgb=rgb,
+            image_size=config.image_size,
+            camera=_camera(config, task),
+            max_episode_steps=config.max_episode_steps,
+            end_on_success=end_on_success,
+        )
+    if suite == "toy":
+        from rpd_jax.envs import toy
+
+        return toy.make(task, config.max_episode_steps, end_on_success)
+    return None
+
+
+def _camera(config: EnvConfig, task: str) -> Camera:
+    from rpd_jax.envs.tabletop import tasks
+
+    given = {"eye": config.camera_eye, "target": config.camera_target, "fov": config.camera_fov}
+    return dataclasses.replace(tasks.load(task).scene.camera, **{name: value for name, value in given.items() if value})
+
+
+def _with_ee(env: VectorEnv, task: str) -> VectorEnv:
+    from rpd_jax.envs.ee_vector import EEVectorEnv
+    from rpd_jax.envs.tabletop import tasks
+
+    try:
+        facts = tasks.load(task)
+        return EEVectorEnv(env, facts.ee_objects, facts.ee_goals)
+    except BaseException:
+        env.close()
+        raise
 
 
 def env_seeds(seed: int, num_envs: int) -> list[int]:

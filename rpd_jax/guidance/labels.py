@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import time
 from collections.abc import Sequence
 
 import jax
-import numpy as np
+import jax.numpy as jnp
 
-from rpd_jax.types import Observation, Teacher, TeacherLabels
+from rpd_jax.types import Array, Observation, Teacher, TeacherLabels
 
 
 @dataclasses.dataclass
@@ -18,7 +19,13 @@ class Ledger:
 
     calls: int = 0  # batches sent to the teacher
     labels: int = 0  # transitions labelled
-    seconds: float = 0.0  # spent waiting for the teacher
+    seconds: float = 0.0  # spent waiting for the teacher; 0 where it is part of the learner's program
+
+    def charge(self, labels: int, batch_size: int, seconds: float = 0.0) -> None:
+        """Adds one rollout's labels, asked for in batches."""
+        self.calls += math.ceil(labels / batch_size)
+        self.labels += labels
+        self.seconds += seconds
 
 
 def ledger_metrics(ledgers: Sequence[Ledger]) -> dict[str, float]:
@@ -27,8 +34,8 @@ def ledger_metrics(ledgers: Sequence[Ledger]) -> dict[str, float]:
     return {f"teacher/{name}": float(sum(getattr(ledger, name) for ledger in ledgers)) for name in names}
 
 
-def history_windows(observation: np.ndarray, starts: np.ndarray, history: int) -> np.ndarray:
-    """The last `history` observations at each step, newest last: [T, ..., *D] -> [T, ..., history, *D].
+def history_windows(observation: Array, starts: Array, history: int) -> Array:
+    """The last `history` observations at each step, newest last: [T, *B, *D] -> [T, *B, history, *D].
 
     A window does not reach over the beginning of an episode, nor of the rollout: the first observation there
     stands in for what is missing.
@@ -38,28 +45,52 @@ def history_windows(observation: np.ndarray, starts: np.ndarray, history: int) -
       starts: bool [T, *B], an episode begins with this observation.
       history: at least 1.
     """
-    steps = np.arange(len(starts)).reshape(-1, *(1,) * (starts.ndim - 1))
-    first = np.maximum.accumulate(np.where(starts, steps, 0), axis=0)
-    ages = np.arange(history - 1, -1, -1)
-    index = np.maximum(steps[..., None] - ages, first[..., None])  # [T, *B, history]
-    batch = np.ix_(*(np.arange(n) for n in starts.shape[1:]))
-    return observation[(index, *(b[None, ..., None] for b in batch))]
+    steps = jnp.arange(len(starts)).reshape(-1, *(1,) * (starts.ndim - 1))
+    first = jax.lax.cummax(jnp.where(starts, steps, 0), axis=0)
+    ages = jnp.arange(history - 1, -1, -1).reshape(*(1,) * starts.ndim, history)
+    index = jnp.maximum(steps[..., None] - ages, first[..., None])  # [T, *B, history]
+    batch = jnp.ix_(*(jnp.arange(n) for n in starts.shape[1:]))
+    return jnp.asarray(observation)[(index, *(b[None, ..., None] for b in batch))]
+
+
+def label_member(
+    teacher: Teacher,
+    instruction: str,
+    observation: Observation,
+    starts: Array,
+    seed: Array | int,
+    iteration: Array | int,
+    batch_size: int,
+) -> TeacherLabels:
+    """Labels one member's transitions [T, N, ...], in batches; can be traced where `teacher.spec.in_graph`.
+
+    The key is made of the member's own seed and the iteration, so that its labels do not depend on who else is in
+    the population.
+    """
+    horizon, num_envs = starts.shape
+    flat = {key: _windows(x, starts, teacher.spec.history) for key, x in observation.items()}
+    key = jax.random.fold_in(jax.random.key(seed), iteration)
+    parts = [
+        teacher.label(
+            {name: x[begin : begin + batch_size] for name, x in flat.items()}, instruction, jax.random.fold_in(key, i)
+        )
+        for i, begin in enumerate(range(0, horizon * num_envs, batch_size))
+    ]
+    labels = jax.tree.map(lambda *x: jnp.concatenate(x), *parts)
+    return jax.tree.map(lambda x: x.reshape(horizon, num_envs, *x.shape[1:]), labels)
 
 
 def label_rollout(
     teacher: Teacher,
     instruction: str,
     observation: Observation,
-    starts: np.ndarray,
+    starts: Array,
     seeds: Sequence[int],
     iteration: int,
     batch_size: int,
     ledgers: Sequence[Ledger],
 ) -> TeacherLabels:
-    """Labels the guided members' transitions.
-
-    Each member is asked about with a key made of its own seed and the iteration, so that its labels do not
-    depend on who else is in the population.
+    """Labels the guided members' transitions on the host, see `label_member`.
 
     Args:
       observation: what the teacher reads, leaves [T, G, N, ...].
@@ -71,50 +102,51 @@ def label_rollout(
     Returns:
       labels [T, G, N, ...].
     """
-    horizon, num_members, num_envs = starts.shape
     answers = []
-    for member in range(num_members):
-        flat = {key: _windows(x[:, member], starts[:, member], teacher.spec.history) for key, x in observation.items()}
-        key = jax.random.fold_in(jax.random.key(seeds[member]), iteration)
-        ledger, parts = ledgers[member], []
-        for i, begin in enumerate(range(0, horizon * num_envs, batch_size)):
-            batch = {name: x[begin : begin + batch_size] for name, x in flat.items()}
-            started = time.perf_counter()
-            answer = jax.device_get(teacher.label(batch, instruction, jax.random.fold_in(key, i)))
-            ledger.seconds += time.perf_counter() - started
-            ledger.calls += 1
-            ledger.labels += len(answer.valid)
-            parts.append(answer)
-        labels = jax.tree.map(lambda *x: np.concatenate(x), *parts)
-        answers.append(jax.tree.map(lambda x: x.reshape(horizon, num_envs, *x.shape[1:]), labels))
-    return jax.tree.map(lambda *x: np.stack(x, axis=1), *answers)
+    for member, (seed, ledger) in enumerate(zip(seeds, ledgers, strict=True)):
+        mine = {key: x[:, member] for key, x in observation.items()}
+        started = time.perf_counter()
+        labels = label_member(teacher, instruction, mine, starts[:, member], seed, iteration, batch_size)
+        answers.append(jax.block_until_ready(labels))
+        ledger.charge(starts[:, member].size, batch_size, time.perf_counter() - started)
+    return jax.tree.map(lambda *x: jnp.stack(x, axis=1), *answers)
+
+
+def label_in_graph(
+    teacher: Teacher,
+    instruction: str,
+    observation: Observation,
+    starts: Array,
+    seeds: Sequence[int],
+    iteration: Array,
+    batch_size: int,
+) -> TeacherLabels:
+    """The labels of `label_rollout` as part of a jitted program, for teachers that can be traced."""
+
+    def one(observation: Observation, starts: Array, seed: Array) -> TeacherLabels:
+        return label_member(teacher, instruction, observation, starts, seed, iteration, batch_size)
+
+    return jax.vmap(one, in_axes=(1, 1, 0), out_axes=1)(observation, starts, jnp.asarray(seeds, jnp.uint32))
 
 
 def spread(labels: TeacherLabels, guided: Sequence[int], num_members: int) -> TeacherLabels:
     """Puts labels [T, G, N, ...] into arrays for all members, [T, P, N, ...]; the others' are not valid."""
     horizon, _, num_envs, action_dim = labels.action.shape
-    shape = (horizon, num_members, num_envs)
-    everyone = TeacherLabels(
-        action=np.zeros((*shape, action_dim), np.float32),
-        valid=np.zeros(shape, bool),
-        std=np.ones((*shape, action_dim), np.float32),
-    )
-    for mine, whole in zip(labels, everyone, strict=True):
-        whole[:, list(guided)] = mine
-    return everyone
+    everyone = no_labels((horizon, num_members, num_envs), action_dim)
+    members = jnp.asarray(guided, jnp.int32)
+    return jax.tree.map(lambda whole, mine: whole.at[:, members].set(mine), everyone, labels)
 
 
 def no_labels(shape: tuple[int, int, int], action_dim: int) -> TeacherLabels:
     """Labels [T, P, N, ...] none of which is valid."""
-    empty = TeacherLabels(
-        action=np.zeros((shape[0], 0, shape[2], action_dim), np.float32),
-        valid=np.zeros((shape[0], 0, shape[2]), bool),
-        std=np.ones((shape[0], 0, shape[2], action_dim), np.float32),
+    return TeacherLabels(
+        action=jnp.zeros((*shape, action_dim)),
+        valid=jnp.zeros(shape, bool),
+        std=jnp.ones((*shape, action_dim)),
     )
-    return spread(empty, (), shape[1])
 
 
-def _windows(observation: np.ndarray, starts: np.ndarray, history: int) -> np.ndarray:
+def _windows(observation: Array, starts: Array, history: int) -> Array:
     """Flattens [T, N, ...] to [T * N, ...], with a history axis behind it where the teacher wants one."""
     if history > 1:
         observation = history_windows(observation, starts, history)

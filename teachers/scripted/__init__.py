@@ -21,6 +21,9 @@ TASKS: Mapping[str, str] = {
     "LiftPegUpright-v1": "lift_peg_upright",
     "RollBall-v1": "roll_ball",
     "PokeCube-v1": "poke_cube",
+    "PullCubeTool-v1": "pull_cube_tool",
+    "PegInsertionSide-v1": "peg_insertion_side",
+    "PickPlaceCube-v1": "pick_place_cube",
 }
 """The file of each task that has a script."""
 

@@ -40,7 +40,7 @@ class Error(NamedTuple):
 class Task(NamedTuple):
     """One scripted task. `place` says where the object lies in its spawn range, as a quantile in [0, 1]."""
 
-    fields: Mapping[str, int]  # the slices needed and their lengths
+    fields: Mapping[str, int | None]  # the slices needed and their lengths, None where any will do
     aim: Callable[[Fields, Error], Aim]
     place: Callable[[Fields], Array]
     held: Callable[[Fields], Array]  # 1 where the object is held or done with: an aiming error no longer acts
@@ -92,6 +92,20 @@ def align_yaw(tcp: Array, quaternion: Array) -> Array:
     finger = rotations.quaternion_apply(tcp[3:7], jnp.asarray([0.0, 1.0, 0.0]))
     angle = rotations.yaw_from_quaternion(quaternion) - jnp.arctan2(finger[1], finger[0])
     return jnp.sin(4.0 * angle) / 4.0
+
+
+def width(fields: Fields) -> Array:
+    """Metres [] between the fingers, the last two joints of "qpos" whatever the arm before them."""
+    return fields["qpos"][-2] + fields["qpos"][-1]
+
+
+def between_fingers(fields: Fields, point: Array, thickness: float, near: float = 0.03, far: float = 0.05) -> Array:
+    """1 where an object's `point` [3] sits between fingers closed on its `thickness`, for states without a grasp flag.
+
+    Falls to 0 as the point's distance from the tool centre point grows from `near` to `far`; all metres.
+    """
+    gap = jnp.linalg.norm(point - fields["tcp_pose"][:3])
+    return unit_interval((far - gap) / (far - near)) * unit_interval((thickness + 0.012 - width(fields)) / 0.008)
 
 
 def hover(distance: Array, radius: float, height: float, slope: float) -> Array:

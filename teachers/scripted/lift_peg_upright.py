@@ -6,7 +6,17 @@ import jax.numpy as jnp
 
 from rpd_jax import rotations
 from rpd_jax.types import Array
-from teachers.scripted.geometry import Aim, Error, Fields, Task, hover, level, uniform_quantile, unit_interval
+from teachers.scripted.geometry import (
+    Aim,
+    Error,
+    Fields,
+    Task,
+    between_fingers,
+    hover,
+    level,
+    uniform_quantile,
+    unit_interval,
+)
 
 HALF_LENGTH, HALF_WIDTH = 0.12, 0.025  # of the peg, metres
 GRIP = 0.09  # where it is held, from its middle towards the end that goes up, metres
@@ -18,10 +28,7 @@ def _axis(fields: Fields) -> Array:
 
 
 def _grasped(fields: Fields) -> Array:
-    """1 where the peg sits between fingers that are closed on it: this state has no grasp flag."""
-    gap = jnp.linalg.norm(fields["obj_pose"][:3] + GRIP * _axis(fields) - fields["tcp_pose"][:3])
-    width = fields["qpos"][7] + fields["qpos"][8]
-    return unit_interval((0.05 - gap) / 0.02) * unit_interval((2 * HALF_WIDTH + 0.012 - width) / 0.008)
+    return between_fingers(fields, fields["obj_pose"][:3] + GRIP * _axis(fields), 2 * HALF_WIDTH)
 
 
 def _aim(fields: Fields, error: Error) -> Aim:
@@ -58,4 +65,4 @@ def _held(fields: Fields) -> Array:
     return _grasped(fields)
 
 
-TASK = Task({"qpos": 9, "tcp_pose": 7, "obj_pose": 7}, _aim, _place, _held)
+TASK = Task({"qpos": None, "tcp_pose": 7, "obj_pose": 7}, _aim, _place, _held)

@@ -6,7 +6,17 @@ import jax.numpy as jnp
 
 from rpd_jax import rotations
 from rpd_jax.types import Array
-from teachers.scripted.geometry import Aim, Error, Fields, Task, hover, level, uniform_quantile, unit_interval
+from teachers.scripted.geometry import (
+    Aim,
+    Error,
+    Fields,
+    Task,
+    between_fingers,
+    hover,
+    level,
+    uniform_quantile,
+    unit_interval,
+)
 
 HALF_LENGTH, HALF_WIDTH = 0.12, 0.025  # of the peg, metres
 CUBE = 0.02  # half an edge of the cube, metres
@@ -20,10 +30,7 @@ def _axis(fields: Fields) -> Array:
 
 
 def _grasped(fields: Fields) -> Array:
-    """1 where the peg sits between fingers that are closed on it: this state has no grasp flag."""
-    gap = jnp.linalg.norm(fields["peg_pose"][:3] + GRIP * _axis(fields) - fields["tcp_pose"][:3])
-    width = fields["qpos"][7] + fields["qpos"][8]
-    return unit_interval((0.05 - gap) / 0.02) * unit_interval((2 * HALF_WIDTH + 0.012 - width) / 0.008)
+    return between_fingers(fields, fields["peg_pose"][:3] + GRIP * _axis(fields), 2 * HALF_WIDTH)
 
 
 def _aim(fields: Fields, error: Error) -> Aim:
@@ -54,4 +61,4 @@ def _place(fields: Fields) -> Array:
     return uniform_quantile(fields["peg_pose"][1], -0.1, 0.1)
 
 
-TASK = Task({"qpos": 9, "tcp_pose": 7, "cube_pose": 7, "peg_pose": 7, "cube_to_goal_pos": 3}, _aim, _place, _grasped)
+TASK = Task({"qpos": None, "tcp_pose": 7, "cube_pose": 7, "peg_pose": 7, "cube_to_goal_pos": 3}, _aim, _place, _grasped)

@@ -43,4 +43,4 @@ def _held(fields: Fields) -> Array:
     return jnp.asarray(0.0)
 
 
-TASK = Task({"tcp_pose": 7, "goal_pos": 3, "ball_pose": 7}, _aim, _place, _held, BASE_YAW["maniskill:RollBall-v1"])
+TASK = Task({"tcp_pose": 7, "goal_pos": 3, "ball_pose": 7}, _aim, _place, _held, BASE_YAW["RollBall-v1"])

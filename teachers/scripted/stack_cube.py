@@ -11,10 +11,12 @@ from teachers.scripted.geometry import (
     Fields,
     Task,
     align_yaw,
+    between_fingers,
     hover,
     level,
     sum_of_uniforms_quantile,
     unit_interval,
+    width,
 )
 
 CUBE = 0.04  # edge of both cubes, metres
@@ -28,14 +30,8 @@ def _stacked(fields: Fields) -> Array:
     return unit_interval((0.02 - aside) / 0.008) * unit_interval((CUBE + 0.008 - offset[2]) / 0.005) * high
 
 
-def _width(fields: Fields) -> Array:
-    return fields["qpos"][7] + fields["qpos"][8]
-
-
 def _grasped(fields: Fields) -> Array:
-    """1 where cube A sits between fingers that are closed on it: this state has no grasp flag."""
-    gap = jnp.linalg.norm(fields["cubeA_pose"][:3] - fields["tcp_pose"][:3])
-    return unit_interval((0.035 - gap) / 0.01) * unit_interval((CUBE + 0.012 - _width(fields)) / 0.008)
+    return between_fingers(fields, fields["cubeA_pose"][:3], CUBE, near=0.025, far=0.035)
 
 
 def _aim(fields: Fields, error: Error) -> Aim:
@@ -54,7 +50,7 @@ def _aim(fields: Fields, error: Error) -> Aim:
     clear = jnp.maximum(unit_interval((0.02 - slot[2]) / 0.02), unit_interval((across - 0.07) / 0.04))
     carry = tcp[:3] + slot * jnp.stack([clear, clear, jnp.ones(())]) + upwards * rise
     # up only as the fingers open, or they take the cube along; stop well above
-    freed = unit_interval((_width(fields) - CUBE - 0.01) / 0.02)
+    freed = unit_interval((width(fields) - CUBE - 0.01) / 0.02)
     leave = tcp[:3] + upwards * jnp.clip(cube[2] + 0.12 - tcp[2], -0.1, 0.1) * freed
 
     near = jnp.linalg.norm(gap) - (0.025 - error.grip)
@@ -74,4 +70,4 @@ def _held(fields: Fields) -> Array:
     return jnp.maximum(_grasped(fields), _stacked(fields))
 
 
-TASK = Task({"qpos": 9, "tcp_pose": 7, "cubeA_pose": 7, "cubeB_pose": 7}, _aim, _place, _held)
+TASK = Task({"qpos": None, "tcp_pose": 7, "cubeA_pose": 7, "cubeB_pose": 7}, _aim, _place, _held)

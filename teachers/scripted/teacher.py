@@ -66,6 +66,7 @@ class ScriptedTeacher:
             contract=None,
             history=corruption.lag + 1,
             samples_actions=corruption.noise > 0,
+            in_graph=True,
             is_scripted=True,
         )
         self._label = jax.jit(self._label_batch)
@@ -134,7 +135,7 @@ def _slices(task: Task, env_spec: EnvSpec) -> Mapping[str, tuple[int, int]]:
         if name not in layout:
             raise ValueError(f'env_spec.layout["state"] of {env_spec.name} has no {name!r}: it names {sorted(layout)}')
         low, high = layout[name]
-        if high - low != length:
+        if length is not None and high - low != length:
             raise ValueError(
                 f'env_spec.layout["state"][{name!r}]={(low, high)} of {env_spec.name}: {length} numbers are needed'
             )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -13,7 +12,7 @@ import jax.numpy as jnp
 from rpd_jax import rotations
 from rpd_jax.config import REWARDS, choice
 from rpd_jax.envs import ee
-from rpd_jax.envs.base import ArraySpec, EnvSpec
+from rpd_jax.envs.base import ArraySpec, EnvSpec, slices
 from rpd_jax.envs.tabletop import hand, physics
 from rpd_jax.envs.tabletop.model import build
 from rpd_jax.envs.tabletop.physics import Physics
@@ -194,12 +193,6 @@ class TabletopEnv:
             contract=hand.CONTRACT,
             frame_shape=image,
         )
-
-
-def slices(sizes: Mapping[str, int]) -> dict[str, tuple[int, int]]:
-    """Names of consecutive slices: {"a": 2, "b": 1} -> {"a": (0, 2), "b": (2, 3)}."""
-    ends = list(itertools.accumulate(sizes.values()))
-    return {name: (end - size, end) for (name, size), end in zip(sizes.items(), ends, strict=True)}
 
 
 def _is_grasped(force: Array, tcp: Array) -> Array:

@@ -56,12 +56,9 @@ def tcp_pose(joints: Array) -> Array:
 
 def orientation(hinges: Array) -> Array:
     """Quaternion [4] of the hand from its hinges [3]."""
-    zero = jnp.zeros(())
-    pitch = rotations.quaternion_from_rotvec(jnp.stack([zero, hinges[0], zero]))
-    roll = rotations.quaternion_from_rotvec(jnp.stack([hinges[1], zero, zero]))
-    yaw = rotations.quaternion_from_rotvec(jnp.stack([zero, zero, hinges[2]]))
-    turn = rotations.quaternion_multiply(rotations.quaternion_multiply(pitch, roll), yaw)
-    return rotations.quaternion_multiply(turn, _DOWN)
+    # Ry Rx Rz is the intrinsic order x, y, z with the names of x and y exchanged, and all turns reversed with them
+    w, x, y, z = rotations.quaternion_from_euler(jnp.stack([-hinges[0], -hinges[1], -hinges[2]]))
+    return rotations.quaternion_multiply(jnp.stack([w, -y, -x, -z]), _DOWN)
 
 
 def hinges_of(quaternion: Array) -> Array:
@@ -83,8 +80,9 @@ def targets(joints: Array, action: Array, base_yaw: float) -> Array:
     position = joints[:3] + CONTRACT.translation_scale * into_world @ action[:3]
     rotation = action[3:6] / jnp.maximum(jnp.linalg.norm(action[3:6]), 1.0)
     angles = CONTRACT.rotation_sign * CONTRACT.rotation_scale * rotation
-    turn = into_world @ rotations.rotvec_from_matrix(rotations.matrix_from_euler(angles))
-    wanted = rotations.quaternion_multiply(rotations.quaternion_from_rotvec(turn), orientation(joints[3:6]))
+    turn = rotations.quaternion_from_euler(angles)
+    turn = jnp.append(turn[0], into_world @ turn[1:])
+    wanted = rotations.quaternion_multiply(turn, orientation(joints[3:6]))
     hinges = hinges_of(wanted)
     # of all equal angles the nearest to where the hinge is, or the hand would turn all the way round
     hinges = joints[3:6] + jnp.mod(hinges - joints[3:6] + jnp.pi, 2 * jnp.pi) - jnp.pi

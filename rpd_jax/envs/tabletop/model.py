@@ -154,8 +154,8 @@ def _add_actuators(root: ET.Element, scene: Scene) -> None:
     """Position servos, by the joints' order; joints have no names, so they get them here."""
     actuators = ET.SubElement(root, "actuator")
     joints = [j for body in ("palm", "left", "right") for j in root.findall(f".//body[@name='{body}']/joint")]
-    servos: list[tuple[float, float, float]] = [(1000.0, 100.0, 100.0)] * 3  # kp, damping, most force
-    servos += [(20.0, 2.0, 10.0)] * 3
+    servos: list[tuple[float, float, float]] = [(4000.0, 400.0, 50.0)] * 3  # kp, damping, most force
+    servos += [(80.0, 8.0, 2.0)] * 3
     servos += [(500.0, 10.0, scene.grip_force)] * 2
     for index, (joint, (kp, kv, most)) in enumerate(zip(joints, servos, strict=True)):
         joint.set("name", f"hand{index}")

@@ -7,11 +7,9 @@ from typing import NamedTuple
 
 import jax
 
-from rpd_jax.config import choice
+from rpd_jax.config import PHYSICS, choice
 from rpd_jax.envs.tabletop.model import Model
 from rpd_jax.types import Array
-
-ENGINES = ("auto", "c", "mjx")
 
 
 class Physics(NamedTuple):
@@ -31,7 +29,7 @@ def make_step(model: Model, engine: str) -> Step:
 
     "auto" takes MJX where JAX runs on an accelerator. Raises ConfigError for another name or where MJX is missing.
     """
-    choice("env.physics", engine, ENGINES)
+    choice("env.physics", engine, PHYSICS)
     if engine == "auto":
         engine = "c" if jax.default_backend() == "cpu" else "mjx"
     if engine == "c":

@@ -22,7 +22,8 @@ class Shape:
     """A primitive, placed in its body.
 
     `size` is MuJoCo's: half edges of a box; (radius,) of a sphere; (radius, half length along z) of a cylinder, and of
-    a capsule without its caps. A shape that does not `collide` is only seen.
+    a capsule without its caps. A shape that does not `collide` is only seen; through one of an `opacity` below 1 one
+    sees what is behind.
     """
 
     kind: Kind
@@ -31,6 +32,7 @@ class Shape:
     position: Vector = (0.0, 0.0, 0.0)
     quaternion: tuple[float, float, float, float] = UPRIGHT
     collide: bool = True
+    opacity: float = 1.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,6 +95,16 @@ def box(size: Vector, color: Color, position: Vector = (0.0, 0.0, 0.0), *, colli
 def cube(name: str, color: Color, half: float = 0.02) -> Body:
     """A free cube with edges of 2 `half`, of water's density."""
     return Body(name, (box((half, half, half), color),), mass=1000.0 * (2 * half) ** 3)
+
+
+def peg(name: str, half_length: float, half_width: float, color: Color, head_color: Color | None = None) -> Body:
+    """A free square bar along x, of water's density; its half towards +x may be of another colour."""
+    shapes = [box((half_length, half_width, half_width), color)]
+    if head_color is not None:
+        half, skin = half_length / 2, 2e-4  # a hull around the head, only seen
+        size = (half + skin, half_width + skin, half_width + skin)
+        shapes.append(box(size, head_color, (half, 0.0, 0.0), collide=False))
+    return Body(name, tuple(shapes), mass=1000.0 * 8 * half_length * half_width**2)
 
 
 def target_disc(goal: str, radius: float) -> Marker:

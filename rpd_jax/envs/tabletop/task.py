@@ -71,3 +71,9 @@ def pose_at(position: Array, yaw: Array | float = 0.0) -> Array:
     half = 0.5 * jnp.asarray(yaw, jnp.float32)
     zero = jnp.zeros(())
     return jnp.concatenate([position, jnp.stack([jnp.cos(half), zero, zero, jnp.sin(half)])])
+
+
+def euler_z(quaternion: Array) -> Array:
+    """The last of the intrinsic x-y-z angles [] (R = Rx Ry Rz) of a unit quaternion [4], radians."""
+    w, x, y, z = quaternion
+    return jnp.arctan2(2.0 * (w * z - x * y), 1.0 - 2.0 * (y * y + z * z))  # -R01, R00

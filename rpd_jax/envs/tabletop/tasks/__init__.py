@@ -11,6 +11,14 @@ from rpd_jax.envs.tabletop.task import Task
 TASKS: Mapping[str, str] = {
     "PickCube-v1": "pick_cube",
     "PushCube-v1": "push_cube",
+    "PullCube-v1": "pull_cube",
+    "StackCube-v1": "stack_cube",
+    "LiftPegUpright-v1": "lift_peg_upright",
+    "RollBall-v1": "roll_ball",
+    "PokeCube-v1": "poke_cube",
+    "PullCubeTool-v1": "pull_cube_tool",
+    "PegInsertionSide-v1": "peg_insertion_side",
+    "PickPlaceCube-v1": "pick_place_cube",
 }
 """Task -> its file in this folder."""
 

@@ -59,7 +59,7 @@ def _dense(view: View, success: Array) -> Array:
 TASK = Task(
     scene=Scene(
         bodies=(cube("cube", (0.9, 0.1, 0.1), HALF),),
-        markers=(Marker("goal_pos", (Shape("sphere", (RADIUS,), (0.1, 0.85, 0.2), collide=False),)),),
+        markers=(Marker("goal_pos", (Shape("sphere", (RADIUS,), (0.1, 0.85, 0.2), collide=False, opacity=0.5),)),),
     ),
     instruction="pick up the cube",
     max_episode_steps=50,

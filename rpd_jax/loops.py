@@ -1,0 +1,218 @@
+"""Iterations of a run: rollout, labels, advantages, update. On the host around a simulator, or as one program.
+
+Both kinds have the same face, so that the trainer need not know where the environment lives, and they give the same
+result on an environment that can do both.
+"""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from rpd_jax import outcome
+from rpd_jax.config import Config
+from rpd_jax.envs.base import FunctionalEnv, VectorEnv
+from rpd_jax.guidance.labels import Ledger, label_in_graph, label_rollout, ledger_metrics, no_labels, spread
+from rpd_jax.losses.variants import distillation_weight
+from rpd_jax.population import Population
+from rpd_jax.rollout import host, in_graph
+from rpd_jax.types import Array, Teacher, TeacherLabels
+from rpd_jax.update import MemberState
+
+Row = dict[str, float]
+
+
+class Loop(Protocol):
+    """Runs iterations and remembers where the environments are between them."""
+
+    at_once: int  # most iterations in one call of `run`
+    ledgers: list[Ledger]  # of each member
+
+    def run(self, members: MemberState, first: int, count: int) -> tuple[MemberState, list[Row]]:
+        """Iterations `first` to `first + count - 1`; consumes `members`. Returns them and a row of metrics for each."""
+        ...
+
+    def state_dict(self) -> Any:
+        """A pytree from which `load_state_dict` goes on."""
+        ...
+
+    def load_state_dict(self, state: Any) -> None: ...
+
+
+class HostLoop:
+    """A loop around a host vector environment; labels come from any teacher."""
+
+    at_once = 1
+
+    def __init__(self, config: Config, env: VectorEnv, population: Population, teacher: Teacher | None) -> None:
+        self._config, self._env, self._population, self._teacher = config, env, population, teacher
+        self.ledgers = [Ledger() for _ in population.members]
+        keys = teacher.spec.observation_keys if teacher else ()
+        self._collector = host.HostCollector(env, population, config.ppo.rollout_length, keys)
+
+    def run(self, members: MemberState, first: int, count: int) -> tuple[MemberState, list[Row]]:
+        rows = []
+        for iteration in range(first, first + count):
+            members, row = self._iterate(members, iteration)
+            rows.append(row)
+        return members, rows
+
+    def _iterate(self, members: MemberState, iteration: int) -> tuple[MemberState, Row]:
+        progress = iteration / self._config.iterations
+        guided = self._guided_now(progress)
+        started = time.perf_counter()
+        rollout = self._collector.collect(members, guided)
+        collected = time.perf_counter()
+        labels = self._label(rollout, guided, iteration)
+        labelled = time.perf_counter()
+        members, metrics = self._population.update(members, rollout.transition, labels, progress)
+        metrics = jax.device_get(metrics)
+        updated = time.perf_counter()
+        row = outcome.flatten("train", self._population, rollout.episodes)
+        row |= outcome.flatten("update", self._population, outcome.by_member(metrics))
+        row |= ledger_metrics(self.ledgers) | self._env.metrics()
+        steps = self._config.ppo.batch_size(self._env.num_envs)
+        return members, row | {
+            "time/rollout": collected - started,
+            "time/label": labelled - collected,
+            "time/update": updated - labelled,
+            "time/env_steps_per_second": steps / (collected - started),
+        }
+
+    def _guided_now(self, progress: float) -> list[int]:
+        """Members whose distillation weight is not zero now: nobody else causes a query."""
+        weights = jax.vmap(distillation_weight, in_axes=(0, None))(self._population.variants, np.float32(progress))
+        return [index for index in self._population.guided if weights[index] > 0]
+
+    def _label(self, rollout: host.Rollout, guided: list[int], iteration: int) -> TeacherLabels | None:
+        if not self._population.terms:
+            return None
+        if not guided:
+            return no_labels(rollout.starts.shape, self._env.spec.action_dim)
+        assert self._teacher is not None
+        labels = label_rollout(
+            self._teacher,
+            self._env.spec.instruction,
+            rollout.teacher_observation,
+            rollout.starts[:, guided],
+            [self._population.seeds[index] for index in guided],
+            iteration,
+            self._config.teacher.batch_size,
+            [self.ledgers[index] for index in guided],
+        )
+        return spread(labels, guided, len(self._population))
+
+    def state_dict(self) -> dict[str, Any]:
+        return self._collector.state_dict()
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self._collector.load_state_dict(state)
+
+
+class GraphLoop:
+    """Everything in one jitted program, several iterations a call; for environments and teachers written in JAX.
+
+    Nothing but the metrics leaves the device. Members and environments are donated.
+    """
+
+    def __init__(
+        self, config: Config, env: FunctionalEnv, seeds: Sequence[int], population: Population, teacher: Teacher | None
+    ) -> None:
+        self._config, self._env, self._population, self._teacher = config, env, population, teacher
+        self.at_once = config.run.iterations_per_call
+        self.ledgers = [Ledger() for _ in population.members]
+        self._running = jax.jit(functools.partial(in_graph.begin, env))(jnp.asarray(np.asarray(seeds, np.uint32)))
+        self._program = jax.jit(self._iterations, donate_argnums=(0, 1))
+
+    def run(self, members: MemberState, first: int, count: int) -> tuple[MemberState, list[Row]]:
+        started = time.perf_counter()
+        members, self._running, metrics = self._program(members, self._running, np.int32(first), np.int32(count))
+        metrics, ended = jax.device_get(metrics)
+        seconds = (time.perf_counter() - started) / count
+        steps = self._config.ppo.batch_size(self._config.env.num_envs * len(self._population))
+        rows = []
+        for i in range(count):
+            update = {name: values[i] for name, values in metrics.items()}
+            self._charge(update["distill_weight"])
+            row = outcome.flatten("train", self._population, _means(in_graph.Ended(*(x[i] for x in ended))))
+            row |= outcome.flatten("update", self._population, outcome.by_member(update))
+            row |= ledger_metrics(self.ledgers)
+            rows.append(row | {"time/iteration": seconds, "time/train_steps_per_second": steps / seconds})
+        return members, rows
+
+    def _iterations(
+        self, members: MemberState, running: in_graph.Running, first: Array, count: Array
+    ) -> tuple[MemberState, in_graph.Running, Any]:
+        """`count` iterations, at most `at_once`; the metrics' leaves are [at_once, P]."""
+        blank = jax.eval_shape(self._iteration, members, running, first)[2]
+        buffers = jax.tree.map(lambda x: jnp.zeros((self.at_once, *x.shape), x.dtype), blank)
+
+        def body(i: Array, carry: tuple) -> tuple:
+            members, running, buffers = carry
+            members, running, metrics = self._iteration(members, running, first + i)
+            return members, running, jax.tree.map(lambda buffer, x: buffer.at[i].set(x), buffers, metrics)
+
+        return jax.lax.fori_loop(0, count, body, (members, running, buffers))
+
+    def _iteration(
+        self, members: MemberState, running: in_graph.Running, iteration: Array
+    ) -> tuple[MemberState, in_graph.Running, Any]:
+        config, population = self._config, self._population
+        progress = iteration.astype(jnp.float32) / config.iterations
+        keys = self._teacher.spec.observation_keys if self._teacher and population.guided else ()
+        running, rollout = in_graph.collect(self._env, population, config.ppo.rollout_length, members, running, keys)
+        labels = self._label(rollout, progress, iteration)
+        members, metrics = population.update_function(
+            members, population.variants, rollout.transition, labels, progress
+        )
+        return members, running, (metrics, rollout.ended)
+
+    def _label(self, rollout: in_graph.Rollout, progress: Array, iteration: Array) -> TeacherLabels | None:
+        population = self._population
+        if not population.terms:
+            return None
+        assert self._teacher is not None
+        guided = population.guided
+        labels = label_in_graph(
+            self._teacher,
+            self._env.spec.instruction,
+            {key: x[:, np.asarray(guided)] for key, x in rollout.teacher_observation.items()},
+            rollout.starts[:, np.asarray(guided)],
+            [population.seeds[index] for index in guided],
+            iteration,
+            self._config.teacher.batch_size,
+        )
+        labels = spread(labels, guided, len(population))
+        weight = jax.vmap(distillation_weight, in_axes=(0, None))(population.variants, progress)
+        return labels._replace(valid=labels.valid & (weight > 0)[None, :, None])
+
+    def _charge(self, weight: np.ndarray) -> None:
+        """Labels of members whose weight was zero were not used, and cost them nothing."""
+        ppo, num_envs = self._config.ppo, self._config.env.num_envs
+        for index in self._population.guided:
+            if weight[index] > 0:
+                self.ledgers[index].charge(ppo.batch_size(num_envs), self._config.teacher.batch_size)
+
+    def state_dict(self) -> in_graph.Running:
+        return self._running
+
+    def load_state_dict(self, state: in_graph.Running) -> None:
+        self._running = state
+
+
+def _means(ended: in_graph.Ended) -> list[Row]:
+    """A row for each member: how many episodes ended, and their means where there were any."""
+    rows = []
+    for count, *sums in zip(*ended, strict=True):
+        row: Row = {"episodes": float(count)}
+        if count > 0:
+            names = ("return", "length", "success_once", "success_at_end")
+            row |= {name: float(total / count) for name, total in zip(names, sums, strict=True)}
+        rows.append(row)
+    return rows

@@ -1,0 +1,91 @@
+"""C MuJoCo and MJX: one model, one trajectory without contacts, one outcome of a grasp."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from rpd_jax.envs.functional import vector_reset, vector_step
+from rpd_jax.envs.tabletop import engine_c, hand
+from rpd_jax.envs.tabletop.env import TabletopEnv
+from rpd_jax.envs.tabletop.tasks import TASKS
+from teachers import scripted
+
+ENGINES = ("c", "mjx")
+
+
+@pytest.fixture(scope="module")
+def envs():
+    pytest.importorskip("mujoco.mjx", reason="pip install 'rpd_jax[mjx]'")
+    return {engine: TabletopEnv("PickCube-v1", engine=engine, end_on_success=False) for engine in ENGINES}
+
+
+def begin(env, count):
+    return vector_reset(env, jnp.arange(count, dtype=jnp.uint32), jnp.zeros(count, jnp.int32))
+
+
+@pytest.fixture(scope="module")
+def trajectories(envs):
+    """qpos, qvel and forces [T, 6, ...]: four environments wave the hand high above the table, two grasp."""
+    actions = 0.5 * jax.random.normal(jax.random.key(0), (45, 4, 7))
+    actions = actions.at[:8, :, 2].set(0.7)  # up and away first
+    teacher = scripted.make(envs["c"].spec)
+    found = {}
+    for engine, env in envs.items():
+
+        def step(state, action, env=env):
+            grasping = teacher.label({"state": state.observation["state"][4:]}, "", jax.random.key(0)).action
+            state, result = vector_step(env, state, jnp.concatenate([action, grasping]))
+            return state, (state.env_state.physics, result.success)
+
+        _, found[engine] = jax.jit(lambda state, step=step: jax.lax.scan(step, state, actions))(begin(env, 6))
+    return found
+
+
+def test_free_motion_is_the_same_in_both(trajectories):
+    (c, _), (mjx, _) = trajectories["c"], trajectories["mjx"]
+    # 225 substeps in double precision against single: micrometres and microradians times a few hundred
+    np.testing.assert_allclose(c.qpos[:, :4, :8], mjx.qpos[:, :4, :8], atol=2e-4)
+    np.testing.assert_allclose(c.qvel[:, :4, :8], mjx.qvel[:, :4, :8], atol=2e-3)
+    assert float(jnp.abs(jnp.diff(c.qpos[:, :4, :3], axis=0)).max()) > 0.02  # they did move
+
+
+def test_a_grasp_ends_the_same_in_both(trajectories):
+    for physics, success in trajectories.values():
+        assert bool(success[:, 4:].any(axis=0).all())
+        force = physics.force[-1, 4:, 0]  # of the left and the right finger on the cube
+        # each finger presses with at most its 3 N across, and half the cube's weight (0.314 N) hangs on it
+        assert jnp.all(jnp.abs(jnp.linalg.norm(force[..., :2], axis=-1) - 3.0) < 0.3)
+        np.testing.assert_allclose(force[..., 2], 0.314, atol=0.12)
+    end_c, end_mjx = (trajectories[engine][0].qpos[-1, 4:, 8:11] for engine in ENGINES)
+    np.testing.assert_allclose(end_c, end_mjx, atol=5e-3)
+
+
+def test_threads_do_not_change_results():
+    env = TabletopEnv("StackCube-v1" if "StackCube-v1" in TASKS else "PickCube-v1")
+    state, _ = jax.vmap(env.reset)(jax.random.split(jax.random.key(0), 33))
+    physics = state.physics
+    ctrl = jax.vmap(lambda q: hand.targets(q[:8], jnp.full(7, -0.7), 0.0))(physics.qpos)
+    rollout = engine_c.BatchedRollout(env._model)
+    many = rollout(physics.qpos, physics.qvel, ctrl)
+    for i in (0, 16, 32):
+        one = rollout(physics.qpos[i], physics.qvel[i], ctrl[i])
+        jax.tree.map(lambda a, b, i=i: np.testing.assert_array_equal(a[i], b), many, one)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("task", TASKS)
+def test_scripted_teachers_solve_every_task_in_mjx(task):
+    """16 episodes a task; a minute or two each on a CPU, most of it compilation."""
+    pytest.importorskip("mujoco.mjx", reason="pip install 'rpd_jax[mjx]'")
+    env = TabletopEnv(task, engine="mjx", end_on_success=False)
+    teacher = scripted.make(env.spec)
+
+    def step(state, _):
+        action = teacher.label(state.observation, "", jax.random.key(0)).action
+        state, result = vector_step(env, state, action)
+        return state, result.success
+
+    steps = env.spec.max_episode_steps
+    _, success = jax.jit(lambda state: jax.lax.scan(step, state, None, length=steps))(begin(env, 16))
+    assert int(success.any(axis=0).sum()) >= 14

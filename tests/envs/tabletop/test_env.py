@@ -1,0 +1,99 @@
+"""Every tabletop task: begins, steps, ends, stays finite, and is a function of its key."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from rpd_jax.config import ConfigError
+from rpd_jax.envs.functional import vector_reset, vector_step
+from rpd_jax.envs.tabletop.env import TabletopEnv
+from rpd_jax.envs.tabletop.tasks import TASKS
+
+
+def begin(env, count, seed=0):
+    return vector_reset(env, jnp.arange(seed, seed + count, dtype=jnp.uint32), jnp.zeros(count, jnp.int32))
+
+
+def play(env, state, actions):
+    """Steps with actions [T, B, 7]; returns the last state and what each step gave."""
+    return jax.jit(lambda state: jax.lax.scan(lambda s, a: vector_step(env, s, a), state, actions))(state)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_nothing_breaks_in_ten_thousand_steps(task):
+    """25 environments x 400 steps: random actions, held corners of the box, corners that change at every step."""
+    env = TabletopEnv(task, max_episode_steps=130, end_on_success=False)
+    key = jax.random.split(jax.random.key(1), 3)
+    random = jax.random.uniform(key[0], (400, 10, 7), minval=-1.0, maxval=1.0)
+    corners = jnp.sign(jax.random.normal(key[1], (10, 8, 7)))
+    held = jnp.repeat(corners, 40, axis=0)
+    flipping = 1e3 * jnp.sign(jax.random.normal(key[2], (400, 7, 7)))
+    state, result = play(env, begin(env, 25), jnp.concatenate([random, held, flipping], axis=1))
+    for leaf in jax.tree.leaves((state.env_state.physics, result.observation, result.final_observation)):
+        assert jnp.all(jnp.isfinite(leaf))
+    assert jnp.all((result.reward >= -1e-6) & (result.reward <= 1.0 + 1e-6))
+    # three episodes of 130 steps each ended by their length
+    assert int(result.truncated.sum()) == 3 * 25 and not result.terminated.any()
+    for name, spec in env.spec.observation.items():
+        assert result.observation[name].shape[2:] == spec.shape
+    for key_, layout in env.spec.layout.items():
+        assert max(stop for _, stop in layout.values()) == env.spec.observation[key_].shape[0]
+    low, _high = env.spec.layout["state"]["tcp_pose"]
+    # the hand stays where its joints' limits let it
+    assert float(jnp.abs(result.observation["state"][..., low : low + 3]).max()) < 1.2
+
+
+def test_same_key_same_bits():
+    env = TabletopEnv("PickCube-v1")
+    actions = jax.random.uniform(jax.random.key(0), (30, 8, 7), minval=-1.0, maxval=1.0)
+    _, once = play(env, begin(env, 8), actions)
+    _, again = play(TabletopEnv("PickCube-v1"), begin(env, 8), actions)
+    jax.tree.map(np.testing.assert_array_equal, once, again)
+    assert not jnp.array_equal(begin(env, 8).observation["state"], begin(env, 8, seed=8).observation["state"])
+
+
+def test_an_environments_life_does_not_depend_on_its_neighbours():
+    env = TabletopEnv("PickCube-v1")
+    actions = jax.random.uniform(jax.random.key(0), (20, 5, 7), minval=-1.0, maxval=1.0)
+    _, together = play(env, begin(env, 5), actions)
+    _, alone = play(env, begin(env, 1, seed=3), actions[:, 3:4])
+    np.testing.assert_allclose(together.observation["state"][:, 3:4], alone.observation["state"], atol=1e-6)
+
+
+def test_success_ends_an_episode_only_where_asked():
+    """PushCube with the cube put on its target: success at once."""
+    for ends in (True, False):
+        env = TabletopEnv("PushCube-v1", end_on_success=ends)
+        state, _ = env.reset(jax.random.key(0))
+        goal = state.goal["goal_pos"]
+        qpos = state.physics.qpos.at[8:11].set(jnp.array([goal[0], goal[1], 0.02]))
+        state = state._replace(physics=state.physics._replace(qpos=qpos))
+        _, _, reward, terminated, truncated, success = jax.jit(env.step)(state, jnp.zeros(7))
+        assert bool(success) and bool(terminated) is ends and not bool(truncated)
+        assert float(reward) == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize(("reward", "expected"), [("sparse", 0.0), ("normalized_dense", 0.25), ("dense", 1.0)])
+def test_rewards_come_in_three_kinds(reward, expected):
+    """PushCube, the hand exactly where one pushes from, the cube a whole way from its target.
+
+    Dense: reaching 1; (place + place * z) * reached with place = 1 - tanh(5 * 0.2) = 0.238 comes on top:
+    1 + 2 * 0.238 = 1.477, divided by 4 when normalised.
+    """
+    env = TabletopEnv("PushCube-v1", reward=reward)
+    state, _ = env.reset(jax.random.key(0))
+    view = env.view(state)
+    behind = view.pose["cube"][:3] - jnp.array([0.025, 0.0, 0.0])
+    view = view._replace(tcp=view.tcp.at[:3].set(behind))
+    value = float(env._reward_of(view, env.task.success(view)))
+    assert value == pytest.approx(expected * 1.4768, rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "field"),
+    [({"task": "PickCub-v1"}, "PickCube-v1"), ({"reward": "shaped"}, "env.reward"), ({"engine": "bullet"}, "physics")],
+)
+def test_mistakes_are_named(arguments, field):
+    with pytest.raises(ConfigError, match=field):
+        TabletopEnv(**{"task": "PickCube-v1", **arguments})

@@ -1,0 +1,116 @@
+"""Environments by name: what is made, what is refused, and what can be known without starting anything."""
+
+import dataclasses
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from rpd_jax.config import ConfigError, EnvConfig
+from rpd_jax.envs import registry
+from rpd_jax.envs.tabletop.scene import Camera
+from rpd_jax.envs.toy import TOY_CONTRACT
+
+TABLETOP = EnvConfig(name="tabletop:PickCube-v1")
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"name": "tabletopp:PickCube-v1"}, "did you mean 'tabletop'"),
+        ({"name": "tabletop:PickCub-v1"}, "did you mean 'PickCube-v1'"),
+        ({"name": "tabletop:PickCube-v1", "control_mode": "pd_joint_pos"}, "choose from pd_ee_delta_pose"),
+        ({"name": "tabletop:PickCube-v1", "reward": "dens"}, "did you mean 'dense'"),
+        ({"name": "maniskill:PickCube-v1", "physics": "c"}, "env.physics='c' cannot work: maniskill"),
+        ({"name": "maniskill:PickCube-v1", "camera_fov": 0.5}, "env.camera_fov=0.5 cannot work: maniskill"),
+        ({"name": "toy:Reach-v0", "camera_eye": (1.0, 0.0, 0.0)}, r"env.camera_eye=\(1.0, 0.0, 0.0\) cannot work: toy"),
+        ({"name": "toy:Reach-v0", "observation": "ee"}, "toy tasks have state only"),
+    ],
+)
+def test_what_cannot_work_is_named(settings, message):
+    with pytest.raises(ConfigError, match=message):
+        registry.check_env(EnvConfig(**settings))
+
+
+def test_ee_needs_a_task_that_both_suites_know(monkeypatch):
+    from rpd_jax.envs.tabletop import tasks
+
+    config = EnvConfig(name="maniskill:StackCube-v1", observation="ee")
+    monkeypatch.setattr(tasks, "TASKS", {"PickCube-v1": "pick_cube", "Other-v1": "other"})
+    with pytest.raises(ConfigError, match=r"'ee' cannot work in StackCube-v1: it can in PickCube-v1$"):
+        registry.check_env(config)
+    registry.check_env(dataclasses.replace(config, observation="state"))
+
+
+def test_settings_of_other_suites_are_put_back():
+    given = {"physics": "c", "camera_eye": (1.0, 0.0, 1.0), "camera_target": (0.0,) * 3, "camera_fov": 0.7}
+    config = dataclasses.replace(TABLETOP, image_size=64, **given)
+    assert registry.applicable(config) == config
+    moved = registry.applicable(dataclasses.replace(config, name="maniskill:PickCube-v1"))
+    assert moved == EnvConfig(name="maniskill:PickCube-v1", image_size=64)
+    registry.check_env(moved)
+
+
+def test_contracts_are_known_without_starting_anything():
+    ours, theirs = registry.contract(TABLETOP), registry.contract(EnvConfig(name="maniskill:PickCube-v1"))
+    assert (ours.rotation_sign, theirs.rotation_sign) == (1, -1)
+    assert dataclasses.replace(ours, rotation_sign=-1) == theirs
+    assert registry.contract(EnvConfig(name="maniskill:PickCube-v1", control_mode="pd_joint_pos")) is None
+    assert registry.contract(EnvConfig(name="toy:Reach-v0")) == TOY_CONTRACT
+    assert registry.contract(EnvConfig(name="toy:ConstantReward-v0")) is None
+    with pytest.raises(ConfigError, match="did you mean"):
+        registry.contract(EnvConfig(name="tabletop:PickCub-v1"))
+
+
+def test_checking_and_contracts_need_no_physics():
+    program = (
+        "import sys\nfrom rpd_jax.config import EnvConfig\nfrom rpd_jax.envs import registry\n"
+        "for suite in ('tabletop', 'maniskill'):\n"
+        "    registry.contract(EnvConfig(name=f'{suite}:PickCube-v1', observation='ee'))\n"
+        "print(*sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
+    assert not {"mujoco", "mani_skill", "torch"} & set(done.stdout.split())
+
+
+def test_suites_written_in_jax_can_be_had_as_functions():
+    config = dataclasses.replace(TABLETOP, max_episode_steps=7, image_size=40, reward="sparse", physics="c")
+    env = registry.make_functional(config, rgb=True, end_on_success=True)
+    assert env.spec.name == "tabletop:PickCube-v1" and env.spec.max_episode_steps == 7
+    assert env.spec.observation["rgb"].shape == env.spec.frame_shape == (40, 40, 3)
+    assert set(env.spec.observation) == {"state", "proprio", "ee", "rgb"}
+    plain = registry.make_functional(TABLETOP, rgb=False, end_on_success=True)
+    assert "rgb" not in plain.spec.observation and plain.spec.max_episode_steps == 50
+    toy = registry.make_functional(EnvConfig(name="toy:Reach-v0"), rgb=False, end_on_success=True)
+    assert toy.spec.name == "toy:Reach-v0"
+    maniskill = EnvConfig(name="maniskill:PickCube-v1")
+    assert registry.make_functional(maniskill, rgb=False, end_on_success=True) is None
+
+
+def test_the_camera_is_the_tasks_own_but_for_what_is_given():
+    own = Camera()
+    assert registry._camera(TABLETOP, "PickCube-v1") == own
+    moved = registry._camera(dataclasses.replace(TABLETOP, camera_eye=(1.0, 0.0, 2.0)), "PickCube-v1")
+    assert moved == dataclasses.replace(own, eye=(1.0, 0.0, 2.0))
+    turned = registry._camera(
+        dataclasses.replace(TABLETOP, camera_target=(0.0, 0.1, 0.0), camera_fov=0.5), "PickCube-v1"
+    )
+    assert turned == dataclasses.replace(own, target=(0.0, 0.1, 0.0), fov=0.5)
+
+
+def test_a_tabletop_task_steps_and_is_drawn_on_the_host():
+    config = dataclasses.replace(TABLETOP, max_episode_steps=2, image_size=36)
+    env = registry.make_env(config, [1, 2], rgb=False, end_on_success=False)
+    first = env.reset()
+    assert set(first) == {"state", "proprio", "ee"} and first["ee"].shape == (2, 28)
+    up = np.zeros((2, 7))
+    up[0, 2] = 1.0
+    result = env.step(up)
+    # 0.1 m were commanded; the hand lags behind, and the other one stays
+    rise = np.asarray(result.final_observation["ee"])[:, 2] - np.asarray(first["ee"])[:, 2]
+    assert 0.01 < rise[0] < 0.11 and abs(rise[1]) < 0.005
+    frames = env.frames([1])
+    assert frames.shape == (1, 36, 36, 3) and frames.dtype == np.uint8
+    assert np.asarray(env.step(up).truncated).all()
+    assert env.spec.frame_shape == (36, 36, 3)
