@@ -6,11 +6,23 @@ import jax.numpy as jnp
 
 from rpd_jax import rotations
 from rpd_jax.types import Array
-from teachers.scripted.geometry import Aim, Error, Fields, Task, hover, level, turn_to, uniform_quantile, unit_interval
+from teachers.scripted.geometry import (
+    Aim,
+    Error,
+    Fields,
+    Task,
+    between_fingers,
+    hover,
+    level,
+    turn_to,
+    uniform_quantile,
+    unit_interval,
+)
 
-GRIP = -0.06  # where the peg is held, from its middle towards its head, metres
+GRIP = -0.05  # where the peg is held, from its middle towards its head, metres
 OUTSIDE = -0.04  # where the head waits before the hole, metres
-SAG = 0.0033  # metres by which the peg's weight pulls the hand down: 3.3 N on a servo of 1000 N/m
+STEP = 0.04  # the longest step aimed for with the peg, metres
+SAG = 0.0008  # metres by which the peg's weight pulls the hand down: 3.3 N on a servo of 4000 N/m
 
 
 def _grip(fields: Fields) -> Array:
@@ -19,10 +31,7 @@ def _grip(fields: Fields) -> Array:
 
 
 def _grasped(fields: Fields) -> Array:
-    """1 where the peg sits between fingers that are closed on it: this state has no grasp flag."""
-    gap = jnp.linalg.norm(_grip(fields) - fields["tcp_pose"][:3])
-    width = fields["qpos"][-2] + fields["qpos"][-1]
-    return unit_interval((0.03 - gap) / 0.012) * unit_interval((2 * fields["peg_half_size"][1] + 0.012 - width) / 0.008)
+    return between_fingers(fields, _grip(fields), 2.0 * fields["peg_half_size"][1] - 0.003, near=0.015, far=0.03)
 
 
 def _aim(fields: Fields, error: Error) -> Aim:
@@ -49,7 +58,8 @@ def _aim(fields: Fields, error: Error) -> Aim:
     error_turn = turn_to(peg[3:], hole[3:])
     # the hand turns about itself, the peg about the hand
     arm = rotations.quaternion_apply(rotations.quaternion_from_rotvec(error_turn), tcp[:3] - peg[:3])
-    carry = wanted + arm + SAG * upwards
+    step = wanted + arm - tcp[:3]
+    carry = tcp[:3] + step * STEP / jnp.maximum(jnp.linalg.norm(step), STEP) + SAG * upwards
 
     finger = rotations.quaternion_apply(tcp[3:], jnp.asarray([0.0, 1.0, 0.0]))
     across = rotations.yaw_from_quaternion(peg[3:]) + jnp.pi / 2

@@ -6,7 +6,17 @@ import jax.numpy as jnp
 
 from rpd_jax import rotations
 from rpd_jax.types import Array
-from teachers.scripted.geometry import Aim, Error, Fields, Task, hover, level, uniform_quantile, unit_interval
+from teachers.scripted.geometry import (
+    Aim,
+    Error,
+    Fields,
+    Task,
+    between_fingers,
+    hover,
+    level,
+    uniform_quantile,
+    unit_interval,
+)
 
 HALF_WIDTH = 0.025  # of the tool's handle, metres
 GRIP = 0.05  # where the handle is held, from its end, metres
@@ -23,10 +33,7 @@ def _grip(fields: Fields) -> Array:
 
 
 def _grasped(fields: Fields) -> Array:
-    """1 where the handle sits between fingers that are closed on it: this state has no grasp flag."""
-    gap = jnp.linalg.norm(_grip(fields) - fields["tcp_pose"][:3])
-    width = fields["qpos"][-2] + fields["qpos"][-1]
-    return unit_interval((0.05 - gap) / 0.02) * unit_interval((2 * HALF_WIDTH + 0.012 - width) / 0.008)
+    return between_fingers(fields, _grip(fields), 2 * HALF_WIDTH)
 
 
 def _aim(fields: Fields, error: Error) -> Aim:

@@ -34,10 +34,11 @@ PAD = (0.01, 0.004, 0.02)  # half edges of a finger's pad
 PAD_CENTER = 0.011  # of the pad above the tool centre point: its tip is 9 mm below
 _DOWN = jnp.array([0.0, 1.0, 0.0, 0.0])  # the hand's z axis is the direction in which the fingers point
 
-GREY, DARK = (0.82, 0.83, 0.85), (0.25, 0.26, 0.28)
+WHITE, GREY, DARK = (0.93, 0.94, 0.95), (0.62, 0.64, 0.67), (0.22, 0.23, 0.25)
 PALM_SHAPES = (
-    Shape("box", (0.032, 0.1, 0.032), GREY, (0.0, 0.0, -0.076)),
-    Shape("cylinder", (0.045, 0.03), DARK, (0.0, 0.0, -0.135), collide=False),
+    Shape("box", (0.032, 0.1, 0.032), WHITE, (0.0, 0.0, -0.076)),
+    Shape("cylinder", (0.042, 0.008), DARK, (0.0, 0.0, -0.116), collide=False),
+    Shape("cylinder", (0.034, 0.45), GREY, (0.0, 0.0, -0.574), collide=False),  # an arm that comes from above
 )
 """Of the palm, in the hand's frame: origin at the tool centre point, z along the fingers."""
 

@@ -17,7 +17,8 @@ from rpd_jax.envs.tabletop.scene import Body, Scene, Shape
 
 FINGERS = ("left", "right")
 TABLE, OBJECT, HAND = 1, 2, 4  # bits of contype: who meets whom
-FINGER_FRICTION = 1.2  # ManiSkill's fingers (2.0) on its objects (0.3), averaged as PhysX does
+FINGER_FRICTION = 2.0  # as ManiSkill's; the larger of two frictions counts
+TABLE_FRICTION = 1.0  # more than ManiSkill's 0.3: with it a cube that is hit stays about as near as there
 IMMOVABLE = 1e5  # kg (and kg m^2) of a body that stays
 
 
@@ -55,7 +56,7 @@ def build(scene: Scene, *, sensors: bool = True) -> Model:
         size="2 2 0.1",
         contype=str(TABLE),
         conaffinity=str(OBJECT | HAND),
-        friction="0.3 0.005 0.0001",
+        friction=_text([TABLE_FRICTION, 0.005, 0.0001]),
     )
     _add_hand(world, scene)
     for body in scene.bodies:
@@ -156,7 +157,7 @@ def _add_actuators(root: ET.Element, scene: Scene) -> None:
     joints = [j for body in ("palm", "left", "right") for j in root.findall(f".//body[@name='{body}']/joint")]
     servos: list[tuple[float, float, float]] = [(4000.0, 400.0, 50.0)] * 3  # kp, damping, most force
     servos += [(80.0, 8.0, 2.0)] * 3
-    servos += [(500.0, 10.0, scene.grip_force)] * 2
+    servos += [(500.0, 50.0, scene.grip_force)] * 2
     for index, (joint, (kp, kv, most)) in enumerate(zip(joints, servos, strict=True)):
         joint.set("name", f"hand{index}")
         limits = {"forcerange": _text([-most, most]), "forcelimited": "true"}

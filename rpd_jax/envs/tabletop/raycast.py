@@ -26,7 +26,7 @@ SUN = (0.3678, 0.1379, 0.9196)  # towards the light that throws shadows
 SKY = (-0.3030, 0.5051, 0.8081)  # towards the brightest of the sky, which throws none
 AMBIENT, FROM_SKY, FROM_SUN = 0.25, 0.25, 0.6  # shares of the light
 THINNEST = 2e-3  # metres: what is thinner, like a target painted on the table, throws no shadow
-CLEAR = 1e-3  # metres that the way to the light must lead through a part to be blocked; at its own surface it is 0
+GRAZE = 1e-3  # metres to a part's far side below which it blocks no light: from its own lit surface that is 0
 KINDS = ("sphere", "capsule", "cylinder", "box")
 
 
@@ -59,13 +59,14 @@ class _Span(NamedTuple):
 def make_renderer(parts: Sequence[Part], camera: Camera, size: int) -> Callable[[Array], Array]:
     """A pure function of the frames' poses [F, 7] that gives a picture uint8 [size, size, 3].
 
-    A part of an opacity below 1 is blended over what is behind it, in the parts' order, and throws no shadow.
+    Colours are a screen's values (not linear) of a surface in full light. Parts of an opacity below 1 are blended over
+    what is behind and throw no shadow; where several are in line, only the nearest is seen.
     """
     parts = sorted(parts, key=lambda part: (KINDS.index(part.shape.kind), _throws_shadow(part.shape)))
     shapes = [part.shape for part in parts]
     opaque = _spans(shapes, lambda shape: shape.opacity >= 1.0)
     casters = _spans(shapes, _throws_shadow)
-    clear = _spans(shapes, lambda shape: shape.opacity < 1.0)
+    glassy = _spans(shapes, lambda shape: shape.opacity < 1.0)
     backdrop = make_backdrop(camera, size)
     eye = tuple(float(x) for x in camera.eye)
     mask = (1 << len(parts).bit_length()) - 1  # of a key's bits that hold the part; the others hold the distance
@@ -73,46 +74,45 @@ def make_renderer(parts: Sequence[Part], camera: Camera, size: int) -> Callable[
     def look(row: _Table) -> Ray:
         return make_ray(_into(row, eye), _turn(row, _vec(jnp.asarray(backdrop.direction))))
 
-    def point_of(key: Array) -> Vec:
-        """What is seen, world axes."""
-        distance = lax_bits(key & ~mask, jnp.float32)
-        return tuple(e + distance * jnp.asarray(d) for e, d in zip(eye, backdrop.direction, strict=True))
-
     def see(kind: str, row: _Table, key: Array) -> Array:
         near, far = interval(kind, _vec(row.size), look(row))
-        code = lax_bits(near, jnp.int32) & ~mask | row.number  # positive floats are ordered as their bits are
+        code = _bits(near, jnp.int32) & ~mask | row.number  # positive floats are ordered as their bits are
         return jnp.where((near < far) & (near > 0.0) & (code < key), code, key)
 
+    def seen(key: Array) -> Vec:
+        """The points [H * W] that keys mean, world axes."""
+        distance = _bits(key & ~mask, jnp.float32)
+        return tuple(e + distance * d for e, d in zip(eye, _vec(jnp.asarray(backdrop.direction)), strict=True))
+
     def shadow(key: Array, kind: str, row: _Table, lit: Array) -> Array:
-        near, far = interval(kind, _vec(row.size), make_ray(_into(row, point_of(key)), _turn(row, SUN)))
-        return lit & ~((near < far) & (far > CLEAR))
+        near, far = interval(kind, _vec(row.size), make_ray(_into(row, seen(key)), _turn(row, SUN)))
+        return lit & ~((near < far) & (far > GRAZE))
 
-    def paint(key: Array, lit: Array, kind: str, row: _Table, picture: Array) -> Array:
-        across = _facing(row, normal(kind, _vec(row.size), _into(row, point_of(key))))
-        return jnp.where(key & mask == row.number, _pack(_vec(row.color), _brightness(*across, lit)), picture)
-
-    def glaze(key: Array, kind: str, row: _Table, picture: Array) -> Array:
-        ray = look(row)
-        near, far = interval(kind, _vec(row.size), ray)
-        point = tuple(o + near * d for o, d in zip(ray.origin, ray.direction, strict=True))
-        bright = _brightness(*_facing(row, normal(kind, _vec(row.size), point)), True)
-        mixed = _pack(_vec(row.color), bright, under=picture, opacity=row.opacity)
-        return jnp.where((near < far) & (near > 0.0) & (near < lax_bits(key & ~mask, jnp.float32)), mixed, picture)
+    def paint(key: Array, lit: Array | bool, kind: str, row: _Table, picture: Array) -> Array:
+        n = normal(kind, _vec(row.size), _into(row, seen(key)))
+        bright = _brightness(dot(n, _turn(row, SUN)), dot(n, _turn(row, SKY)), lit)
+        mine = _behind(picture, _vec(row.color), bright, row.opacity) if glassy else _pack(_vec(row.color), bright)
+        return jnp.where(key & mask == row.number, mine, picture)
 
     def render(poses: Array) -> Array:
         table = _place(parts, poses)
-        key = lax_bits(jnp.asarray(backdrop.distance), jnp.int32) & ~mask
+        key = _bits(jnp.asarray(backdrop.distance), jnp.int32) & ~mask
         key = _sweep(see, opaque, table, key)
         lit = _sweep(functools.partial(shadow, key), casters, table, jnp.ones(key.shape, bool))
-        picture = _pack(_vec(jnp.asarray(backdrop.color)), _brightness(SUN[2], SKY[2], lit))
+        picture = jnp.zeros_like(key)
+        if glassy:  # before the opaque, because a last pass over a single part XLA would repeat for every byte
+            nearer = _sweep(see, glassy, table, key)
+            picture = _sweep(functools.partial(paint, nearer, True), glassy, table, picture)
+        color, bright = _vec(jnp.asarray(backdrop.color)), _brightness(SUN[2], SKY[2], lit)
+        empty = _behind(picture, color, bright) if glassy else _pack(color, bright)
+        picture = jnp.where(key & mask == 0, empty, picture)
         picture = _sweep(functools.partial(paint, key, lit), opaque, table, picture)
-        picture = _sweep(functools.partial(glaze, key), clear, table, picture)
-        return lax_bits(picture, jnp.uint8)[:, :3].reshape(size, size, 3)
+        return _bits(picture, jnp.uint8)[:, :3].reshape(size, size, 3)
 
     return render
 
 
-lax_bits = jax.lax.bitcast_convert_type
+_bits = jax.lax.bitcast_convert_type
 
 
 def _sweep(body: Callable[..., Array], spans: Sequence[_Span], table: _Table, carry: Array) -> Array:
@@ -144,7 +144,7 @@ def _place(parts: Sequence[Part], poses: Array) -> _Table:
     shapes = [part.shape for part in parts]
     frames = poses[np.array([part.frame for part in parts])]
     own = np.array([shape.quaternion for shape in shapes], np.float32)
-    turn = rotations.quaternion_multiply(frames[:, 3:], own)
+    turn = rotations.quaternion_multiply(own, frames[:, 3:])
     back = jnp.broadcast_to(rotations.quaternion_inverse(turn)[:, None], (len(parts), 3, 4))
     units = jnp.broadcast_to(jnp.eye(3), (len(parts), 3, 3))
     offset = rotations.quaternion_apply(frames[:, 3:], np.array([shape.position for shape in shapes], np.float32))
@@ -172,24 +172,22 @@ def _into(row: _Table, point: Vec) -> Vec:
     return _turn(row, tuple(p - row.center[i] for i, p in enumerate(point)))
 
 
-def _facing(row: _Table, normal: Vec) -> tuple[Array, Array]:
-    """Cosines between normals (the part's own axes) and the ways to sun and sky."""
-    return dot(normal, _turn(row, SUN)), dot(normal, _turn(row, SKY))
-
-
 def _brightness(sun: Array | float, sky: Array | float, lit: Array | bool) -> Array:
     """What a surface's colour is multiplied with; the root turns light into a screen's values (gamma 2)."""
     direct = jnp.where(lit, jnp.maximum(sun, 0.0), 0.0)
     return jnp.sqrt(AMBIENT + FROM_SKY * 0.5 * (1.0 + sky) + FROM_SUN * direct)
 
 
-def _pack(color: Vec, bright: Array, under: Array | None = None, opacity: Array | float = 1.0) -> Array:
-    """Colours times brightness as bytes in an int32, red lowest; blended over `under`, likewise packed."""
-    packed = jnp.zeros((), jnp.int32)
-    for channel in range(3):
-        value = 255.0 * color[channel] * bright
-        value = jnp.where(value < 255.0, value, 255.0)
-        if under is not None:
-            value = opacity * value + (1.0 - opacity) * (under >> (8 * channel) & 255).astype(jnp.float32)
-        packed = packed | (value + 0.5).astype(jnp.int32) << (8 * channel)
-    return packed
+def _pack(color: Sequence[Array], bright: Array | float) -> Array:
+    """Colours times brightness, at most 1, as bytes in an int32, red lowest."""
+    values = [255.0 * c * bright for c in color]
+    values = [(jnp.where(value < 255.0, value, 255.0) + 0.5).astype(jnp.int32) for value in values]
+    return functools.reduce(jnp.bitwise_or, [value << (8 * place) for place, value in enumerate(values)])
+
+
+def _behind(front: Array, color: Vec, bright: Array, opacity: Array | float = 1.0) -> Array:
+    """As `_pack`, seen behind what is already packed with its opacity in the highest byte."""
+    *above, cover = ((front >> (8 * place) & 255).astype(jnp.float32) / 255.0 for place in range(4))
+    through = opacity * (1.0 - cover)
+    capped = (jnp.minimum(c * bright, 1.0) for c in color)
+    return _pack([*(a + through * c for a, c in zip(above, capped, strict=True)), cover + through], 1.0)

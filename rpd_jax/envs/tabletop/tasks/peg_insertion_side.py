@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from rpd_jax import rotations
-from rpd_jax.envs.tabletop.scene import Body, Camera, Scene, box
+from rpd_jax.envs.tabletop.scene import Body, Camera, Scene, box, peg
 from rpd_jax.envs.tabletop.task import Placement, Task, View, closeness, distance, pose_at
 from rpd_jax.types import Array
 
@@ -76,14 +76,6 @@ def _dense(view: View, success: Array) -> Array:
     return jnp.where(success, 10.0, reward)
 
 
-def _peg() -> Body:
-    """Its x axis points to the orange head."""
-    half, skin = LENGTH / 2, 2e-4
-    tail = box((LENGTH, RADIUS, RADIUS), (0.93, 0.96, 0.98))
-    head = box((half + skin, RADIUS + skin, RADIUS + skin), (0.93, 0.45, 0.34), (half, 0.0, 0.0), collide=False)
-    return Body("peg", (tail, head), mass=1000.0 * 8 * LENGTH * RADIUS**2)
-
-
 def _box() -> Body:
     """Four walls around the hole, whose middle is the origin and whose axis is x."""
     thick = (LENGTH - HOLE) / 2
@@ -95,10 +87,10 @@ def _box() -> Body:
 
 TASK = Task(
     scene=Scene(
-        bodies=(_peg(), _box()),
+        bodies=(peg("peg", LENGTH, RADIUS, (0.93, 0.96, 0.98), (0.93, 0.45, 0.34)), _box()),
         camera=Camera(eye=(0.5, -0.5, 0.8), target=(0.05, -0.1, 0.4)),
         home_yaw=1.5707963,  # the arm with the wrist camera begins turned
-        grip_force=10.0,
+        grip_force=15.0,
     ),
     instruction="insert the peg from the side",
     max_episode_steps=100,
