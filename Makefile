@@ -1,5 +1,6 @@
-# make quickstart    set everything up and train the smallest run
+# make quickstart    set up what pip installs and train the first run
 # make test          set everything up and run the tests (all but those marked gpu or slow)
+# make setup         set everything up, ManiSkill and its Vulkan driver too
 # make doctor        say what this machine has, and what to do about what it lacks
 # make lint          ruff
 # make clean         remove the environment and the caches
@@ -17,16 +18,18 @@ ARGS ?=
 HAS_GPU := $(shell nvidia-smi -L 2>/dev/null | grep -q GPU && echo yes)
 ifeq ($(HAS_GPU),yes)
 TORCH ?= torch>=2.11
+CORE ?= .[gpu]
 EXTRAS ?= maniskill,dev,gpu
 else
 TORCH ?= torch==2.13.0
+CORE ?= .
 EXTRAS ?= maniskill,dev
 endif
 
-.PHONY: quickstart test doctor lint clean setup install
+.PHONY: quickstart test doctor lint clean setup install core
 .DELETE_ON_ERROR:
 
-quickstart: setup
+quickstart: core
 	$(VENV)/bin/python -m launch.train --preset=quickstart $(ARGS)
 
 test: setup
@@ -45,12 +48,18 @@ clean:
 
 setup: $(VENV)/.vulkan
 install: $(VENV)/.installed
+core: $(VENV)/.core
 
 $(VENV)/.vulkan: $(VENV)/.installed $(wildcard launch/vulkan*.py)
 	$(VENV)/bin/python -m launch.vulkan
 	touch $@
 
-$(VENV)/.installed: setup.cfg pyproject.toml | $(VENV)/.created
+# What the tabletop suite and everything written in JAX need: no torch, no simulator with a renderer.
+$(VENV)/.core: setup.cfg pyproject.toml | $(VENV)/.created
+	$(PIP) install -e '$(CORE)'
+	touch $@
+
+$(VENV)/.installed: $(VENV)/.core
 	$(PIP) install '$(TORCH)'
 	$(PIP) install -e '.[$(EXTRAS)]'
 	touch $@

@@ -27,7 +27,7 @@ class ConfigError(ValueError):
 class EnvConfig:
     """The environment that all members train in."""
 
-    name: str = "maniskill:PickCube-v1"  # suite:task
+    name: str = "tabletop:PickCube-v1"  # suite:task
     control_mode: str = "pd_ee_delta_pose"
     reward: str = "normalized_dense"  # normalized_dense | dense | sparse
     observation: str = "state"  # what the student sees: state | ee | rgb | rgb+proprio

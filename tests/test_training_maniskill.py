@@ -15,7 +15,7 @@ pytestmark = pytest.mark.vulkan
 
 
 def tiny(directory, **env) -> Config:
-    config = rpd_jax.get_preset("quickstart")
+    config = rpd_jax.get_preset("maniskill-quickstart")
     config.variants, config.seeds = ("ppo", "rpd-mse"), (0,)
     config.env.num_envs, config.env.processes, config.env.max_episode_steps = 2, 2, 30  # the probe needs 24 steps
     config.ppo.rollout_length, config.ppo.total_steps, config.ppo.minibatches = 4, 24, 2

@@ -144,7 +144,7 @@ def _place(parts: Sequence[Part], poses: Array) -> _Table:
     shapes = [part.shape for part in parts]
     frames = poses[np.array([part.frame for part in parts])]
     own = np.array([shape.quaternion for shape in shapes], np.float32)
-    turn = rotations.quaternion_multiply(own, frames[:, 3:])
+    turn = rotations.quaternion_multiply(frames[:, 3:], own)
     back = jnp.broadcast_to(rotations.quaternion_inverse(turn)[:, None], (len(parts), 3, 4))
     units = jnp.broadcast_to(jnp.eye(3), (len(parts), 3, 3))
     offset = rotations.quaternion_apply(frames[:, 3:], np.array([shape.position for shape in shapes], np.float32))
