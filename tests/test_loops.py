@@ -75,7 +75,7 @@ def test_the_teacher_is_charged_alike(both):
 
 
 def test_several_iterations_at_once_change_nothing(both):
-    _, (members, rows, _) = both
+    _, (members, _, _) = both
     config = config_for()
     population, _, graph = loops(config)
     one_by_one = population.init()

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from kinematic_arm import pick_cube_spec, pick_cube_state
 
-from rpd_jax.envs.base import ArraySpec
+from rpd_jax.envs.base import ArraySpec, slices
 from teachers import scripted
 from teachers.scripted import geometry
 
@@ -150,9 +150,8 @@ def test_the_std_of_a_label(settings, expected):
 @pytest.mark.parametrize("task", sorted(scripted.TASKS))
 def test_actions_stay_in_the_box_wherever_the_state_is(task):
     script = scripted.load_task(task)
-    ends = np.cumsum(list(script.fields.values()))
-    layout = {name: (int(end - n), int(end)) for (name, n), end in zip(script.fields.items(), ends, strict=True)}
-    size = int(ends[-1])
+    layout = slices({name: n or 9 for name, n in script.fields.items()})
+    size = max(stop for _, stop in layout.values())
     spec = pick_cube_spec(
         name=f"maniskill:{task}",
         layout={"state": layout},
@@ -172,6 +171,27 @@ def test_actions_stay_in_the_box_wherever_the_state_is(task):
         assert np.isfinite(labels.action).all()
         assert np.abs(labels.action).max() <= 1.0
         assert labels.action.shape == (192, 7)
+
+
+@pytest.mark.parametrize("arm", [7, 6])
+def test_fingers_are_the_last_joints_of_any_arm(arm):
+    """StackCube over the cube, 1 cm up: it closes from open fingers, and lifts with the cube between closed ones."""
+    layout = slices({"qpos": arm + 2, "tcp_pose": 7, "cubeA_pose": 7, "cubeB_pose": 7})
+    spec = pick_cube_spec(
+        name="maniskill:StackCube-v1",
+        layout={"state": layout},
+        observation={"state": ArraySpec((arm + 23,), "float32")},
+    )
+    state = np.zeros(arm + 23, np.float32)
+    state[:arm] = 1.0  # joints of the arm say nothing about the fingers
+    for name, position in (("tcp_pose", (0, 0, 0.03)), ("cubeA_pose", (0, 0, 0.02)), ("cubeB_pose", (0.1, 0, 0.02))):
+        low, _ = layout[name]
+        state[low : low + 4] = (*position, 1.0)
+    state[layout["tcp_pose"][0] + 3 : layout["tcp_pose"][1]] = (0, 1, 0, 0)
+    opened, closed = state.copy(), state.copy()
+    opened[arm : arm + 2], closed[arm : arm + 2] = 0.04, 0.02
+    assert act(opened, spec)[2] < 0 < act(closed, spec)[2]
+    assert act(opened, spec)[6] < 0 and act(closed, spec)[6] == pytest.approx(-1.0)
 
 
 def test_quantiles_of_starting_positions():
@@ -205,8 +225,8 @@ def test_bad_settings_are_refused(settings, message):
 
 
 def test_unsuitable_environments_are_refused():
-    with pytest.raises(ValueError, match=r"'PegInsertionSide-v1' has no scripted teacher: .*'PickCube-v1'"):
-        teacher(pick_cube_spec(name="maniskill:PegInsertionSide-v1"))
+    with pytest.raises(ValueError, match=r"'PlugCharger-v1' has no scripted teacher: .*'PickCube-v1'"):
+        teacher(pick_cube_spec(name="maniskill:PlugCharger-v1"))
     with pytest.raises(ValueError, match="contract=None of maniskill:PickCube-v1"):
         teacher(pick_cube_spec(contract=None))
     with pytest.raises(ValueError, match="has no 'cubeA_pose': it names"):

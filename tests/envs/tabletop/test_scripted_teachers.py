@@ -25,5 +25,5 @@ def test_solves_its_task(task):
         return jax.lax.scan(step, state, None, length=env.spec.max_episode_steps)[1]
 
     success = jax.jit(episodes)(jnp.arange(64, dtype=jnp.uint32))
-    # at 90 % or more in the long run, fewer than 85 % of 64 have a chance of at most 8 %; the seeds are fixed
+    # at 90 % or more in the long run, fewer than 85 % of 64 have a chance of at most 11 %; the seeds are fixed
     assert float(success.any(axis=0).mean()) >= 0.85

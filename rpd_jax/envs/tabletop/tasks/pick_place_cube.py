@@ -72,18 +72,20 @@ def _success(view: View) -> Array:
 
 
 def _dense(view: View, success: Array) -> Array:
-    """Reach (at most 1), grasp (1), bring to the pedestal from above (2), let go there (6), be still (7); 8 in the end.
+    """Reach (at most 1), grasp (1), carry (1), lower (1); 5 on the pedestal, let go there (1), be still (1); in all 8.
 
-    The way to the pedestal is how far the cube is aside, and how far from the height that it should have there:
-    `CLEAR` above its place, and less and less within `CLEAR` of the middle.
+    Carried is a cube above its place; until it is, it should also be `CLEAR` above that place's height, so that lifting
+    it brings it nearer. No reward falls on this way.
     """
     aside, above = _offset(view)
     grasped = view.grasped["cube"]
-    way = aside + jnp.abs(above - jnp.minimum(aside, CLEAR))
-    carry = closeness(distance(view.pose["cube"][:3], view.tcp[:3])) + grasped * (1.0 + 2.0 * closeness(way))
+    lift = CLEAR * jnp.clip(aside / RADIUS - 1.0, 0.0, 1.0)
+    carry = closeness(jnp.maximum(aside - RADIUS, 0.0) + jnp.maximum(lift - above, 0.0))
+    lower = closeness(jnp.abs(above)) * (aside <= RADIUS)
+    reach = closeness(distance(view.pose["cube"][:3], view.tcp[:3]))
     opened = jnp.where(grasped, 0.5 * jnp.mean(view.fingers) / FINGER_OPEN, 1.0)
     still = closeness(jnp.linalg.norm(view.joint_speed)) * ~grasped
-    reward = jnp.where(_is_placed(view), 5.0 + opened + still, carry)
+    reward = jnp.where(_is_placed(view), 5.0 + opened + still, reach + grasped * (1.0 + carry + lower))
     return jnp.where(success, 8.0, reward)
 
 

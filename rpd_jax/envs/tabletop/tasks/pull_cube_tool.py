@@ -67,7 +67,7 @@ def _tool() -> Body:
 
 
 TASK = Task(
-    scene=Scene(bodies=(cube("cube", (0.05, 0.16, 0.63), HALF), _tool())),
+    scene=Scene(bodies=(cube("cube", (0.05, 0.16, 0.63), HALF), _tool()), grip_force=10.0),
     instruction="pull the cube by using the red tool",
     max_episode_steps=100,
     reward_scale=5.0,

@@ -1,0 +1,18 @@
+"""Quaternions of Euler angles against SciPy; the other rotations are tested with the conversions that use them."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy.spatial.transform import Rotation
+
+from rpd_jax import rotations
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_quaternions_of_intrinsic_xyz_angles(seed):
+    angles = np.random.default_rng(seed).uniform(-3.0, 3.0, (4, 3))
+    x, y, z, w = Rotation.from_euler("XYZ", angles).as_quat().T
+    expected = np.stack([w, x, y, z], axis=-1)
+    found = np.asarray(rotations.quaternion_from_euler(jnp.asarray(angles, jnp.float32)))
+    found = found * np.sign(np.sum(found * expected, axis=-1, keepdims=True))  # q and -q are one rotation
+    np.testing.assert_allclose(found, expected, atol=1e-6)
