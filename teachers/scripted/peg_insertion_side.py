@@ -19,8 +19,9 @@ from teachers.scripted.geometry import (
     unit_interval,
 )
 
-GRIP = -0.05  # where the peg is held, from its middle towards its head, metres
+GRIP = -0.035  # where the peg is held, from its middle towards its head, metres: nearer its weight, it sags less
 OUTSIDE = -0.04  # where the head waits before the hole, metres
+TURN = 3.0  # how much faster than its error the peg is turned: it keeps on sagging between the fingers
 STEP = 0.04  # the longest step aimed for with the peg, metres
 SAG = 0.0008  # metres by which the peg's weight pulls the hand down: 3.3 N on a servo of 4000 N/m
 
@@ -67,7 +68,7 @@ def _aim(fields: Fields, error: Error) -> Aim:
     turn = level(tcp) + upwards * yaw
     near = jnp.linalg.norm(gap) - (0.008 - error.grip)
     opening = (1.0 - held) * jnp.tanh(near / 0.004) - held
-    return Aim(approach + held * (carry - approach), turn + held * (error_turn - turn), opening)
+    return Aim(approach + held * (carry - approach), turn + held * (TURN * error_turn - turn), opening)
 
 
 def _place(fields: Fields) -> Array:
