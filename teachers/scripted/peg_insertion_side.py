@@ -19,11 +19,11 @@ from teachers.scripted.geometry import (
     unit_interval,
 )
 
-GRIP = -0.035  # where the peg is held, from its middle towards its head, metres: nearer its weight, it sags less
+GRIP = -0.05  # where the peg is held, from its middle towards its head, metres: the hand must not meet the box
 OUTSIDE = -0.04  # where the head waits before the hole, metres
 TURN = 3.0  # how much faster than its error the peg is turned: it keeps on sagging between the fingers
 STEP = 0.04  # the longest step aimed for with the peg, metres
-SAG = 0.0008  # metres by which the peg's weight pulls the hand down: 3.3 N on a servo of 4000 N/m
+SAG = 0.0008  # metres by which the peg's 3.3 N pull the hand down on a servo of 4000 N/m
 
 
 def _grip(fields: Fields) -> Array:

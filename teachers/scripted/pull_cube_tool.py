@@ -19,11 +19,11 @@ from teachers.scripted.geometry import (
 )
 
 HALF_WIDTH = 0.025  # of the tool's handle, metres
-GRIP = 0.05  # where the handle is held, from its end, metres
+GRIP = 0.02  # where the handle is held, from its end, metres
 # where the cube is, seen from the handle's end (x along the handle, y to the hook's side), metres:
 BEFORE = 0.26  # x: not yet beside the hook, which reaches from 0.15 to 0.2
-BEHIND = 0.09  # x: well past the hook; touching it, the cube is at 0.13
-LANE = 0.165  # y: clear of the hook's tip, which reaches to 0.1
+BEHIND = 0.1  # x: well past the hook; touching it, the cube is at 0.13; not farther than needed, an arm is short
+LANE = 0.145  # y: clear of the hook's tip, which reaches to 0.1; the cube's corner is 0.027 from its middle
 CAUGHT = 0.055  # y: in the corner of handle and hook
 PULL = 0.06  # the step aimed for while pulling, metres
 
@@ -45,7 +45,7 @@ def _aim(fields: Fields, error: Error) -> Aim:
     approach = believed + upwards * hover(jnp.linalg.norm(gap[:2]), radius=0.015, height=0.08, slope=3.0)
 
     cube = fields["cube_pose"][:3] + error.carry - tool[:3]
-    clear = unit_interval((cube[1] - 0.13) / 0.02)  # the hook may pass beside the cube
+    clear = unit_interval((cube[1] - 0.128) / 0.01)  # the hook may pass beside the cube
     past = unit_interval((0.125 - cube[0]) / 0.02)  # and has done so
     hooked = unit_interval((0.155 - cube[0]) / 0.015) * unit_interval((0.11 - cube[1]) / 0.02)
     x = BEFORE + jnp.maximum(clear, past) * (BEHIND - BEFORE)

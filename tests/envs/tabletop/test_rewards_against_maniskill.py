@@ -46,7 +46,7 @@ def _rolled(now: Entries, first: Entries) -> Mapping[str, np.ndarray]:
     return {"goal_pos": now["goal_pos"], "first_way": np.linalg.norm(first["ball_to_goal_pos"][:2])}
 
 
-GRASPS = (5, 60)  # what is hidden is whether the object is grasped
+GRASPS = (5, 80)  # what is hidden is whether the object is grasped
 CASES = {
     "PickCube-v1": Case({"cube": "obj_pose"}, 30, 2.8, (0, 0), {"noise": 0.2}),
     "PushCube-v1": Case({"cube": "obj_pose"}, 24, 1.8, (0, 0), {"noise": 0.2}),
@@ -61,6 +61,17 @@ CASES = {
         GRASPS,
         {},
         lambda now, first: {"target": now["cube_pose"][:3] + now["cube_to_goal_pos"]},
+    ),
+    "PullCubeTool-v1": Case(
+        {"cube": "cube_pose", "l_shape_tool": "tool_pose"}, 40, 6.5, GRASPS, {"noise": 0.1}, lambda now, first: {}
+    ),
+    "PegInsertionSide-v1": Case(
+        {"peg": "peg_pose", "box_with_hole": "box_hole_pose"},
+        54,
+        9.0,
+        GRASPS,
+        {},
+        lambda now, first: {"peg_half_size": now["peg_half_size"], "box_hole_radius": now["box_hole_radius"][0]},
     ),
 }
 
