@@ -38,13 +38,29 @@ def make_step(model: Model) -> Step:
         data = blank.replace(qpos=physics.qpos, qvel=physics.qvel, ctrl=ctrl)
 
         def substep(data: mjx.Data, _: None) -> tuple[mjx.Data, None]:
-            # without warm start, as in `mujoco.rollout`'s first step: physics.Physics carries all there is
-            return mjx.step(device_model, data), None
+            return mjx.step(saturated(device_model, data), data), None
 
-        data, _ = jax.lax.scan(substep, data, None, length=hand.SUBSTEPS)
+        with jax.numpy_rank_promotion("allow"):  # MJX relies on it, whatever the caller forbids itself
+            data, _ = jax.lax.scan(substep, data, None, length=hand.SUBSTEPS)
         return Physics(data.qpos.astype(jnp.float32), data.qvel.astype(jnp.float32), _forces(data, pairs))
 
     return step
+
+
+def saturated(device_model: mjx.Model, data: mjx.Data) -> mjx.Model:
+    """The model with those servos that are at their limit turned into constant forces.
+
+    C MuJoCo's implicit integrator leaves the damping of a saturated servo out; MJX's would let it brake the joint.
+    """
+    kp, kv = device_model.actuator_gainprm[:, 0], -device_model.actuator_biasprm[:, 2]
+    low, high = device_model.actuator_forcerange[:, 0], device_model.actuator_forcerange[:, 1]
+    force = kp * (data.ctrl - data.qpos[: hand.JOINTS]) - kv * data.qvel[: hand.JOINTS]
+    at_limit = (force <= low) | (force >= high)
+    servo = jnp.stack([jnp.zeros_like(kp), -kp, -kv], axis=-1)
+    constant = jnp.stack([jnp.clip(force, low, high), jnp.zeros_like(kp), jnp.zeros_like(kp)], axis=-1)
+    bias = device_model.actuator_biasprm.at[:, :3].set(jnp.where(at_limit[:, None], constant, servo))
+    gain = device_model.actuator_gainprm.at[:, 0].set(jnp.where(at_limit, 0.0, kp))
+    return device_model.replace(actuator_gainprm=gain, actuator_biasprm=bias)
 
 
 def touching_pairs(plain: mujoco.MjModel, scene: Scene) -> np.ndarray:

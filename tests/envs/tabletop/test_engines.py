@@ -1,5 +1,7 @@
 """C MuJoCo and MJX: one model, one trajectory without contacts, one outcome of a grasp."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -21,7 +23,8 @@ def envs():
 
 
 def begin(env, count):
-    return vector_reset(env, jnp.arange(count, dtype=jnp.uint32), jnp.zeros(count, jnp.int32))
+    seeds = jnp.arange(count, dtype=jnp.uint32)
+    return jax.jit(functools.partial(vector_reset, env))(seeds, jnp.zeros(count, jnp.int32))
 
 
 @pytest.fixture(scope="module")
@@ -54,18 +57,19 @@ def test_a_grasp_ends_the_same_in_both(trajectories):
     for physics, success in trajectories.values():
         assert bool(success[:, 4:].any(axis=0).all())
         force = physics.force[-1, 4:, 0]  # of the left and the right finger on the cube
-        # each finger presses with at most its 3 N across, and half the cube's weight (0.314 N) hangs on it
-        assert jnp.all(jnp.abs(jnp.linalg.norm(force[..., :2], axis=-1) - 3.0) < 0.3)
-        np.testing.assert_allclose(force[..., 2], 0.314, atol=0.12)
+        # each finger presses with about its 3 N across, and on both together hangs the cube: 0.064 kg x 9.81 = 0.628 N
+        across = jnp.linalg.norm(force[..., :2], axis=-1)
+        assert jnp.all((across > 2.0) & (across < 4.5))
+        np.testing.assert_allclose(force[..., 2].sum(axis=-1), 0.628, atol=0.1)
     end_c, end_mjx = (trajectories[engine][0].qpos[-1, 4:, 8:11] for engine in ENGINES)
     np.testing.assert_allclose(end_c, end_mjx, atol=5e-3)
 
 
 def test_threads_do_not_change_results():
-    env = TabletopEnv("StackCube-v1" if "StackCube-v1" in TASKS else "PickCube-v1")
-    state, _ = jax.vmap(env.reset)(jax.random.split(jax.random.key(0), 33))
+    env = TabletopEnv("StackCube-v1")
+    state, _ = jax.jit(jax.vmap(env.reset))(jax.random.split(jax.random.key(0), 33))
     physics = state.physics
-    ctrl = jax.vmap(lambda q: hand.targets(q[:8], jnp.full(7, -0.7), 0.0))(physics.qpos)
+    ctrl = jax.jit(jax.vmap(lambda q: hand.targets(q[:8], jnp.full(7, -0.7), 0.0)))(physics.qpos)
     rollout = engine_c.BatchedRollout(env._model)
     many = rollout(physics.qpos, physics.qvel, ctrl)
     for i in (0, 16, 32):

@@ -1,4 +1,8 @@
-"""PullCubeTool-v1: grasp the red L-shaped tool and pull the blue cube, which is out of reach, with its hook."""
+"""PullCubeTool-v1: grasp the red L-shaped tool and pull the blue cube, which is out of reach, with its hook.
+
+For a grasp ManiSkill's fingers must press within 20 degrees of their closing direction, here within this suite's wider
+limit.
+"""
 
 from __future__ import annotations
 
