@@ -61,7 +61,7 @@ class TabletopEnv:
         Args:
           task: a name of `tasks.TASKS`.
           engine: "c", "mjx" or "auto", see `physics.make_step`.
-          reward: "normalized_dense" (at most 1 a step), "dense" or "sparse" (1 at success).
+          reward: "normalized_dense" (at most about 1 a step), "dense" or "sparse" (1 at success).
           rgb: whether observations hold a picture.
           image_size: pixels, square.
           camera: None: the task's own.

@@ -38,6 +38,7 @@ def build(scene: Scene, *, sensors: bool = True) -> Model:
     The sensors, if any, are the forces of the fingers on graspable bodies: [G, 2, 3], world axes, newtons.
     """
     root = ET.Element("mujoco", model="tabletop")
+    ET.SubElement(root, "compiler", angle="radian")
     ET.SubElement(
         root,
         "option",
@@ -56,7 +57,7 @@ def build(scene: Scene, *, sensors: bool = True) -> Model:
         type="plane",
         size="2 2 0.1",
         contype=str(TABLE),
-        conaffinity=str(OBJECT | HAND),
+        conaffinity="0",  # what meets the table says so itself
         friction=_text([TABLE_FRICTION, 0.005, 0.0001]),
     )
     _add_hand(world, scene)

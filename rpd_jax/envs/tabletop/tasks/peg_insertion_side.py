@@ -3,8 +3,8 @@
 Departures from ManiSkill, whose simulators are built anew for every episode: peg and hole have the middle of its sizes
 (half length 0.105 of 0.085 to 0.125 m, half width 0.02 of 0.015 to 0.025 m; the clearance of 3 mm is its own), and the
 hole is as high as the box's middle, 0.105 m, where ManiSkill's is up to 5.5 cm off it. The sizes are observed all the
-same. Across the box ManiSkill's hole is off the middle too: here the whole box is moved instead. For a grasp ManiSkill's
-fingers must press within 20 degrees of their closing direction, here within this suite's wider limit.
+same. Across the box ManiSkill's hole is off the middle too: here the whole box is moved instead. For a grasp
+ManiSkill's fingers must press within 20 degrees of their closing direction, here within this suite's wider limit.
 """
 
 from __future__ import annotations
