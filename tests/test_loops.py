@@ -95,6 +95,7 @@ class Late:
         return self._teacher.label({"state": jnp.asarray(observation["state"])[:, 0]}, instruction, key)
 
 
+@pytest.mark.slow
 def test_a_teacher_with_a_memory_sees_the_same_history():
     config = config_for()
     config.variants = ("rpd-mse",)

@@ -18,7 +18,7 @@ def test_the_library_example_runs_and_the_variant_can_be_added(tmp_path, monkeyp
     names: dict = {}
     for block in blocks:
         exec(block, names)
-    assert names["reward"].shape == (16,) and names["picture"].shape == (128, 128, 3)
+    assert names["envs"].num_envs == 16 and names["picture"].shape == (128, 128, 3)
     assert [row.variant for row in names["result"].table] == ["teacher:toy:Reach-v0", "ppo", "rpd-mse"]
     assert names["config"].validate().variants == ("ppo", "rpd-mse", "mine")
     assert variants.resolve_variants(names["config"])[2].terms == {"mse": 1.0, "kl": 0.1}

@@ -2,13 +2,14 @@
 
 import jax
 import numpy as np
+import pytest
 
 import rpd_jax
 from rpd_jax.loops import GraphLoop
 from teachers.settings import teacher_factory
 
 
-def tiny(directory):
+def tiny(directory, *, films=False):
     config = rpd_jax.get_preset("quickstart")
     config.variants, config.seeds = ("ppo", "rpd-mse"), (0,)
     config.env.num_envs, config.env.image_size = 4, 48
@@ -17,20 +18,20 @@ def tiny(directory):
     config.ppo.total_steps, config.ppo.rollout_length = 4 * 4 * 10, 10
     config.ppo.epochs, config.ppo.minibatches = 2, 2
     config.eval.every, config.eval.curve_episodes, config.eval.episodes, config.eval.num_envs = 2, 4, 4, 4
-    config.eval.videos = 1
+    config.eval.videos = 1 if films else 0
     config.teacher.probe = False  # it takes 24 steps
     config.run.directory, config.run.tensorboard = str(directory), False
     config.run.checkpoint_every, config.run.iterations_per_call = 2, 3
     return config
 
 
-def test_a_run_is_one_program_and_resumes_to_the_bit(tmp_path, monkeypatch):
+def test_a_run_is_one_program(tmp_path, monkeypatch):
     calls = []
     run = GraphLoop.run
     monkeypatch.setattr(
         GraphLoop, "run", lambda self, members, first, count: calls.append(count) or run(self, members, first, count)
     )
-    config = tiny(tmp_path / "whole")
+    config = tiny(tmp_path / "whole", films=True)
     factory = teacher_factory(config.teacher)
     whole = rpd_jax.train(config, factory)
     # at most three iterations a call, and never past an evaluation or checkpoint, due every second
@@ -42,6 +43,12 @@ def test_a_run_is_one_program_and_resumes_to_the_bit(tmp_path, monkeypatch):
     for name in ("curves.png", "episodes.mp4", "results.json"):
         assert (whole.directory / name).stat().st_size > 0
 
+
+@pytest.mark.slow
+def test_a_run_resumes_to_the_bit(tmp_path):
+    factory = teacher_factory(tiny(tmp_path).teacher)
+    whole = rpd_jax.train(tiny(tmp_path / "whole"), factory)
+
     class StopHere(Exception):
         pass
 
@@ -49,10 +56,8 @@ def test_a_run_is_one_program_and_resumes_to_the_bit(tmp_path, monkeypatch):
         assert snapshot.iteration == 2
         raise StopHere
 
-    config = tiny(tmp_path / "resumed")
-    try:
-        rpd_jax.train(config, factory, callbacks=[stop])
-    except StopHere:
-        resumed = rpd_jax.train(config, factory, resume=True)
+    with pytest.raises(StopHere):
+        rpd_jax.train(tiny(tmp_path / "resumed"), factory, callbacks=[stop])
+    resumed = rpd_jax.train(tiny(tmp_path / "resumed"), factory, resume=True)
     jax.tree.map(np.testing.assert_array_equal, whole.params, resumed.params)
     assert [row.success_once for row in whole.table] == [row.success_once for row in resumed.table]

@@ -9,8 +9,12 @@ from rpd_jax.envs.tabletop.env import TabletopEnv
 from rpd_jax.envs.tabletop.tasks import TASKS
 from teachers import scripted
 
+QUICK = ("PickCube-v1", "PushCube-v1", "StackCube-v1", "PokeCube-v1", "PegInsertionSide-v1")  # the others: slow
 
-@pytest.mark.parametrize("task", sorted(set(TASKS) & set(scripted.TASKS)))
+
+@pytest.mark.parametrize(
+    "task", [task if task in QUICK else pytest.param(task, marks=pytest.mark.slow) for task in sorted(TASKS)]
+)
 def test_solves_its_task(task):
     env = TabletopEnv(task, engine="c", end_on_success=False)
     teacher = scripted.make(env.spec)
