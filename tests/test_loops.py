@@ -74,6 +74,7 @@ def test_the_teacher_is_charged_alike(both):
     assert count == [(0, 0)] * 2 + [(12, 640)] * 2 + [(6, 320)] * 2
 
 
+@pytest.mark.slow
 def test_several_iterations_at_once_change_nothing(both):
     _, (members, _, _) = both
     config = config_for()

@@ -9,7 +9,7 @@ from rpd_jax.envs.tabletop.env import TabletopEnv
 from rpd_jax.envs.tabletop.tasks import TASKS
 from teachers import scripted
 
-QUICK = ("PickCube-v1", "PushCube-v1", "StackCube-v1", "PokeCube-v1", "PegInsertionSide-v1")  # the others: slow
+QUICK = ("PickCube-v1", "PokeCube-v1", "PegInsertionSide-v1")  # the others: slow
 
 
 @pytest.mark.parametrize(
