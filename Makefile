@@ -33,7 +33,7 @@ quickstart: core
 	$(VENV)/bin/python -m launch.train --preset=quickstart $(ARGS)
 
 test: setup
-	RPD_REQUIRE_VULKAN=1 $(VENV)/bin/python -m pytest $(ARGS)
+	RPD_REQUIRE_VULKAN=1 $(VENV)/bin/python -m pytest -n 2 --dist=loadfile $(ARGS)
 
 doctor: install
 	$(VENV)/bin/python -m launch.doctor $(ARGS)

@@ -19,11 +19,16 @@ from rpd_jax.report.results import package_versions
 
 
 def parse_args(name: str) -> argparse.Namespace:
-    """Reads `--json FILE` (also write the figures there) and `--quick` (fewer repeats, smaller sizes)."""
+    """Reads the flags that every benchmark has."""
+    return make_parser(name).parse_args()
+
+
+def make_parser(name: str) -> argparse.ArgumentParser:
+    """Knows `--json FILE` (also write the figures there) and `--quick` (fewer repeats, smaller sizes)."""
     parser = argparse.ArgumentParser(prog=f"python -m benchmarks.{name}")
     parser.add_argument("--json", type=Path, default=None, help="also write the figures to this file")
     parser.add_argument("--quick", action="store_true", help="fewer repeats and smaller sizes, to try it out")
-    return parser.parse_args()
+    return parser
 
 
 def machine() -> str:

@@ -21,7 +21,6 @@ import functools
 import statistics
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -124,9 +123,7 @@ def repeated(run: Callable[[], float], repeats: int) -> list[float]:
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.tabletop")
-    parser.add_argument("--json", type=Path, default=None, help="also write the figures to this file")
-    parser.add_argument("--quick", action="store_true", help="only the figures that have a target")
+    parser = common.make_parser("tabletop")
     default = "c" if jax.default_backend() == "cpu" else "mjx"
     parser.add_argument("--engines", default=default, help="c, mjx or c,mjx")
     parser.add_argument("--no-maniskill", action="store_true", help="leave ManiSkill's pool out")

@@ -51,9 +51,12 @@ def convert(action: Array, source: ActionContract, target: ActionContract, gripp
         share = (grip - source.gripper_closed) / (source.gripper_open - source.gripper_closed)
         grip = target.gripper_closed + share * (target.gripper_open - target.gripper_closed)
     converted = _normalise(jnp.concatenate([move, turn, grip], axis=-1), target.statistics)
-    low = -jnp.inf if target.low is None else target.low
-    high = jnp.inf if target.high is None else target.high
-    return jnp.clip(converted, low, high).astype(action.dtype)
+    return clip(converted, target).astype(action.dtype)
+
+
+def clip(action: Array, contract: ActionContract) -> Array:
+    """Actions [..., 7] limited to the contract's box, elementwise; as they are on a side where it has no bound."""
+    return jnp.clip(action, contract.low, contract.high)
 
 
 def convert_std(std: Array, source: ActionContract, target: ActionContract, gripper: str = "fixed") -> Array:

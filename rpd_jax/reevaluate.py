@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from rpd_jax import outcome
 from rpd_jax.checkpoint import Checkpoint, CheckpointError, from_paths, load_checkpoint
 from rpd_jax.config import Config, ConfigError
-from rpd_jax.contracts import check_convertible, convert
+from rpd_jax.contracts import check_convertible, clip, convert
 from rpd_jax.envs.registry import applicable, check_env, contract, env_seeds, make_env
 from rpd_jax.evaluation import Evaluator, assess
 from rpd_jax.networks import STUDENT_KEYS
@@ -103,9 +103,7 @@ def action_converter(source: ActionContract | None, target: ActionContract | Non
     except ValueError as error:
         raise ConfigError(f"the run's actions do not fit the environment: {error}") from error
     assert source is not None and target is not None
-    low = -jnp.inf if source.low is None else source.low
-    high = jnp.inf if source.high is None else source.high
-    return jax.jit(lambda action: convert(jnp.clip(action, low, high), source, target))
+    return jax.jit(lambda action: convert(clip(action, source), source, target))
 
 
 def _restore(population: Population, checkpoint: Checkpoint, trained: Config) -> MemberState:

@@ -122,6 +122,13 @@ def euler_from_matrix(m: Array) -> Array:
     )
 
 
+def turn_about_z(v: Array, yaw: Array | float) -> Array:
+    """Turns the vectors v [..., 3] by `yaw` radians (a scalar) about z."""
+    cos, sin = jnp.cos(yaw), jnp.sin(yaw)
+    x, y, z = jnp.moveaxis(v, -1, 0)
+    return jnp.stack([cos * x - sin * y, sin * x + cos * y, z], axis=-1)
+
+
 def yaw_from_quaternion(q: Array) -> Array:
     """The turn about z [...] in radians (of the intrinsic z-y-x angles) of unit quaternions [..., 4]."""
     w, x, y, z = jnp.moveaxis(q, -1, 0)

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import difflib
 import importlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from rpd_jax.envs.base import EnvSpec
 from rpd_jax.types import (
     ActionContract,
     ActionStatistics,
+    Array,
     Observation,
     Teacher,
     TeacherLabels,
@@ -29,6 +30,7 @@ __all__ = [
     "Teacher",
     "TeacherLabels",
     "TeacherSpec",
+    "acting",
     "make",
 ]
 
@@ -38,6 +40,11 @@ FACTORIES: Mapping[str, str] = {
     "toy": "teachers.toy:make",
 }
 """Kind of teacher -> "module:function"; the function takes (env_spec, settings) and returns a Teacher."""
+
+
+def acting(teacher: Teacher, instruction: str = "") -> Callable[[Observation, Array], Array]:
+    """The teacher as a policy: (observations [B, ...], key) -> actions [B, A]."""
+    return lambda observation, key: teacher.label(observation, instruction, key).action
 
 
 def make(

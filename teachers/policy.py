@@ -11,6 +11,7 @@ import jax.numpy as jnp
 
 from rpd_jax.checkpoint import load_checkpoint
 from rpd_jax.config import ConfigError
+from rpd_jax.contracts import clip
 from rpd_jax.distributions import Gaussian
 from rpd_jax.envs.base import EnvSpec
 from rpd_jax.envs.registry import contract
@@ -65,7 +66,7 @@ class PolicyTeacher:
             noise = jax.random.normal(key, (self._samples, *action.shape))
             action = action + policy.std * jnp.mean(noise, axis=0)
         if self._own is not None:  # what its own environment would have made of it
-            action = jnp.clip(action, self._own.low, self._own.high)
+            action = clip(action, self._own)
         return TeacherLabels(action, jnp.ones(len(action), bool), policy.std)
 
 

@@ -45,6 +45,7 @@ BAD = [
     ("env.reward", "dens", "did you mean 'dense'"),
     ("env.observation", "rgbd", "did you mean 'rgb'"),
     ("env.image_size", 0, "at least 1"),
+    ("run.iterations_per_call", 0, "at least 1"),
     ("env.physics", "mujoco", "did you mean 'mjx'"),
     ("env.physics", "mjx", "tabletop's do"),
     ("env.camera_eye", (1.0, 2.0), "three numbers, or empty"),

@@ -74,7 +74,6 @@ def test_the_teacher_is_charged_alike(both):
     assert count == [(0, 0)] * 2 + [(12, 640)] * 2 + [(6, 320)] * 2
 
 
-@pytest.mark.slow
 def test_several_iterations_at_once_change_nothing(both):
     _, (members, _, _) = both
     config = config_for()
@@ -96,7 +95,6 @@ class Late:
         return self._teacher.label({"state": jnp.asarray(observation["state"])[:, 0]}, instruction, key)
 
 
-@pytest.mark.slow
 def test_a_teacher_with_a_memory_sees_the_same_history():
     config = config_for()
     config.variants = ("rpd-mse",)

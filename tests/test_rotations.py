@@ -16,3 +16,10 @@ def test_quaternions_of_intrinsic_xyz_angles(seed):
     found = np.asarray(rotations.quaternion_from_euler(jnp.asarray(angles, jnp.float32)))
     found = found * np.sign(np.sum(found * expected, axis=-1, keepdims=True))  # q and -q are one rotation
     np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+def test_a_turn_about_z_goes_from_x_to_y():
+    """A quarter turn takes x to y and y to -x; z stays: (1, 2, 3) -> (-2, 1, 3)."""
+    v = jnp.array([[1.0, 0.0, 0.0], [1.0, 2.0, 3.0]])
+    turned = rotations.turn_about_z(v, np.pi / 2)
+    np.testing.assert_allclose(turned, [[0.0, 1.0, 0.0], [-2.0, 1.0, 3.0]], atol=1e-6)

@@ -44,7 +44,6 @@ def test_a_run_is_one_program(tmp_path, monkeypatch):
         assert (whole.directory / name).stat().st_size > 0
 
 
-@pytest.mark.slow
 def test_a_run_resumes_to_the_bit(tmp_path):
     factory = teacher_factory(tiny(tmp_path).teacher)
     whole = rpd_jax.train(tiny(tmp_path / "whole"), factory)

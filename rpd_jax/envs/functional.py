@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import chex
@@ -53,6 +53,21 @@ def vector_step(env: FunctionalEnv, state: VectorState, action: Array) -> tuple[
     restart = functools.partial(vector_restart, env)
     state = jax.lax.cond(jnp.any(ended), restart, lambda running, ended: running, running, ended)
     return state, StepResult(state.observation, final, reward, terminated, truncated, success)
+
+
+def play(
+    env: FunctionalEnv, act: Callable[[Observation, Array], Array], seeds: Array, steps: int, key: Array
+) -> StepResult:
+    """What `steps` steps of a policy give, leaves [steps, B, ...], from the first episodes of base seeds [B].
+
+    `act` maps observations [B, ...] and a key to actions [B, A]; jit the call.
+    """
+
+    def step(state: VectorState, key: Array) -> tuple[VectorState, StepResult]:
+        return vector_step(env, state, act(state.observation, key))
+
+    state = vector_reset(env, seeds, jnp.zeros(seeds.shape, jnp.int32))
+    return jax.lax.scan(step, state, jax.random.split(key, steps))[1]
 
 
 def draw(env: Any, env_state: Any, indices: Array) -> Array:

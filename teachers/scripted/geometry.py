@@ -121,10 +121,8 @@ def action_of(aim: Aim, tcp: Array, contract: ActionContract, base_yaw: float, g
 
     The translation is shortened as a whole, so its direction survives the box.
     """
-    cos, sin = jnp.cos(base_yaw), jnp.sin(base_yaw)
-    into_base = jnp.asarray([[cos, sin, 0.0], [-sin, cos, 0.0], [0.0, 0.0, 1.0]])
-    move = gain * into_base @ (aim.position - tcp[:3]) / contract.translation_scale
-    turn = contract.rotation_sign * (into_base @ aim.rotation) / contract.rotation_scale
+    move = gain * rotations.turn_about_z(aim.position - tcp[:3], -base_yaw) / contract.translation_scale
+    turn = contract.rotation_sign * rotations.turn_about_z(aim.rotation, -base_yaw) / contract.rotation_scale
     move, turn = (v / jnp.maximum(1.0, jnp.linalg.norm(v)) for v in (move, turn))
     middle = (contract.gripper_open + contract.gripper_closed) / 2.0
     reach = (contract.gripper_open - contract.gripper_closed) / 2.0

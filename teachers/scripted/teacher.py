@@ -8,8 +8,9 @@ from collections.abc import Mapping
 import jax
 import jax.numpy as jnp
 
+from rpd_jax.contracts import clip
 from rpd_jax.envs.base import EnvSpec
-from rpd_jax.types import ActionContract, Array, Observation, TeacherLabels, TeacherSpec
+from rpd_jax.types import Array, Observation, TeacherLabels, TeacherSpec
 from teachers.scripted.corruption import Corruption
 from teachers.scripted.geometry import Error, Fields, Task, action_of
 
@@ -107,12 +108,11 @@ class ScriptedTeacher:
             state = state[:, 0]
         mean = jax.vmap(self.mean_action)(state)
         noise, sampling = self.corruption.noise, self.sampling
-        low, high = _box(self._contract)
         if noise == 0.0:
-            action, spread = jnp.clip(mean, low, high), jnp.zeros_like(mean)
+            action, spread = clip(mean, self._contract), jnp.zeros_like(mean)
         else:
             draws = mean[None] + noise * jax.random.normal(key, (sampling.samples, *mean.shape), mean.dtype)
-            draws = jnp.clip(draws, low, high)
+            draws = clip(draws, self._contract)
             action = draws.mean(axis=0)
             spread = draws.std(axis=0, ddof=1) if sampling.samples > 1 else jnp.zeros_like(mean)
         if sampling.samples > 1:
@@ -121,12 +121,6 @@ class ScriptedTeacher:
             fixed = sampling.std if sampling.std is not None else max(noise, sampling.min_std)
             std = jnp.full_like(mean, fixed)
         return TeacherLabels(action, jnp.ones(mean.shape[:-1], bool), std)
-
-
-def _box(contract: ActionContract) -> tuple[float, float]:
-    low = -jnp.inf if contract.low is None else contract.low
-    high = jnp.inf if contract.high is None else contract.high
-    return low, high
 
 
 def _slices(task: Task, env_spec: EnvSpec) -> Mapping[str, tuple[int, int]]:

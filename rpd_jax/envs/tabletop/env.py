@@ -18,7 +18,7 @@ from rpd_jax.envs.tabletop.model import build
 from rpd_jax.envs.tabletop.physics import Physics
 from rpd_jax.envs.tabletop.picture import make_picture
 from rpd_jax.envs.tabletop.scene import Camera
-from rpd_jax.envs.tabletop.task import View
+from rpd_jax.envs.tabletop.task import View, pose_at
 from rpd_jax.envs.tabletop.tasks import load
 from rpd_jax.types import Array, Observation
 
@@ -89,7 +89,7 @@ class TabletopEnv:
         placement, scene = self.task.place(place_key), self.task.scene
         shift = jnp.array(POSITION_NOISE) * jax.random.normal(position_key, (3,))
         hinges = jnp.array(HINGE_NOISE) * jax.random.normal(hinge_key, (3,))
-        position = jnp.array(scene.home) + _about_z(scene.base_yaw, shift)
+        position = jnp.array(scene.home) + rotations.turn_about_z(shift, scene.base_yaw)
         hinges = hinges + jnp.array([0.0, 0.0, scene.home_yaw])
         parts = [position, hinges, jnp.full(2, hand.FINGER_OPEN)]
         for body in scene.bodies:
@@ -127,10 +127,7 @@ class TabletopEnv:
                 pose[body.name] = jnp.concatenate([where[:3], quaternion])
                 velocity[body.name] = qvel[first:last]
             else:
-                half = 0.5 * where[2]
-                zero = jnp.zeros(())
-                turn = [jnp.cos(half), zero, zero, jnp.sin(half)]
-                pose[body.name] = jnp.stack([where[0], where[1], jnp.asarray(body.height), *turn])
+                pose[body.name] = pose_at(jnp.append(where[:2], body.height), where[2])
                 velocity[body.name] = jnp.zeros(6)
         names = self.task.scene.grasped_names
         grasped = {name: _is_grasped(state.physics.force[i], tcp) for i, name in enumerate(names)}
@@ -201,8 +198,3 @@ def _is_grasped(force: Array, tcp: Array) -> Array:
     along = force @ closing * jnp.array([1.0, -1.0])
     strength = jnp.linalg.norm(force, axis=-1)
     return jnp.all((strength >= GRASP_FORCE) & (along >= strength * math.cos(math.radians(GRASP_ANGLE))))
-
-
-def _about_z(yaw: float, v: Array) -> Array:
-    cos, sin = math.cos(yaw), math.sin(yaw)
-    return jnp.stack([cos * v[0] - sin * v[1], sin * v[0] + cos * v[1], v[2]])

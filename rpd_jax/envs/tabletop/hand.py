@@ -76,13 +76,11 @@ def targets(joints: Array, action: Array, base_yaw: float) -> Array:
     """
     chex.assert_shape([joints, action], [(JOINTS,), (7,)])
     action = jnp.clip(jnp.nan_to_num(action, nan=0.0), -1.0, 1.0)
-    cos, sin = jnp.cos(base_yaw), jnp.sin(base_yaw)
-    into_world = jnp.array([[cos, -sin, 0.0], [sin, cos, 0.0], [0.0, 0.0, 1.0]])
-    position = joints[:3] + CONTRACT.translation_scale * into_world @ action[:3]
+    position = joints[:3] + CONTRACT.translation_scale * rotations.turn_about_z(action[:3], base_yaw)
     rotation = action[3:6] / jnp.maximum(jnp.linalg.norm(action[3:6]), 1.0)
     angles = CONTRACT.rotation_sign * CONTRACT.rotation_scale * rotation
     turn = rotations.quaternion_from_euler(angles)
-    turn = jnp.append(turn[0], into_world @ turn[1:])
+    turn = jnp.append(turn[0], rotations.turn_about_z(turn[1:], base_yaw))
     wanted = rotations.quaternion_multiply(turn, orientation(joints[3:6]))
     hinges = hinges_of(wanted)
     # of all equal angles the nearest to where the hinge is, or the hand would turn all the way round

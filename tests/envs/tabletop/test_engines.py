@@ -7,11 +7,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rpd_jax.envs.functional import vector_reset, vector_step
+from rpd_jax.envs.functional import play, vector_reset, vector_step
 from rpd_jax.envs.tabletop import engine_c, hand
 from rpd_jax.envs.tabletop.env import TabletopEnv
 from rpd_jax.envs.tabletop.tasks import TASKS
 from teachers import scripted
+from teachers.base import acting
 
 ENGINES = ("c", "mjx")
 
@@ -85,11 +86,7 @@ def test_scripted_teachers_solve_every_task_in_mjx(task):
     env = TabletopEnv(task, engine="mjx", end_on_success=False)
     teacher = scripted.make(env.spec)
 
-    def step(state, _):
-        action = teacher.label(state.observation, "", jax.random.key(0)).action
-        state, result = vector_step(env, state, action)
-        return state, result.success
-
     steps = env.spec.max_episode_steps
-    _, success = jax.jit(lambda state: jax.lax.scan(step, state, None, length=steps))(begin(env, 16))
+    run = jax.jit(lambda seeds: play(env, acting(teacher), seeds, steps, jax.random.key(0)).success)
+    success = run(jnp.arange(16, dtype=jnp.uint32))
     assert int(success.any(axis=0).sum()) >= 14
