@@ -26,7 +26,7 @@ ROOMS: tuple[tuple[str, ...], ...] = (
     ("rpd_jax.update", "rpd_jax.population"),
     ("rpd_jax.rollout",),
     ("rpd_jax.checkpoint", "rpd_jax.metrics", "rpd_jax.report"),
-    ("rpd_jax.evaluation",),
+    ("rpd_jax.evaluation", "rpd_jax.demonstrations"),
     ("rpd_jax.run_directory", "rpd_jax.outcome"),
     ("rpd_jax.loops",),
     ("rpd_jax.training", "rpd_jax.reevaluate"),

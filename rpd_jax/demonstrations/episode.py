@@ -1,0 +1,100 @@
+"""One recorded episode, and what holds for all episodes of a set."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from rpd_jax.types import ActionContract, ActionStatistics
+
+CONTROL_HZ = 20  # steps per second, of both suites
+
+
+class Episode(NamedTuple):
+    """T steps. Entries that a file of somebody else's may lack are None there."""
+
+    observation: dict[str, np.ndarray]  # [T + 1, ...]: "state", "proprio", "ee", "rgb" (uint8) where there are
+    action: np.ndarray  # [T, A] float32, within the box; where it was perturbed, the policy's own
+    reward: np.ndarray | None  # [T] float32
+    terminated: np.ndarray  # [T] bool
+    truncated: np.ndarray  # [T] bool
+    success: np.ndarray | None  # [T] bool: the state after the step counts as success
+    seed: int | None  # what the environment was reset with
+    instruction: str
+    env_name: str  # "suite:task"
+
+    @property
+    def length(self) -> int:
+        """T."""
+        return len(self.action)
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether the last state counts as success; False where nothing was recorded."""
+        return self.success is not None and bool(self.success[-1])
+
+
+@dataclasses.dataclass(frozen=True)
+class DatasetInfo:
+    """What holds for all episodes of a set; two sets of equal info, recorded anew, are equal.
+
+    Attributes:
+      env_name: "suite:task".
+      env_settings: how it was simulated, see `config.EnvConfig`.
+      instruction: the task in words.
+      max_episode_steps: the time limit.
+      contract: what the actions mean; None where they are no end-effector deltas.
+      layout: names of the slices of observations, see `envs.base.EnvSpec`.
+      image_size: pixels of "rgb", square; None without.
+      teacher: who acted.
+      teacher_settings: how, see `config.TeacherConfig`.
+      is_scripted: the teacher is a script that sees the simulator's state: a toy.
+      seed: all episodes follow from it.
+      num_envs: environments side by side, which is the size of a round.
+      perturb: standard deviation of the Gaussian noise added to the actions that were executed, in action units and
+        without the gripper; the actions recorded are free of it (DART, arXiv 1703.09327).
+      hold_steps: steps recorded after the first success.
+      successful_only: whether only episodes were kept whose last state counts as success.
+    """
+
+    env_name: str
+    env_settings: dict[str, Any]
+    instruction: str
+    max_episode_steps: int
+    contract: ActionContract | None
+    layout: dict[str, Any]
+    image_size: int | None
+    teacher: str
+    teacher_settings: dict[str, Any]
+    is_scripted: bool
+    seed: int
+    num_envs: int
+    perturb: float
+    hold_steps: int
+    successful_only: bool
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON has it: lists for tuples."""
+        return json.loads(json.dumps(dataclasses.asdict(self)))
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> DatasetInfo:
+        """Inverse of `to_dict`; raises ValueError for fields that are missing or unknown."""
+        names = {field.name for field in dataclasses.fields(cls)}
+        if wrong := names ^ set(values):
+            raise ValueError(f"info: fields {sorted(wrong)} are missing or unknown, it must have {sorted(names)}")
+        return cls(**{**values, "contract": _contract(values["contract"])})
+
+
+def _contract(values: Mapping[str, Any] | None) -> ActionContract | None:
+    if values is None:
+        return None
+    statistics = values["statistics"]
+    if statistics is not None:
+        lists = {name: tuple(value) if isinstance(value, list) else value for name, value in statistics.items()}
+        statistics = ActionStatistics(**lists)
+    return ActionContract(**{**values, "statistics": statistics})

@@ -1,0 +1,123 @@
+"""The launcher that collects demonstrations, as a person runs it: also killed, and resumed."""
+
+import itertools
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from rpd_jax.demonstrations.reading import Demonstrations
+
+ROOT = Path(__file__).parents[2]
+COMMAND = [sys.executable, "-m", "launch.collect", "--preset=debug", "--num_envs=2"]
+
+
+def launch(*arguments: str, code: int = 0) -> str:
+    """Runs the launcher and returns what it printed."""
+    command = [*COMMAND, *arguments]
+    done = subprocess.run(
+        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=250, check=False
+    )
+    assert done.returncode == code, done.stdout
+    assert "Traceback" not in done.stdout
+    return done.stdout
+
+
+def stopped(signal_number: int, output: Path, arguments: list[str]) -> int:
+    """Runs the launcher, stops it once a few rounds are there, and returns how many it has saved in the end."""
+    command = [*COMMAND, *arguments, f"--output={output}"]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    rounds = output.with_name(output.name + ".partial") / "rounds"
+    try:
+        deadline = time.monotonic() + 120
+        while len(list(rounds.glob("[0-9]*.h5"))) < 3:
+            assert process.poll() is None and time.monotonic() < deadline
+            time.sleep(0.01)
+        process.send_signal(signal_number)
+        code = process.wait(timeout=60)
+    finally:
+        process.kill()
+        process.wait()
+    assert code == (0 if signal_number == signal.SIGTERM else -signal_number)
+    return len(list(rounds.glob("[0-9]*.h5")))
+
+
+def test_killed_and_resumed_gives_the_same_data(tmp_path):
+    arguments = ["--episodes=160", "--config.teacher.noise=0.7", "--seed=2"]
+    output = launch(*arguments, f"--output={tmp_path / 'whole'}")
+    succeeded, attempted = map(int, re.search(r"success in (\d+) of (\d+) episodes attempted", output).groups())
+    assert 160 <= succeeded < attempted  # the noise makes some of them fail
+    assert stopped(signal.SIGKILL, tmp_path / "killed", arguments) < attempted / 2
+    refused = launch(*arguments, f"--output={tmp_path / 'killed'}", code=2)
+    assert "killed.partial' exists: use --resume" in refused
+    launch(*arguments, f"--output={tmp_path / 'killed'}", "--resume")
+    with Demonstrations(tmp_path / "whole") as one, Demonstrations(tmp_path / "killed") as other:
+        assert len(one) == len(other) == 160 and one.statistics == other.statistics
+        for a, b in zip(one, other, strict=True):
+            assert a.seed == b.seed and a.action.tobytes() == b.action.tobytes()
+            assert a.observation["state"].tobytes() == b.observation["state"].tobytes()
+
+
+def test_sigterm_finishes_the_round(tmp_path):
+    arguments = ["--episodes=400", "--config.teacher.noise=0.2"]
+    rounds = stopped(signal.SIGTERM, tmp_path / "demos", arguments)
+    partial = tmp_path / "demos.partial" / "rounds"
+    assert rounds < 200 and not list(partial.glob(".*"))
+    with h5py.File(partial / f"{rounds - 1:06d}.h5") as file:
+        assert file.attrs["attempted"] == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--format=hdf"], "did you mean 'hdf5'"),
+        (["--hold_steps=-1"], "hold_steps=-1 cannot work: it must be at least 0"),
+        (["--config.teacher.name=scripted"], "has no scripted teacher"),
+        (["--config.env.name=toy:Reech-v0"], "did you mean 'Reach-v0'"),
+    ],
+)
+def test_mistakes_are_one_line(tmp_path, arguments, message):
+    output = launch(*arguments, f"--output={tmp_path / 'demos'}", code=2)
+    assert message in output
+    assert not list(tmp_path.iterdir())  # so that the corrected command is not refused
+
+
+@pytest.mark.vulkan
+def test_maniskill_with_its_camera(tmp_path):
+    settings = ["--config.env.name=maniskill:PickCube-v1", "--config.teacher.name=scripted"]
+    corruption = ["--config.teacher.noise=0.0", "--config.teacher.probe=false"]
+    output = launch(*settings, *corruption, "--episodes=2", f"--output={tmp_path / 'demos'}")
+    assert "teacher: success in" in output
+    with Demonstrations(tmp_path / "demos") as demonstrations:
+        assert demonstrations.info.image_size == 256 and demonstrations.info.contract.rotation_sign == -1
+        assert demonstrations.metadata["env_info"]["env_id"] == "PickCube-v1"
+        for episode in demonstrations:
+            frames = episode.observation["rgb"]
+            assert frames.shape == (episode.length + 1, 256, 256, 3)
+            assert episode.succeeded and episode.terminated[-1] and episode.length < 50
+            assert all(np.any(a != b) for a, b in itertools.pairwise(frames))  # none is there twice
+            # the commanded and the true motion of the tool agree in direction while it moves fast
+            tool = slice(*demonstrations.info.layout["state"]["tcp_pose"])
+            moved = np.diff(episode.observation["state"][:, tool][:, :3], axis=0)
+            asked = episode.action[:, :3]
+            fast = np.linalg.norm(asked, axis=1) > 0.5
+            cosine = np.sum(moved * asked, axis=1)[fast] / np.linalg.norm(moved[fast], axis=1)
+            assert np.median(cosine / np.linalg.norm(asked[fast], axis=1)) > 0.8
+    # the seed in the file makes ManiSkill begin the same episode
+    from rpd_jax.config import EnvConfig
+    from rpd_jax.envs.registry import env_seeds, make_env
+
+    env = make_env(EnvConfig(name="maniskill:PickCube-v1"), env_seeds(0, 2), rgb=False, end_on_success=True)
+    try:
+        first = env.reset()["state"]
+    finally:
+        env.close()
+    with Demonstrations(tmp_path / "demos") as demonstrations:
+        for episode, state in zip(demonstrations, first, strict=True):
+            np.testing.assert_allclose(episode.observation["state"][0], state, atol=1e-6)
