@@ -4,8 +4,8 @@
     python -m benchmarks.tabletop_tasks --no-maniskill  # without ManiSkill's side of the comparison
 
 `success_TASK`: share of 200 episodes in which the uncorrupted scripted teacher succeeds, C engine.
-`success_quickstart_*`: of the quickstart's teacher in PickCube, with its noise and without (the ceiling that its
-systematic error leaves).
+`success_quickstart_*`: of 1000 episodes, of the quickstart's teacher in PickCube, with its noise and without (the
+ceiling that its systematic error leaves).
 
 `grope_SUITE_*`: PickCube, 64 hands that aim at the cube with the noise of an exploring policy (standard deviation
 0.22), open for 15 steps, then closing. Of the last 24 of 49 steps: `hold`, the share in which the cube is grasped, and
@@ -40,7 +40,7 @@ def success(task: str, corruption: dict[str, float], episodes: int) -> float:
     env = TabletopEnv(task, end_on_success=False)
     act, steps = acting(scripted.make(env.spec, corruption)), env.spec.max_episode_steps
     run = jax.jit(lambda seeds: play(env, act, seeds, steps, jax.random.key(0)).success)
-    return float(run(jnp.arange(episodes, dtype=jnp.uint32)).any(axis=0).mean())
+    return int(run(jnp.arange(episodes, dtype=jnp.uint32)).any(axis=0).sum()) / episodes
 
 
 def grope(suite: str, num_envs: int) -> dict[str, float]:
