@@ -6,6 +6,7 @@ import logging as stdlib_logging
 import re
 import sys
 from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 from absl import app, flags, logging
 from ml_collections import config_flags
@@ -13,6 +14,8 @@ from ml_collections import config_flags
 from rpd_jax.checkpoint import CheckpointError
 from rpd_jax.config import Config, ConfigError, check_field
 from rpd_jax.presets import PRESETS, get_preset
+
+Settings = TypeVar("Settings")
 
 
 def define_config(default_preset: str) -> flags.FlagHolder[Config]:
@@ -27,6 +30,15 @@ def define_config(default_preset: str) -> flags.FlagHolder[Config]:
     return config_flags.DEFINE_config_dataclass("config", preset, "Any field, e.g. --config.env.num_envs=16.")
 
 
+def define_settings(defaults: Settings) -> flags.FlagHolder[Settings]:
+    """Defines --config for a launcher that has a dataclass of settings of its own, with `defaults`."""
+    try:
+        check_overrides(sys.argv, type(defaults))
+    except ConfigError as error:
+        sys.exit(f"{error}")
+    return config_flags.DEFINE_config_dataclass("config", defaults, "Any field, e.g. --config.seed=1.")
+
+
 def requested_preset(argv: Sequence[str], default: str) -> Config:
     """The preset that the command line names; it must be known before --config can be defined."""
     name = default
@@ -37,13 +49,13 @@ def requested_preset(argv: Sequence[str], default: str) -> Config:
     return get_preset(name)
 
 
-def check_overrides(argv: Sequence[str]) -> None:
-    """Raises ConfigError for a --config.FIELD that does not exist."""
+def check_overrides(argv: Sequence[str], cls: Any = Config) -> None:
+    """Raises ConfigError for a --config.FIELD that the dataclass `cls` does not have."""
     for argument in argv[1:]:
         name = argument.split("=", 1)[0].lstrip("-")
         for prefix in ("config.", "noconfig."):
             if argument.startswith("-") and name.startswith(prefix):
-                check_field(name.removeprefix(prefix))
+                check_field(name.removeprefix(prefix), cls)
 
 
 def quote_variants(arguments: Sequence[str]) -> list[str]:

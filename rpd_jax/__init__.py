@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from rpd_jax.config import Config
     from rpd_jax.losses.variants import VariantSpec, register_variant
     from rpd_jax.presets import PRESETS, get_preset
-    from rpd_jax.reevaluate import evaluate
+    from rpd_jax.reevaluate import evaluate, evaluate_teacher
     from rpd_jax.training import Result, train
 
 runtime.configure()
@@ -28,6 +28,7 @@ __all__ = [
     "Result",
     "VariantSpec",
     "evaluate",
+    "evaluate_teacher",
     "get_preset",
     "load_checkpoint",
     "register_variant",
@@ -40,6 +41,7 @@ _MODULES = {
     "Result": "rpd_jax.training",
     "VariantSpec": "rpd_jax.losses.variants",
     "evaluate": "rpd_jax.reevaluate",
+    "evaluate_teacher": "rpd_jax.reevaluate",
     "get_preset": "rpd_jax.presets",
     "load_checkpoint": "rpd_jax.checkpoint",
     "register_variant": "rpd_jax.losses.variants",

@@ -88,7 +88,11 @@ class TeacherConfig:
     """Who labels the rollouts, and how good it is."""
 
     name: str = "scripted"
-    path: str = ""  # run directory of a saved student, for name=policy
+    path: str = ""  # run directory of a saved student (name=policy), checkpoint or hf://org/name (name=octo)
+    contract: str = (
+        ""  # what the actions of octo's data mean, see teachers/conventions.py; empty: as the checkpoint says
+    )
+    statistics_key: str = ""  # the data set in whose units octo's actions are, where it knows several
     samples: int = 1  # labels drawn per transition; their mean is the target
     std: float | None = None  # fixed standard deviation of a single label's Gaussian; None: the teacher's own
     min_std: float = 0.05  # floor of the standard deviation fitted to several samples
@@ -157,16 +161,16 @@ class Config:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Config":
         """Inverse of `to_dict`; raises ConfigError for unknown fields."""
-        return _from_dict(cls, values, "config")
+        return from_dict(cls, values, "config")
 
     def validate(self) -> "Config":
         """Normalises lists given as "a,b" and raises ConfigError for the first impossible value; returns self."""
         self.variants = tuple(name for item in self.variants for name in str(item).split(",") if name)
-        _require(len(self.variants) > 0, "variants", self.variants, "at least one variant name")
-        _require(len(set(self.variants)) == len(self.variants), "variants", self.variants, "no name twice")
-        _require(len(self.seeds) > 0, "seeds", self.seeds, "at least one seed")
-        _require(len(set(self.seeds)) == len(self.seeds), "seeds", self.seeds, "no seed twice")
-        _require(all(0 <= s < 2**31 for s in self.seeds), "seeds", self.seeds, "integers in [0, 2**31)")
+        require(len(self.variants) > 0, "variants", self.variants, "at least one variant name")
+        require(len(set(self.variants)) == len(self.variants), "variants", self.variants, "no name twice")
+        require(len(self.seeds) > 0, "seeds", self.seeds, "at least one seed")
+        require(len(set(self.seeds)) == len(self.seeds), "seeds", self.seeds, "no seed twice")
+        require(all(0 <= s < 2**31 for s in self.seeds), "seeds", self.seeds, "integers in [0, 2**31)")
         self._validate_env()
         self._validate_ppo()
         self._validate_rest()
@@ -174,71 +178,71 @@ class Config:
 
     def _validate_env(self) -> None:
         env = self.env
-        _require(env.name.count(":") == 1, "env.name", env.name, "suite:task, e.g. maniskill:PickCube-v1")
+        require(env.name.count(":") == 1, "env.name", env.name, "suite:task, e.g. maniskill:PickCube-v1")
         choice("env.reward", env.reward, REWARDS)
         choice("env.observation", env.observation, OBSERVATIONS)
-        _at_least_one("env", env, "num_envs", "image_size")
+        at_least_one("env", env, "num_envs", "image_size")
         for field in ("max_episode_steps", "processes"):
             value = getattr(env, field)
-            _require(value is None or value >= 1, f"env.{field}", value, "None or at least 1")
-        _positive("env", env, "deadline_seconds")
+            require(value is None or value >= 1, f"env.{field}", value, "None or at least 1")
+        positive("env", env, "deadline_seconds")
         choice("env.physics", env.physics, PHYSICS)
         for field in ("camera_eye", "camera_target"):
             value = getattr(env, field)
-            _require(len(value) in (0, 3), f"env.{field}", value, "three numbers, or empty")
-        _require(0 <= env.camera_fov < math.pi, "env.camera_fov", env.camera_fov, "a number in [0, pi)")
+            require(len(value) in (0, 3), f"env.{field}", value, "three numbers, or empty")
+        require(0 <= env.camera_fov < math.pi, "env.camera_fov", env.camera_fov, "a number in [0, pi)")
         smallest = 36  # NatureCNN's three unpadded convolutions need this many pixels
         if "rgb" in env.observation:
-            _require(env.image_size >= smallest, "env.image_size", env.image_size, f"at least {smallest}")
+            require(env.image_size >= smallest, "env.image_size", env.image_size, f"at least {smallest}")
 
     def _validate_ppo(self) -> None:
         ppo = self.ppo
-        _at_least_one("ppo", ppo, "total_steps", "rollout_length", "epochs", "minibatches")
+        at_least_one("ppo", ppo, "total_steps", "rollout_length", "epochs", "minibatches")
         batch = ppo.batch_size(self.env.num_envs)
-        _require(
+        require(
             ppo.minibatches <= batch,
             "ppo.minibatches",
             ppo.minibatches,
             f"at most the batch of {batch} (ppo.rollout_length x env.num_envs)",
         )
-        _positive("ppo", ppo, "learning_rate", "adam_eps", "max_grad_norm", "clip_ratio")
+        positive("ppo", ppo, "learning_rate", "adam_eps", "max_grad_norm", "clip_ratio")
         for field in ("gamma", "gae_lambda", "learning_rate_end"):
-            _require(0 <= getattr(ppo, field) <= 1, f"ppo.{field}", getattr(ppo, field), "a number in [0, 1]")
+            require(0 <= getattr(ppo, field) <= 1, f"ppo.{field}", getattr(ppo, field), "a number in [0, 1]")
         for field in ("value_coef", "entropy_coef"):
-            _require(getattr(ppo, field) >= 0, f"ppo.{field}", getattr(ppo, field), "at least 0")
+            require(getattr(ppo, field) >= 0, f"ppo.{field}", getattr(ppo, field), "at least 0")
         for field in ("value_clip", "target_kl"):
             value = getattr(ppo, field)
             if value == math.inf:  # flags cannot say None
                 value = None
                 setattr(ppo, field, value)
-            _require(value is None or value > 0, f"ppo.{field}", value, "None or a positive number")
+            require(value is None or value > 0, f"ppo.{field}", value, "None or a positive number")
         choice("ppo.advantage", ppo.advantage, ADVANTAGES)
 
     def _validate_rest(self) -> None:
-        _require(len(self.network.hidden) > 0, "network.hidden", self.network.hidden, "at least one width")
-        _require(min(self.network.hidden) > 0, "network.hidden", self.network.hidden, "positive widths")
+        require(len(self.network.hidden) > 0, "network.hidden", self.network.hidden, "at least one width")
+        require(min(self.network.hidden) > 0, "network.hidden", self.network.hidden, "positive widths")
         choice("teacher.gripper", self.teacher.gripper, GRIPPERS)
-        _at_least_one("teacher", self.teacher, "samples", "batch_size")
-        _positive("teacher", self.teacher, "min_std")
+        at_least_one("teacher", self.teacher, "samples", "batch_size")
+        positive("teacher", self.teacher, "min_std")
         std = self.teacher.std
-        _require(std is None or std > 0, "teacher.std", std, "None or a positive number")
+        require(std is None or std > 0, "teacher.std", std, "None or a positive number")
         for field in ("noise", "aim_error", "lag"):
             value = getattr(self.teacher, field)
-            _require(value >= 0, f"teacher.{field}", value, "at least 0")
+            require(value >= 0, f"teacher.{field}", value, "at least 0")
         fraction = self.teacher.aim_error_fraction
-        _require(0 <= fraction <= 1, "teacher.aim_error_fraction", fraction, "a number in [0, 1]")
+        require(0 <= fraction <= 1, "teacher.aim_error_fraction", fraction, "a number in [0, 1]")
         for field in ("bias", "aim_direction"):
             value = getattr(self.teacher, field)
-            _require(len(value) == 3, f"teacher.{field}", value, "three numbers")
-        _at_least_one("eval", self.eval, "episodes", "curve_episodes", "num_envs")
+            require(len(value) == 3, f"teacher.{field}", value, "three numbers")
+        at_least_one("eval", self.eval, "episodes", "curve_episodes", "num_envs")
         for owner, settings, fields in (
             ("eval", self.eval, ("every", "videos", "seed")),
             ("run", self.run, ("checkpoint_every",)),
         ):
             for field in fields:
-                _require(getattr(settings, field) >= 0, f"{owner}.{field}", getattr(settings, field), "at least 0")
-        _at_least_one("run", self.run, "keep_checkpoints", "iterations_per_call")
-        _require(bool(self.run.directory), "run.directory", self.run.directory, "a path")
+                require(getattr(settings, field) >= 0, f"{owner}.{field}", getattr(settings, field), "at least 0")
+        at_least_one("run", self.run, "keep_checkpoints", "iterations_per_call")
+        require(bool(self.run.directory), "run.directory", self.run.directory, "a path")
 
 
 def choice(field: str, value: str, choices: Iterable[str]) -> None:
@@ -250,9 +254,8 @@ def choice(field: str, value: str, choices: Iterable[str]) -> None:
         raise ConfigError(f"{field}={value!r} is unknown: choose from {', '.join(choices)}{hint}")
 
 
-def check_field(path: str) -> None:
-    """Raises ConfigError unless `path` ("ppo.learning_rate") names a setting."""
-    cls: Any = Config
+def check_field(path: str, cls: Any = Config) -> None:
+    """Raises ConfigError unless `path` ("ppo.learning_rate") names a setting of the dataclass `cls`."""
     walked = []
     for part in path.split("."):
         names = [f.name for f in dataclasses.fields(cls)] if dataclasses.is_dataclass(cls) else []
@@ -263,31 +266,35 @@ def check_field(path: str) -> None:
         cls = typing.get_type_hints(cls)[part]
 
 
-def _from_dict(cls: Any, values: Mapping[str, Any], where: str) -> Any:
+def from_dict(cls: Any, values: Mapping[str, Any], where: str) -> Any:
+    """A dataclass of settings from (nested) dictionaries; raises ConfigError for unknown fields of `where`."""
     hints = typing.get_type_hints(cls)
     for name in values:
         choice(f"{where}.<field>", name, hints)
     converted = {}
     for name, value in values.items():
         if dataclasses.is_dataclass(hints[name]):
-            converted[name] = _from_dict(hints[name], value, f"{where}.{name}")
+            converted[name] = from_dict(hints[name], value, f"{where}.{name}")
         else:
             converted[name] = tuple(value) if isinstance(value, list) else value
     return cls(**converted)
 
 
-def _require(holds: bool, field: str, value: Any, right: str) -> None:
+def require(holds: bool, field: str, value: Any, right: str) -> None:
+    """Raises ConfigError unless it `holds`; `right` says what the value of `field` must be."""
     if not holds:
         raise ConfigError(f"{field}={value!r} cannot work: it must be {right}")
 
 
-def _at_least_one(owner: str, settings: Any, *fields: str) -> None:
+def at_least_one(owner: str, settings: Any, *fields: str) -> None:
+    """Raises ConfigError for the first of `fields` that is below 1."""
     for field in fields:
         value = getattr(settings, field)
-        _require(value >= 1, f"{owner}.{field}", value, "at least 1")
+        require(value >= 1, f"{owner}.{field}", value, "at least 1")
 
 
-def _positive(owner: str, settings: Any, *fields: str) -> None:
+def positive(owner: str, settings: Any, *fields: str) -> None:
+    """Raises ConfigError for the first of `fields` that is not a positive, finite number."""
     for field in fields:
         value = getattr(settings, field)
-        _require(value > 0 and math.isfinite(value), f"{owner}.{field}", value, "a positive number")
+        require(value > 0 and math.isfinite(value), f"{owner}.{field}", value, "a positive number")

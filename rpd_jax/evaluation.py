@@ -128,6 +128,15 @@ def concatenate(episodes: Sequence[Episodes]) -> Episodes:
     return Episodes(*(np.concatenate(x) for x in zip(*episodes, strict=True)))
 
 
+def teacher_episodes(
+    env: VectorEnv, teacher: Teacher, episodes: int, key: Array, film: int = 0
+) -> tuple[Episodes, list[Film]]:
+    """At least `episodes` episodes of a teacher acting by itself; the first of `film` environments are filmed."""
+    policy = TeacherPolicy(teacher, env, key)
+    results, films = run_episodes(env, policy, math.ceil(episodes / env.num_envs), list(range(film)))
+    return concatenate(results), films
+
+
 class Evaluator:
     """Evaluates a run's students and its teacher, always on the same sequence of episodes.
 
@@ -156,9 +165,12 @@ class Evaluator:
     def teacher(self, teacher: Teacher, episodes: int, key: Array, film: int = 0) -> tuple[Episodes, list[Film]]:
         """At least `episodes` episodes of the teacher acting by itself."""
         self.env.load_state_dict(self._first)
-        policy = TeacherPolicy(teacher, self.env, key)
-        results, films = run_episodes(self.env, policy, math.ceil(episodes / self.env.num_envs), list(range(film)))
-        return concatenate(results), films
+        return teacher_episodes(self.env, teacher, episodes, key, film)
+
+
+def teacher_label(spec: TeacherSpec) -> str:
+    """What a teacher is called in pictures and videos: toys are labelled as such."""
+    return "scripted teacher" if spec.is_scripted else f"teacher {spec.name}"
 
 
 class Assessment(NamedTuple):
@@ -176,11 +188,11 @@ def assess(evaluator: Evaluator, members: MemberState, teacher: Teacher | None, 
     videos = settings.videos if evaluator.env.spec.frame_shape is not None else 0
     videos = min(videos, evaluator.num_envs)
     films: dict[str, list[Film]] = {}
-    teacher_episodes = None
+    played = None
     if teacher is not None:
         key = jax.random.key(settings.seed)
-        teacher_episodes, teacher_films = evaluator.teacher(teacher, settings.episodes, key, videos)
-        films["scripted teacher" if teacher.spec.is_scripted else f"teacher {teacher.spec.name}"] = teacher_films
+        played, teacher_films = evaluator.teacher(teacher, settings.episodes, key, videos)
+        films[teacher_label(teacher.spec)] = teacher_films
     variants = [member.variant.name for member in population.members]
     filmed = [(variants.index(spec.name), index) for spec in population.specs for index in range(videos)]
     students, student_films = evaluator.students(members, settings.episodes, filmed)
@@ -188,4 +200,4 @@ def assess(evaluator: Evaluator, members: MemberState, teacher: Teacher | None, 
         films[spec.name] = student_films[i * videos : (i + 1) * videos]
     if not videos:
         films = {}
-    return Assessment(students, teacher_episodes, teacher.spec if teacher else None, films)
+    return Assessment(students, played, teacher.spec if teacher else None, films)

@@ -97,13 +97,17 @@ def rows(env: str, population: Population, assessment: Assessment, cost: Cost) -
     """
     table = []
     if assessment.teacher is not None and assessment.teacher_spec is not None:
-        name = TEACHER_PREFIX + assessment.teacher_spec.name
-        table.append(_row(env, name, [assessment.teacher], seeds=0, cost=Cost(0, [], 0.0)))
+        table.append(teacher_row(env, assessment.teacher_spec.name, assessment.teacher))
     for spec in population.specs:
         mine = [i for i, member in enumerate(population.members) if member.variant.name == spec.name]
         theirs = cost._replace(labels=[cost.labels[i] for i in mine])
         table.append(_row(env, spec.name, [assessment.students[i] for i in mine], len(mine), theirs))
     return table
+
+
+def teacher_row(env: str, name: str, episodes: Episodes) -> ResultRow:
+    """A teacher's row of the table."""
+    return _row(env, TEACHER_PREFIX + name, [episodes], seeds=0, cost=Cost(0, [], 0.0))
 
 
 def write(

@@ -15,7 +15,7 @@ from rpd_jax.checkpoint import Checkpoint, CheckpointError, from_paths, load_che
 from rpd_jax.config import Config, ConfigError
 from rpd_jax.contracts import check_convertible, clip, convert
 from rpd_jax.envs.registry import applicable, check_env, contract, env_seeds, make_env
-from rpd_jax.evaluation import Evaluator, assess
+from rpd_jax.evaluation import Evaluator, assess, teacher_episodes, teacher_label
 from rpd_jax.networks import STUDENT_KEYS
 from rpd_jax.population import Population
 from rpd_jax.report.results import ResultRow
@@ -62,8 +62,7 @@ def evaluate(
     check_env(config.env)
     convert_action = action_converter(contract(trained.env), contract(config.env))
     target = Path(output) if output else Path(directory) / "evaluation"
-    if target.exists() and any(target.iterdir()) and not overwrite:
-        raise ConfigError(f"output={str(target)!r} exists and is not empty: use --overwrite or another path")
+    _check_output(target, overwrite)
     with contextlib.ExitStack() as stack:
         num_members = len(config.variants) * len(config.seeds)
         seeds = env_seeds(config.eval.seed, num_members * config.eval.num_envs)
@@ -80,6 +79,40 @@ def evaluate(
     table = outcome.rows(config.env.name, population, assessment, cost)
     target.mkdir(parents=True, exist_ok=True)
     outcome.write(target, config, table, [], assessment.films)
+    return table
+
+
+def evaluate_teacher(
+    config: Config, teacher: Teacher | TeacherFactory, output: Path | str, *, overwrite: bool = False
+) -> list[ResultRow]:
+    """Evaluates a teacher by itself, under the protocol of `evaluate`, and writes table, results and video.
+
+    Args:
+      config: names the environment; `eval` says how many episodes are played and filmed.
+      teacher: a teacher, or a function that makes one for the environment.
+      output: directory for the results.
+      overwrite: write there even if it holds results already.
+
+    Returns:
+      the table, of one row.
+
+    Raises:
+      ConfigError: unknown environment, a teacher that does not fit it, or the output directory holds results.
+    """
+    check_env(config.env)
+    target = Path(output)
+    _check_output(target, overwrite)
+    with contextlib.ExitStack() as stack:
+        env = make_env(config.env, env_seeds(config.eval.seed, config.eval.num_envs), rgb=False, end_on_success=False)
+        stack.callback(env.close)
+        made = make_teacher(teacher, config, env)
+        assert made is not None
+        videos = min(config.eval.videos, env.num_envs) if env.spec.frame_shape is not None else 0
+        key = jax.random.key(config.eval.seed)
+        episodes, films = teacher_episodes(env, made, config.eval.episodes, key, videos)
+    table = [outcome.teacher_row(config.env.name, made.spec.name, episodes)]
+    target.mkdir(parents=True, exist_ok=True)
+    outcome.write(target, config, table, [], {teacher_label(made.spec): films} if films else {})
     return table
 
 
@@ -118,6 +151,11 @@ def _restore(population: Population, checkpoint: Checkpoint, trained: Config) ->
             f"{error}; {trained.env.observation!r} of {there} is not that of {here}: "
             "train with --config.env.observation=ee, which both suites can give"
         ) from error
+
+
+def _check_output(target: Path, overwrite: bool) -> None:
+    if target.exists() and any(target.iterdir()) and not overwrite:
+        raise ConfigError(f"output={str(target)!r} exists and is not empty: use --overwrite or another path")
 
 
 def _adapted(config: Config, env: str, episodes: int, videos: int | None) -> Config:

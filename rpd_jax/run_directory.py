@@ -20,22 +20,35 @@ def check(config: Config, resume: bool, overwrite: bool) -> None:
     with another experiment's configuration, or what is to be overwritten is not a run.
     """
     path = Path(config.run.directory)
-    is_run = (path / CONFIG_FILE).is_file()
+    if check_path(path, CONFIG_FILE, "run.directory", resume, overwrite):
+        _check_same_experiment(load_config(path), config)
+
+
+def check_path(path: Path, file: str, field: str, resume: bool, overwrite: bool) -> bool:
+    """Whether `path` holds a run that is to be resumed; raises ConfigError where it must not be written to.
+
+    Args:
+      path: the directory.
+      file: name of the file that every run of this kind has.
+      field: what the directory is called in messages.
+      resume: whether a run there may be gone on with.
+      overwrite: whether a run there may be deleted.
+    """
+    is_run = (path / file).is_file()
     if resume and overwrite:
         raise ConfigError("--resume and --overwrite contradict each other: choose one")
     if is_run and resume:
-        _check_same_experiment(load_config(path), config)
-    elif path.exists() and not path.is_dir():
-        raise ConfigError(f"run.directory={str(path)!r} is a file: choose another path")
-    elif path.exists() and any(path.iterdir()):
+        return True
+    if path.exists() and not path.is_dir():
+        raise ConfigError(f"{field}={str(path)!r} is a file: choose another path")
+    if path.exists() and any(path.iterdir()):
         if not overwrite:
             raise ConfigError(
-                f"run.directory={str(path)!r} exists and is not empty: use --resume, --overwrite or another path"
+                f"{field}={str(path)!r} exists and is not empty: use --resume, --overwrite or another path"
             )
         if not is_run:
-            raise ConfigError(
-                f"run.directory={str(path)!r} will not be overwritten: it is not a run (it has no {CONFIG_FILE})"
-            )
+            raise ConfigError(f"{field}={str(path)!r} will not be overwritten: it is not a run (it has no {file})")
+    return False
 
 
 def claim(config: Config, resume: bool, overwrite: bool) -> Path:
@@ -59,11 +72,16 @@ def _check_same_experiment(stored: Config, given: Config) -> None:
         for part in MAY_CHANGE:
             settings.pop(part)
         settings["ppo"].pop("total_steps")
+    refuse_difference(before, now, "run.directory")
+
+
+def refuse_difference(before: object, now: object, directory: str) -> None:
+    """Raises ConfigError for the first setting that a run to resume has otherwise; `directory` is its place's name."""
     difference = _first_difference(before, now, "")
     if difference:
         field, was, is_now = difference
         raise ConfigError(
-            f"{field}={is_now!r} cannot work: the run to resume has {was!r}; start another with its own run.directory"
+            f"{field}={is_now!r} cannot work: the run to resume has {was!r}; start another with its own {directory}"
         )
 
 

@@ -35,6 +35,7 @@ __all__ = [
 ]
 
 FACTORIES: Mapping[str, str] = {
+    "octo": "teachers.octo:make",
     "policy": "teachers.policy:make",
     "scripted": "teachers.scripted:make",
     "toy": "teachers.toy:make",

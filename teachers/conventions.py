@@ -49,3 +49,11 @@ JUELG_OCTO = dataclasses.replace(MANISKILL_EE, gripper_closed=0.0, gripper_open=
 Their data are demonstrations replayed in ManiSkill, so their rotation is already the environment's inverted
 one and must not be flipped; their gripper is in [0, 1], 1 open.
 """
+
+CONTRACTS: Mapping[str, ActionContract] = {
+    "juelg_octo": JUELG_OCTO,
+    "libero_osc": LIBERO_OSC,
+    "maniskill": MANISKILL_EE,
+    "oxe_metric": OXE_METRIC,
+}
+"""Contracts that a model's data can be said to have."""

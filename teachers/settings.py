@@ -18,6 +18,9 @@ CORRUPTION = ("noise", "bias", "aim_error", "aim_error_fraction", "aim_direction
 
 SETTINGS: dict[str, Callable[[TeacherConfig], dict[str, Any]]] = {
     "scripted": lambda c: {name: getattr(c, name) for name in (*CORRUPTION, "samples", "std", "min_std")},
+    "octo": lambda c: {
+        name: getattr(c, name) for name in ("path", "contract", "statistics_key", "samples", "std", "min_std")
+    },
     "policy": lambda c: {"directory": c.path, "samples": c.samples},
     "toy": lambda c: {"noise": c.noise, "bias": c.bias},
 }

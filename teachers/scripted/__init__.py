@@ -9,9 +9,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from rpd_jax.envs.base import EnvSpec
+from teachers.sampling import Sampling
 from teachers.scripted.corruption import Corruption
 from teachers.scripted.geometry import Task
-from teachers.scripted.teacher import Sampling, ScriptedTeacher
+from teachers.scripted.teacher import ScriptedTeacher
 
 TASKS: Mapping[str, str] = {
     "PickCube-v1": "pick_cube",

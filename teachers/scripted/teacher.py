@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 
 import jax
@@ -11,31 +10,9 @@ import jax.numpy as jnp
 from rpd_jax.contracts import clip
 from rpd_jax.envs.base import EnvSpec
 from rpd_jax.types import Array, Observation, TeacherLabels, TeacherSpec
+from teachers.sampling import Sampling
 from teachers.scripted.corruption import Corruption
 from teachers.scripted.geometry import Error, Fields, Task, action_of
-
-
-@dataclasses.dataclass(frozen=True)
-class Sampling:
-    """How a label is made of draws.
-
-    Attributes:
-      samples: draws per label. Their mean is the action; of two or more, the standard deviation is the std.
-      std: the std of a label of one draw; None: the larger of the noise and `min_std`.
-      min_std: the least std, in action units, that a label made of several draws gives.
-    """
-
-    samples: int = 1
-    std: float | None = None
-    min_std: float = 0.05
-
-    def __post_init__(self) -> None:
-        if not isinstance(self.samples, int) or isinstance(self.samples, bool) or self.samples < 1:
-            raise ValueError(f"samples={self.samples!r}: must be a whole number, at least 1")
-        for name in ("std", "min_std"):
-            value = getattr(self, name)
-            if value is not None and not value > 0:
-                raise ValueError(f"{name}={value!r}: must be positive")
 
 
 class ScriptedTeacher:
@@ -108,19 +85,10 @@ class ScriptedTeacher:
             state = state[:, 0]
         mean = jax.vmap(self.mean_action)(state)
         noise, sampling = self.corruption.noise, self.sampling
-        if noise == 0.0:
-            action, spread = clip(mean, self._contract), jnp.zeros_like(mean)
-        else:
-            draws = mean[None] + noise * jax.random.normal(key, (sampling.samples, *mean.shape), mean.dtype)
-            draws = clip(draws, self._contract)
-            action = draws.mean(axis=0)
-            spread = draws.std(axis=0, ddof=1) if sampling.samples > 1 else jnp.zeros_like(mean)
-        if sampling.samples > 1:
-            std = jnp.maximum(spread, sampling.min_std)
-        else:
-            fixed = sampling.std if sampling.std is not None else max(noise, sampling.min_std)
-            std = jnp.full_like(mean, fixed)
-        return TeacherLabels(action, jnp.ones(mean.shape[:-1], bool), std)
+        draws = jnp.broadcast_to(mean[None], (sampling.samples, *mean.shape))
+        if noise > 0.0:
+            draws = draws + noise * jax.random.normal(key, draws.shape, mean.dtype)
+        return sampling.label(clip(draws, self._contract), noise)
 
 
 def _slices(task: Task, env_spec: EnvSpec) -> Mapping[str, tuple[int, int]]:

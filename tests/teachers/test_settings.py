@@ -14,8 +14,8 @@ from rpd_jax.envs.toy import Reach
 from rpd_jax.types import TeacherLabels, TeacherSpec
 from teachers import conventions
 from teachers.converted import ConvertedTeacher
+from teachers.sampling import Sampling
 from teachers.scripted.corruption import Corruption
-from teachers.scripted.teacher import Sampling
 from teachers.settings import CORRUPTION, SETTINGS, teacher_factory
 
 

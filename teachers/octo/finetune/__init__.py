@@ -1,0 +1,1 @@
+"""Fine-tuning of Octo on recorded demonstrations, in JAX."""

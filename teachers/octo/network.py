@@ -1,0 +1,173 @@
+"""Octo as one linen module, with official parameter names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import flax.linen as nn
+import jax.numpy as jnp
+
+from rpd_jax.types import Array
+from teachers.octo.attention import Layout, TokenGroup, assemble, attention_mask, attention_rules, split
+from teachers.octo.config import ModelConfig
+from teachers.octo.heads import make_head
+from teachers.octo.tokenizers import ImageTokenizer, LanguageTokenizer
+from teachers.octo.transformer import BlockTransformer
+
+EMBEDDING_INIT = nn.initializers.normal(0.02)
+
+
+class OctoTransformer(nn.Module):
+    """Observations and a task to embeddings of every token group."""
+
+    config: ModelConfig
+    dtype: Any = jnp.float32
+
+    def setup(self) -> None:
+        c = self.config
+        self.observation_tokenizers = {name: ImageTokenizer(t, self.dtype) for name, t in c.observation_tokenizers}
+        self.task_tokenizers = {name: LanguageTokenizer(t, self.dtype) for name, t in c.task_tokenizers}
+
+    def encode_language(self, name: str, instruction: Mapping[str, Array]) -> Array:
+        """The instruction's encoding [B, L, d_model], which may stand in a task in its place."""
+        return self.task_tokenizers[name].encode(instruction)
+
+    @nn.compact
+    def __call__(
+        self, observation: Mapping[str, Any], task: Mapping[str, Any], deterministic: bool = True
+    ) -> dict[str, TokenGroup]:
+        """See `OctoModule.transform`."""
+        c = self.config
+        real = jnp.asarray(observation["timestep_pad_mask"]).astype(bool)
+        window = real.shape[1]
+        if window > c.max_horizon:
+            raise ValueError(f"the window of {window} frames is longer than the model's max_horizon={c.max_horizon}")
+        prefix, timestep = {}, {}
+        for name in self.task_tokenizers:
+            group = self.task_tokenizers[name](task)
+            if group is not None:
+                prefix[f"task_{name}"] = self._embed(f"task_{name}", group)
+        for name in self.observation_tokenizers:
+            group = self.observation_tokenizers[name](observation, task)
+            if group is not None:
+                self.sow("intermediates", f"tokenizer_{name}", group)
+                group = self._embed(f"obs_{name}", group)
+                timestep[f"obs_{name}"] = group._replace(
+                    mask=group.mask & jnp.broadcast_to(real[..., None], group.mask.shape)
+                )
+        if c.repeat_task_tokens:
+            for name, group in prefix.items():
+                timestep[f"obs_{name}"] = TokenGroup(*(_repeat(x, window) for x in group))
+        for name, count in c.readouts:
+            shape = (1, c.max_horizon, count, c.token_embedding_size)
+            embedding = self.param(f"readout_{name}_pos_embedding", EMBEDDING_INIT, shape)[:, :window]
+            tokens = jnp.broadcast_to(embedding, (real.shape[0], *embedding.shape[1:])).astype(self.dtype)
+            timestep[f"readout_{name}"] = TokenGroup(tokens, jnp.ones(tokens.shape[:-1], bool))
+
+        layout = Layout(
+            prefix=tuple((name, group.tokens.shape[1]) for name, group in prefix.items()),
+            timestep=tuple((name, group.tokens.shape[2]) for name, group in timestep.items()),
+            window=window,
+        )
+        sequence = assemble(list(prefix.values()), list(timestep.values()))
+        mask = attention_mask(attention_rules(layout, correct=c.use_correct_attention), sequence.mask)
+        self.sow("intermediates", "input_tokens", sequence.tokens)
+        self.sow("intermediates", "attention_mask", mask)
+        output = BlockTransformer(c.transformer, self.dtype, name="BlockTransformer_0")(
+            sequence.tokens, mask, deterministic
+        )
+        masks = {name: group.mask for name, group in (prefix | timestep).items()}
+        groups = {name: TokenGroup(tokens, masks[name]) for name, tokens in split(output, layout).items()}
+        return groups | _aggregates(groups)
+
+    def _embed(self, name: str, group: TokenGroup) -> TokenGroup:
+        """Projected to the transformer's width, position embedding added."""
+        c = self.config
+        projected = nn.Dense(c.token_embedding_size, dtype=self.dtype, name=f"{name}_projection")(group.tokens)
+        count = group.tokens.shape[-2]
+        is_prefix = group.tokens.ndim == 3
+        shape = (1, count) if is_prefix else (1, c.max_horizon, count)
+        embedding = self.param(f"{name}_pos_embedding", EMBEDDING_INIT, (*shape, c.token_embedding_size))
+        if not is_prefix:
+            embedding = embedding[:, : group.tokens.shape[1]]
+        return group._replace(tokens=projected + jnp.broadcast_to(embedding.astype(self.dtype), projected.shape))
+
+
+class OctoModule(nn.Module):
+    """The transformer and its action heads."""
+
+    config: ModelConfig
+    dtype: Any = jnp.float32
+
+    def setup(self) -> None:
+        self.octo_transformer = OctoTransformer(self.config, self.dtype)
+        self.heads = {name: make_head(head) for name, head in self.config.heads}
+
+    def __call__(self, observation: Mapping[str, Any], task: Mapping[str, Any], deterministic: bool = True) -> Any:
+        """Everything there is, for initialisation: (groups, head name -> its output)."""
+        groups = self.octo_transformer(observation, task, deterministic)
+        return groups, {name: self.heads[name](self._readout(name, groups)) for name in self.heads}
+
+    def transform(
+        self, observation: Mapping[str, Any], task: Mapping[str, Any], deterministic: bool = True
+    ) -> dict[str, TokenGroup]:
+        """The embeddings of all groups.
+
+        Args:
+          observation: images uint8 [B, W, H, W', 3], `timestep_pad_mask` [B, W] (True: a real frame), and if there is
+            one `pad_mask_dict` of masks [B, W]; other entries are ignored.
+          task: `language_instruction` (ids and mask [B, L], or the encoding), goal images [B, H, W', 3],
+            `pad_mask_dict` of masks [B]; each may be absent.
+        Returns:
+          Group name -> tokens [B, n, D] (prefix) or [B, W, n, D]; also "task" and "obs", all groups of that kind.
+        Raises:
+          ValueError: a window longer than max_horizon.
+        """
+        return self.octo_transformer(observation, task, deterministic)
+
+    def embed(
+        self, observation: Mapping[str, Any], task: Mapping[str, Any], head: str = "action", deterministic: bool = True
+    ) -> Array:
+        """What an action head reads, float32 [B, W, D]: the mean of its readout's tokens."""
+        return self._readout(head, self.octo_transformer(observation, task, deterministic))
+
+    def encode_language(self, instruction: Mapping[str, Array], name: str = "language") -> Array:
+        """An instruction's encoding [B, L, d_model], which may stand in a task in the place of its ids."""
+        return self.octo_transformer.encode_language(name, instruction)
+
+    def apply_head(self, name: str, method: str, *arguments: Any, **named: Any) -> Any:
+        """Calls a method of an action head."""
+        return getattr(self.heads[name], method)(*arguments, **named)
+
+    def head_loss(
+        self,
+        name: str,
+        groups: Mapping[str, TokenGroup],
+        action: Array,
+        mask: Array,
+        deterministic: bool,
+        draws: Mapping[str, Array],
+    ) -> Array:
+        """An action head's loss on embedded groups; see `heads`."""
+        embedding = self._readout(name, groups)
+        return self.heads[name].loss(embedding, jnp.asarray(action), mask, deterministic=deterministic, **draws)
+
+    def _readout(self, head: str, groups: Mapping[str, TokenGroup]) -> Array:
+        key = dict(self.config.heads)[head].readout_key
+        return jnp.mean(groups[key].tokens.astype(jnp.float32), axis=-2)
+
+
+def _repeat(x: Array, window: int) -> Array:
+    """[B, ...] -> [B, window, ...]."""
+    return jnp.broadcast_to(x[:, None], (x.shape[0], window, *x.shape[1:]))
+
+
+def _aggregates(groups: Mapping[str, TokenGroup]) -> dict[str, TokenGroup]:
+    """All groups of the task and all of the observation, concatenated on tokens."""
+    found = {}
+    for kind, axis in (("task", 1), ("obs", 2)):
+        own = [group for name, group in groups.items() if name.startswith(f"{kind}_")]
+        if own:
+            found[kind] = TokenGroup(*(jnp.concatenate(parts, axis=axis) for parts in zip(*own, strict=True)))
+    return found

@@ -1,0 +1,130 @@
+"""Octo as a teacher: one label per frame, in batches, inside or outside the learner's program."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from rpd_jax.envs.base import EnvSpec
+from rpd_jax.types import ActionContract, Array, Observation, TeacherLabels, TeacherSpec
+from teachers.conventions import CONTRACTS
+from teachers.octo.model import Octo, sample_chunks
+from teachers.octo.statistics import select_statistics, unnormalize
+from teachers.sampling import Sampling
+
+CONTRACT_FILE = "action_contract.json"  # beside config.json: what the numbers of the data's actions mean
+FRAMES_AT_ONCE = 128  # in one pass of the transformer, for the sake of memory
+
+
+class OctoTeacher:
+    """Labels frames with the first action of the chunk that Octo predicts for them.
+
+    Args:
+      octo: the model.
+      env_spec: of the environment whose transitions it labels; its observations must hold "rgb".
+      sampling: draws per label; the transformer runs once for all of them.
+      contract: name of the action contract of the data that the model was trained on; empty: the one that the
+        checkpoint brings.
+      statistics_key: the data set in whose units actions are, where the model knows several.
+      camera: which of the model's cameras the environment's frames stand for.
+    Raises:
+      ValueError: an unknown contract, data set or camera, or an environment without frames.
+    """
+
+    def __init__(
+        self,
+        octo: Octo,
+        env_spec: EnvSpec,
+        *,
+        sampling: Sampling | None = None,
+        contract: str = "",
+        statistics_key: str = "",
+        camera: str = "primary",
+    ) -> None:
+        if env_spec.frame_shape is None:
+            raise ValueError(f"{env_spec.name} has no frames: Octo sees nothing else")
+        self._key = f"image_{camera}"
+        if self._key not in octo.example_batch["observation"]:
+            known = sorted(name for name in octo.example_batch["observation"] if name.startswith("image_"))
+            raise ValueError(f"camera={camera!r} is unknown: the model has {', '.join(known)}")
+        self._octo = octo
+        self._size = octo.image_size(camera)
+        self._sampling = sampling or Sampling()
+        self._statistics = select_statistics(octo.statistics, statistics_key or None)
+        self._tasks: dict[str, Array] = {}
+        self._label = jax.jit(self._label_frames)
+        name = octo.directory.name if octo.directory else "unnamed"
+        self.spec = TeacherSpec(
+            name=f"octo:{name}",
+            observation_keys=("rgb",),
+            contract=_contract(octo, contract),
+            history=octo.window,
+            samples_actions=True,
+            in_graph=True,
+        )
+
+    def label(self, observation: Observation, instruction: str, key: Array) -> TeacherLabels:
+        """Labels frames uint8 [B, H, W, 3], or [B, window, H, W, 3] (newest last) where the model sees several.
+
+        Frames of another size are resized (Lanczos, antialiased). Where a window begins
+        with frames that are equal in every pixel, all but the last of them count as padding: so histories look at the
+        beginning of an episode.
+        """
+        frames = jnp.asarray(observation["rgb"])
+        if self._octo.window == 1:
+            frames = frames[:, None]
+        if frames.ndim != 5 or frames.shape[1] != self._octo.window:
+            raise ValueError(f'observation["rgb"] of shape {observation["rgb"].shape}: {self._octo.window} frames each')
+        return self._label(self._octo.params, frames, self._task(instruction), key)
+
+    def _label_frames(self, params: Any, frames: Array, task: Array, key: Array) -> TeacherLabels:
+        module, used_dims = self._octo.module, len(self._statistics["mean"])
+        at_once = min(FRAMES_AT_ONCE, len(frames))
+        embedding = jax.lax.map(lambda x: self._embed(params, x[None], task)[0], frames, batch_size=at_once)
+        chunks = sample_chunks(module, params, embedding, key, self._sampling.samples, used_dims)
+        return self._sampling.label(unnormalize(chunks[:, :, 0], self._statistics), ddof=0)
+
+    def _embed(self, params: Any, frames: Array, task: Array) -> Array:
+        """The newest readout [B, D] of frames [B, W, H, W', 3]."""
+        same = jnp.all(frames[:, 1:] == frames[:, :-1], axis=(2, 3, 4))
+        padding = jnp.cumprod(same.astype(jnp.int32), axis=1) > 0  # it can only stand at the beginning
+        newest = jnp.ones((len(frames), 1), bool)
+        observation = {
+            self._key: _resized(frames, self._size),
+            "timestep_pad_mask": jnp.concatenate([~padding, newest], axis=1),
+        }
+        tasks = {"language_instruction": jnp.broadcast_to(task, (len(frames), *task.shape[1:]))}
+        return self._octo.module.apply({"params": params}, observation, tasks, method="embed")[:, -1]
+
+    def _task(self, instruction: str) -> Array:
+        """The encoded instruction [1, L, d_model], computed once."""
+        if instruction not in self._tasks:
+            with jax.ensure_compile_time_eval():  # a constant of the learner's program
+                task = self._octo.encode_task(self._octo.create_task([instruction]))
+            self._tasks[instruction] = task["language_instruction"]
+        return self._tasks[instruction]
+
+
+def _resized(frames: Array, size: int) -> Array:
+    """Frames uint8 [B, W, H, W', 3] -> uint8 [B, W, size, size, 3]."""
+    if frames.shape[2:4] == (size, size):
+        return frames
+    shape = (*frames.shape[:2], size, size, frames.shape[-1])
+    resized = jax.image.resize(frames.astype(jnp.float32), shape, "lanczos3")
+    return jnp.clip(jnp.round(resized), 0, 255).astype(jnp.uint8)
+
+
+def _contract(octo: Octo, name: str) -> ActionContract:
+    if name:
+        if name not in CONTRACTS:
+            raise ValueError(f"contract={name!r} is unknown: choose from {sorted(CONTRACTS)}")
+        return CONTRACTS[name]
+    path = octo.directory / CONTRACT_FILE if octo.directory else None
+    if path is None or not path.exists():
+        raise ValueError(
+            f"the checkpoint has no {CONTRACT_FILE}: say what its actions mean, contract = one of {sorted(CONTRACTS)}"
+        )
+    return ActionContract(**json.loads(path.read_text()))

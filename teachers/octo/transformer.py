@@ -1,0 +1,83 @@
+"""Octo's block transformer: pre-norm blocks as in ViT."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import flax.linen as nn
+import jax.numpy as jnp
+
+from rpd_jax.types import Array
+
+
+@dataclasses.dataclass(frozen=True)
+class TransformerConfig:
+    """The constants of the transformer; names as in official configs."""
+
+    num_layers: int
+    mlp_dim: int
+    num_attention_heads: int
+    dropout_rate: float = 0.0
+    attention_dropout_rate: float = 0.0
+
+
+class MlpBlock(nn.Module):
+    """Dense, GELU (tanh approximation), Dense."""
+
+    config: TransformerConfig
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Array, deterministic: bool) -> Array:
+        init = {"kernel_init": nn.initializers.xavier_uniform(), "bias_init": nn.initializers.normal(1e-6)}
+        wide = nn.gelu(nn.Dense(self.config.mlp_dim, dtype=self.dtype, **init)(x), approximate=True)
+        wide = nn.Dropout(self.config.dropout_rate)(wide, deterministic)
+        narrow = nn.Dense(x.shape[-1], dtype=self.dtype, **init)(wide)
+        return nn.Dropout(self.config.dropout_rate)(narrow, deterministic)
+
+
+class EncoderBlock(nn.Module):
+    """x + attention(norm(x)), then x + mlp(norm(x)); sequences [B, N, D], mask [B, 1, N, N]."""
+
+    config: TransformerConfig
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Array, mask: Array, deterministic: bool) -> Array:
+        attention = nn.MultiHeadDotProductAttention(
+            self.config.num_attention_heads,
+            dtype=self.dtype,
+            kernel_init=nn.initializers.xavier_uniform(),
+            dropout_rate=self.config.attention_dropout_rate,
+            deterministic=deterministic,
+            force_fp32_for_softmax=True,
+            name="MultiHeadDotProductAttention_0",
+        )
+        y = attention(nn.LayerNorm(1e-6, self.dtype)(x), mask=mask)
+        x = x + nn.Dropout(self.config.dropout_rate)(y, deterministic)
+        return x + MlpBlock(self.config, self.dtype)(nn.LayerNorm(1e-6, self.dtype)(x), deterministic)
+
+
+class Transformer(nn.Module):
+    """The blocks and the final norm: [B, N, D] -> [B, N, D]."""
+
+    config: TransformerConfig
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Array, mask: Array, deterministic: bool = True) -> Array:
+        for index in range(self.config.num_layers):
+            x = EncoderBlock(self.config, self.dtype, name=f"encoderblock_{index}")(x, mask, deterministic)
+        return nn.LayerNorm(1e-6, self.dtype, name="encoder_norm")(x)
+
+
+class BlockTransformer(nn.Module):
+    """The level of names between Octo and its transformer in official parameter trees."""
+
+    config: TransformerConfig
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Array, mask: Array, deterministic: bool = True) -> Array:
+        return Transformer(self.config, self.dtype, name="Transformer_0")(x, mask, deterministic)

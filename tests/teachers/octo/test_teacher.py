@@ -1,0 +1,122 @@
+"""Octo as a teacher: frames in, labels out."""
+
+import dataclasses
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from rpd_jax.envs.base import ArraySpec, EnvSpec
+from teachers import base
+from teachers.conventions import CONTRACTS, MANISKILL_EE
+from teachers.octo import OctoTeacher
+from teachers.octo.teacher import CONTRACT_FILE
+from teachers.octo.text import VOCABULARY_FILE
+from teachers.sampling import Sampling
+
+ENV = EnvSpec(
+    name="tabletop:PickCube-v1",
+    instruction="pick up the cube",
+    max_episode_steps=50,
+    action_dim=7,
+    action_low=(-1.0,) * 7,
+    action_high=(1.0,) * 7,
+    observation={"state": ArraySpec((3,), "float32"), "rgb": ArraySpec((32, 32, 3), "uint8")},
+    layout={"state": {}},
+    contract=MANISKILL_EE,
+    frame_shape=(32, 32, 3),
+)
+
+ROUNDING = 1e-3  # of equal computations in other batches: the first reverse step multiplies errors by 31.6
+
+
+def teacher_of(octo, **settings):
+    return OctoTeacher(octo, ENV, contract="maniskill", **settings)
+
+
+def frames(seed, *shape):
+    return jnp.asarray(np.random.default_rng(seed).integers(0, 256, shape).astype(np.uint8))
+
+
+def test_labels_are_the_first_actions_of_the_chunks(octo, observation):
+    teacher = teacher_of(octo)
+    labels = teacher.label({"rgb": observation["image_primary"]}, "push the ball", jax.random.key(3))
+    task = octo.create_task(["push the ball"] * 3)
+    expected = octo.sample_actions(observation, task, jax.random.key(3))[0, :, 0]
+    np.testing.assert_allclose(labels.action, expected, atol=ROUNDING)
+    assert labels.valid.all() and labels.std.shape == (3, 7)
+    assert teacher.spec.history == 2 and teacher.spec.contract == MANISKILL_EE and teacher.spec.in_graph
+
+
+def test_several_draws_give_their_mean_and_standard_deviation(octo, observation):
+    sampling = Sampling(samples=8, min_std=1e-3)
+    labels = teacher_of(octo, sampling=sampling).label(
+        {"rgb": observation["image_primary"]}, "push the ball", jax.random.key(3)
+    )
+    task = octo.create_task(["push the ball"] * 3)
+    draws = octo.sample_actions(observation, task, jax.random.key(3), samples=8)[:, :, 0]
+    np.testing.assert_allclose(labels.action, draws.mean(axis=0), atol=ROUNDING)
+    np.testing.assert_allclose(labels.std, jnp.maximum(draws.std(axis=0), 1e-3), atol=ROUNDING)
+
+
+def test_it_can_be_traced_into_a_program(octo, observation):
+    teacher = teacher_of(octo)
+    images = {"rgb": jnp.asarray(observation["image_primary"])}
+    inside = jax.jit(lambda images, key: teacher.label(images, "pick up the cube", key))(images, jax.random.key(0))
+    outside = teacher.label(images, "pick up the cube", jax.random.key(0))
+    np.testing.assert_allclose(inside.action, outside.action, atol=ROUNDING)
+
+
+def test_batches_do_not_matter(octo, monkeypatch):
+    """An embedding is a function of its own frames; 5 frames in passes of 2."""
+    images = frames(1, 5, 2, 32, 32, 3)
+    whole = teacher_of(octo).label({"rgb": images}, "push the ball", jax.random.key(0))
+    monkeypatch.setattr("teachers.octo.teacher.FRAMES_AT_ONCE", 2)
+    parts = teacher_of(octo).label({"rgb": images}, "push the ball", jax.random.key(0))
+    np.testing.assert_allclose(whole.action, parts.action, atol=ROUNDING)
+
+
+def test_a_repeated_first_frame_is_padding(octo):
+    """What stands in for the past at the beginning of an episode is masked, as in training."""
+    image = frames(2, 1, 1, 32, 32, 3)
+    labels = teacher_of(octo).label({"rgb": jnp.tile(image, (1, 2, 1, 1, 1))}, "push the ball", jax.random.key(0))
+    masked = {"image_primary": jnp.tile(image, (1, 2, 1, 1, 1)), "timestep_pad_mask": np.array([[False, True]])}
+    task = octo.create_task(["push the ball"])
+    expected = octo.sample_actions(masked, task, jax.random.key(0))[0, :, 0]
+    np.testing.assert_allclose(labels.action, expected, atol=ROUNDING)
+    real = {**masked, "timestep_pad_mask": np.ones((1, 2), bool)}
+    assert float(jnp.abs(octo.sample_actions(real, task, jax.random.key(0))[0, :, 0] - expected).max()) > 1e-4
+
+
+def test_frames_of_another_size_are_resized(octo):
+    """Each pixel doubled, then halved again by an antialiased filter: a smooth picture survives."""
+    ramp = jnp.broadcast_to(jnp.arange(0, 256, 8, dtype=jnp.uint8)[None, :, None], (32, 32, 3))
+    small = jnp.stack([jnp.roll(ramp, 1, axis=0), ramp])[None]
+    large = jnp.repeat(jnp.repeat(small, 2, axis=2), 2, axis=3)
+    teacher = teacher_of(octo)
+    one, other = (teacher.label({"rgb": x}, "push the ball", jax.random.key(0)).action for x in (small, large))
+    np.testing.assert_allclose(one, other, atol=0.15)
+
+
+def test_impossible_settings_are_named(octo):
+    with pytest.raises(ValueError, match="contract='mars' is unknown: choose from"):
+        OctoTeacher(octo, ENV, contract="mars")
+    with pytest.raises(ValueError, match=CONTRACT_FILE):
+        OctoTeacher(octo, ENV)
+    with pytest.raises(ValueError, match="camera='wrist' is unknown: the model has image_primary"):
+        OctoTeacher(octo, ENV, contract="maniskill", camera="wrist")
+    with pytest.raises(ValueError, match="has no frames"):
+        OctoTeacher(octo, dataclasses.replace(ENV, frame_shape=None), contract="maniskill")
+    with pytest.raises(ValueError, match="2 frames each"):
+        teacher_of(octo).label({"rgb": frames(0, 3, 1, 32, 32, 3)}, "push the ball", jax.random.key(0))
+
+
+def test_by_name_from_a_checkpoint_that_brings_its_contract(octo, tmp_path):
+    contract = json.dumps(dataclasses.asdict(CONTRACTS["juelg_octo"])).encode()
+    octo.save(tmp_path / "tiny", 0, {VOCABULARY_FILE: octo.text.to_json().encode(), CONTRACT_FILE: contract})
+    teacher = base.make("octo", ENV, {"path": str(tmp_path / "tiny"), "samples": 2})
+    assert teacher.spec.contract == CONTRACTS["juelg_octo"] and teacher.spec.name == "octo:tiny"
+    with pytest.raises(ValueError, match=r"teacher\.path is empty"):
+        base.make("octo", ENV, {})
