@@ -1,4 +1,5 @@
 # make quickstart    set up what pip installs and train the first run
+# make quickstart-vla  the same with octo-nano, a small vision-language-action model, as the teacher
 # make test          set everything up and run the tests (all but those marked gpu or slow)
 # make setup         set everything up, ManiSkill and its Vulkan driver too
 # make doctor        say what this machine has, and what to do about what it lacks
@@ -26,11 +27,14 @@ CORE ?= .
 EXTRAS ?= maniskill,dev
 endif
 
-.PHONY: quickstart test doctor lint clean setup install core
+.PHONY: quickstart quickstart-vla test doctor lint clean setup install core
 .DELETE_ON_ERROR:
 
 quickstart: core
 	$(VENV)/bin/python -m launch.train --preset=quickstart $(ARGS)
+
+quickstart-vla: core
+	$(VENV)/bin/python -m launch.train --preset=quickstart-vla $(ARGS)
 
 test: setup
 	RPD_REQUIRE_VULKAN=1 $(VENV)/bin/python -m pytest -n 2 --dist=loadfile $(ARGS)

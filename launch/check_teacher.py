@@ -18,6 +18,7 @@ from launch.flags import run
 
 CHECKS = {
     "octo": "teachers.octo.golden:check",
+    "openvla": "teachers.openvla.golden:check",
 }
 """Teacher -> "module:function"; the function takes a golden directory and gives a list of `Difference`."""
 

@@ -72,7 +72,7 @@ class TeacherPolicy:
         spec = self._teacher.spec
         seen = {key: np.array(observation[key]) for key in spec.observation_keys if key in observation}
         if "rgb" in spec.observation_keys and "rgb" not in seen:
-            seen["rgb"] = self._env.frames(range(self._env.num_envs))
+            seen["rgb"] = np.array(self._env.frames(range(self._env.num_envs)))
         for past in self._memory:  # a new episode has no past but its first observation
             for key, x in past.items():
                 x[starts] = seen[key][starts]

@@ -19,6 +19,7 @@ from rpd_jax import outcome
 from rpd_jax.config import Config
 from rpd_jax.envs.base import FunctionalEnv, VectorEnv
 from rpd_jax.guidance.labels import Ledger, label_in_graph, label_rollout, ledger_metrics, no_labels, spread
+from rpd_jax.guidance.stream import BackgroundTeacher, LabelStream
 from rpd_jax.losses.variants import distillation_weight
 from rpd_jax.population import Population
 from rpd_jax.rollout import host, in_graph
@@ -67,16 +68,17 @@ class HostLoop:
         progress = iteration / self._config.iterations
         guided = self._guided_now(progress)
         started = time.perf_counter()
-        rollout = self._collector.collect(members, guided)
+        stream = self._stream(guided, iteration)
+        rollout = self._collector.collect(members, guided, stream.add if stream else None)
         collected = time.perf_counter()
-        labels = self._label(rollout, guided, iteration)
+        labels = self._label(rollout, guided, iteration, stream)
         labelled = time.perf_counter()
         members, metrics = self._population.update(members, rollout.transition, labels, progress)
         metrics = jax.device_get(metrics)
         updated = time.perf_counter()
         row = outcome.flatten("train", self._population, rollout.episodes)
         row |= outcome.flatten("update", self._population, outcome.by_member(metrics))
-        row |= ledger_metrics(self.ledgers) | self._env.metrics()
+        row |= ledger_metrics(self.ledgers) | self._env.metrics() | getattr(self._teacher, "metrics", dict)()
         steps = self._config.ppo.batch_size(self._env.num_envs)
         return members, row | {
             "time/rollout": collected - started,
@@ -90,23 +92,33 @@ class HostLoop:
         weights = jax.vmap(distillation_weight, in_axes=(0, None))(self._population.variants, np.float32(progress))
         return [index for index in self._population.guided if weights[index] > 0]
 
-    def _label(self, rollout: host.Rollout, guided: list[int], iteration: int) -> TeacherLabels | None:
+    def _stream(self, guided: list[int], iteration: int) -> LabelStream | None:
+        """Labels the rollout while it is collected, where the teacher can."""
+        if not guided or not isinstance(self._teacher, BackgroundTeacher):
+            return None
+        instruction = self._env.spec.instruction
+        return LabelStream(self._teacher, instruction, *self._asked(guided, iteration))
+
+    def _label(
+        self, rollout: host.Rollout, guided: list[int], iteration: int, stream: LabelStream | None
+    ) -> TeacherLabels | None:
         if not self._population.terms:
             return None
         if not guided:
             return no_labels(rollout.starts.shape, self._env.spec.action_dim)
         assert self._teacher is not None
-        labels = label_rollout(
-            self._teacher,
-            self._env.spec.instruction,
-            rollout.teacher_observation,
-            rollout.starts[:, guided],
-            [self._population.seeds[index] for index in guided],
-            iteration,
-            self._config.teacher.batch_size,
-            [self.ledgers[index] for index in guided],
-        )
+        if stream is not None:
+            labels = stream.finish()
+        else:
+            observation, starts = rollout.teacher_observation, rollout.starts[:, guided]
+            instruction = self._env.spec.instruction
+            labels = label_rollout(self._teacher, instruction, observation, starts, *self._asked(guided, iteration))
         return spread(labels, guided, len(self._population))
+
+    def _asked(self, guided: list[int], iteration: int) -> tuple[list[int], int, int, list[Ledger]]:
+        """(seeds, iteration, batch size, ledgers) of the guided members' labels."""
+        seeds = [self._population.seeds[index] for index in guided]
+        return seeds, iteration, self._config.teacher.batch_size, [self.ledgers[index] for index in guided]
 
     def state_dict(self) -> dict[str, Any]:
         return self._collector.state_dict()

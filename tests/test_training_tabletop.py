@@ -60,3 +60,18 @@ def test_a_run_resumes_to_the_bit(tmp_path):
     resumed = rpd_jax.train(tiny(tmp_path / "resumed"), factory, resume=True)
     jax.tree.map(np.testing.assert_array_equal, whole.params, resumed.params)
     assert [row.success_once for row in whole.table] == [row.success_once for row in resumed.table]
+
+
+@pytest.mark.parametrize("preset", ["quickstart-vla", "quickstart-vla-rgb"])
+def test_octo_nano_teaches_in_the_loop(tmp_path, preset):
+    """Camera, model, labels and student in one program; too short to learn anything."""
+    config = rpd_jax.get_preset(preset)
+    small = tiny(tmp_path / "run")
+    config.seeds, config.ppo, config.eval, config.run = (0,), small.ppo, small.eval, small.run
+    config.ppo.total_steps = 2 * 4 * 10
+    config.env.num_envs, config.env.max_episode_steps = 4, 12
+    config.teacher.probe = False
+    result = rpd_jax.train(config, teacher_factory(config.teacher))
+    assert [row.variant for row in result.table] == ["teacher:octo:nano", "ppo", "rpd-mse"]
+    assert [row.teacher_calls for row in result.table] == [0, 0, 80]
+    assert np.isfinite(result.history[-1]["update/distill_mse/rpd-mse/0"])

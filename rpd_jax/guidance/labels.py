@@ -68,8 +68,8 @@ def label_member(
     the population.
     """
     horizon, num_envs = starts.shape
-    flat = {key: _windows(x, starts, teacher.spec.history) for key, x in observation.items()}
-    key = jax.random.fold_in(jax.random.key(seed), iteration)
+    flat = {key: flat_windows(x, starts, teacher.spec.history) for key, x in observation.items()}
+    key = member_key(seed, iteration)
     parts = [
         teacher.label(
             {name: x[begin : begin + batch_size] for name, x in flat.items()}, instruction, jax.random.fold_in(key, i)
@@ -146,8 +146,13 @@ def no_labels(shape: tuple[int, int, int], action_dim: int) -> TeacherLabels:
     )
 
 
-def _windows(observation: Array, starts: Array, history: int) -> Array:
-    """Flattens [T, N, ...] to [T * N, ...], with a history axis behind it where the teacher wants one."""
+def member_key(seed: Array | int, iteration: Array | int) -> Array:
+    """The key of a member's labels in an iteration; batch i has `fold_in(key, i)`."""
+    return jax.random.fold_in(jax.random.key(seed), iteration)
+
+
+def flat_windows(observation: Array, starts: Array, history: int) -> Array:
+    """Flattens [T, N, ...] to [T * N, ...], with a history axis behind it where `history` > 1."""
     if history > 1:
         observation = history_windows(observation, starts, history)
     return observation.reshape(-1, *observation.shape[2:])

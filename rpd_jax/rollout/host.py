@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -13,6 +13,8 @@ from rpd_jax.population import Population
 from rpd_jax.rollout.episodes import EpisodeTracker
 from rpd_jax.types import Observation, Transition
 from rpd_jax.update import MemberState
+
+Watch = Callable[[Observation, np.ndarray], None]
 
 
 class Rollout(NamedTuple):
@@ -42,12 +44,14 @@ class HostCollector:
         self._observation: Observation | None = None
         self._starts = np.ones(env.num_envs, bool)
 
-    def collect(self, members: MemberState, guided: Sequence[int] = ()) -> Rollout:
+    def collect(self, members: MemberState, guided: Sequence[int] = (), watch: Watch | None = None) -> Rollout:
         """Runs the members for T steps from where the last rollout ended; parameters stay as they are.
 
         Args:
           members: who acts.
           guided: indices of the members whose observations are kept for the teacher.
+          watch: is shown what the teacher is to see of each step, leaves [G, N, ...], and where episodes begin, [G, N],
+            before the step is made.
         """
         if self._observation is None:
             self._observation = _to_numpy(self.env.reset())
@@ -59,6 +63,8 @@ class HostCollector:
             observation = self._members_first(self._observation)
             starts.append(self._starts.reshape(self.num_members, self.num_envs))
             seen.append(self._teacher_sees(observation, guided))
+            if watch is not None:
+                watch(seen[-1], starts[-1][list(guided)])
             acted = jax.device_get(self.population.act(members, observation, np.int32(step)))
             result = self.env.step(acted.action.reshape(self.env.num_envs, -1))
             terminated, truncated = np.array(result.terminated), np.array(result.truncated)

@@ -140,6 +140,7 @@ class Head(NamedTuple):
 
     module: Callable[[HeadConfig], Any]
     sample: Callable[[HeadConfig, Callable[..., Array], Array, Array, int, int | None], Array]
+    is_stochastic: bool = True  # whether samples differ
 
 
 def _sample_diffusion(
@@ -191,11 +192,11 @@ def _with_loss(config: HeadConfig, loss_type: str) -> HeadConfig:
 
 
 HEADS: Mapping[str, Head] = {
-    "ContinuousActionHead": Head(ContinuousActionHead, _sample_continuous),
+    "ContinuousActionHead": Head(ContinuousActionHead, _sample_continuous, is_stochastic=False),
     "DiffusionActionHead": Head(DiffusionActionHead, _sample_diffusion),
     "DiscreteActionHead": Head(DiscreteActionHead, _sample_discrete),
-    "L1ActionHead": Head(_l1, _sample_continuous),
-    "MSEActionHead": Head(_mse, _sample_continuous),
+    "L1ActionHead": Head(_l1, _sample_continuous, is_stochastic=False),
+    "MSEActionHead": Head(_mse, _sample_continuous, is_stochastic=False),
 }
 """Official class -> its module and how it samples.
 

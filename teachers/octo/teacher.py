@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from rpd_jax.envs.base import EnvSpec
 from rpd_jax.types import ActionContract, Array, Observation, TeacherLabels, TeacherSpec
 from teachers.conventions import CONTRACTS
+from teachers.octo.heads import HEADS
 from teachers.octo.model import Octo, sample_chunks
 from teachers.octo.statistics import select_statistics, unnormalize
 from teachers.sampling import Sampling
@@ -62,7 +63,7 @@ class OctoTeacher:
             observation_keys=("rgb",),
             contract=_contract(octo, contract),
             history=octo.window,
-            samples_actions=True,
+            samples_actions=HEADS[octo.head().kind].is_stochastic,
             in_graph=True,
         )
 

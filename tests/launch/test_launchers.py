@@ -56,6 +56,14 @@ def test_evaluation_of_a_checkpoint(run, tmp_path):
     assert "use --overwrite or another path" in refused
 
 
+def test_a_teacher_by_itself(tmp_path):
+    output = launch("evaluate", "--preset=debug", "--episodes=16", f"--output={tmp_path / 'out'}")
+    assert "toy:Reach-v0" in output
+    (row,) = read_results(tmp_path / "out" / "results.json").rows
+    assert row.is_teacher and row.env == "toy:Reach-v0" and 0.0 < row.success_once <= 1.0
+    assert "--output is missing" in launch("evaluate", "--preset=debug", code=2)
+
+
 def test_a_saved_student_teaches(run, tmp_path):
     launch(
         "train",

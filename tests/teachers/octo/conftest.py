@@ -1,11 +1,14 @@
 """A small Octo for the tests of this folder; its weights are random."""
 
-import jax
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import numpy as np
 import pytest
 
-from teachers.octo import Octo
-from teachers.octo.fresh import init_nano
+if TYPE_CHECKING:
+    from teachers.octo import Octo
 
 STATISTICS = {
     "action": {
@@ -19,8 +22,13 @@ INSTRUCTIONS = ("pick up the cube", "push the ball")
 
 @pytest.fixture(scope="session")
 def octo() -> Octo:
-    """octo-nano, untrained: frames of 32 pixels, a window of 2."""
-    return init_nano(INSTRUCTIONS, STATISTICS, jax.random.key(0), image_size=32, window=2)
+    """octo-nano, untrained: frames of 32 pixels, a window of 2, and Octo's own head."""
+    import jax  # not above: the settings of tests/conftest.py must come first
+
+    from teachers.octo.fresh import init_nano
+
+    head = "DiffusionActionHead"
+    return init_nano(INSTRUCTIONS, STATISTICS, jax.random.key(0), image_size=32, window=2, head=head)
 
 
 @pytest.fixture(scope="session")

@@ -47,6 +47,7 @@ def test_labels_are_the_first_actions_of_the_chunks(octo, observation):
     expected = octo.sample_actions(observation, task, jax.random.key(3))[0, :, 0]
     np.testing.assert_allclose(labels.action, expected, atol=ROUNDING)
     assert labels.valid.all() and labels.std.shape == (3, 7)
+    assert teacher.spec.samples_actions
     assert teacher.spec.history == 2 and teacher.spec.contract == MANISKILL_EE and teacher.spec.in_graph
 
 
