@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+from collections.abc import Callable
 
 from rpd_jax.contracts import check_convertible, convert, convert_std
 from rpd_jax.envs.base import EnvSpec
+from rpd_jax.guidance.stream import BackgroundTeacher
 from rpd_jax.types import Array, Observation, Teacher, TeacherLabels
 
 
@@ -28,10 +31,29 @@ class ConvertedTeacher:
         self._teacher, self._gripper = teacher, gripper
         self._source, self._target = source, target
         self.spec = dataclasses.replace(teacher.spec, contract=None)
+        if isinstance(teacher, BackgroundTeacher):  # then this one is, too
+            self.poll, self.begin = teacher.poll, functools.partial(self._begin, teacher)
 
     def label(self, observation: Observation, instruction: str, key: Array) -> TeacherLabels:
         """Labels a batch in the environment's contract."""
-        labels = self._teacher.label(observation, instruction, key)
+        return self._converted(self._teacher.label(observation, instruction, key))
+
+    def metrics(self) -> dict[str, float]:
+        """The teacher's, if it has any."""
+        return getattr(self._teacher, "metrics", dict)()
+
+    def close(self) -> None:
+        """Closes the teacher, if it can be."""
+        if hasattr(self._teacher, "close"):
+            self._teacher.close()
+
+    def _begin(
+        self, teacher: BackgroundTeacher, observation: Observation, instruction: str, key: Array
+    ) -> Callable[[], TeacherLabels]:
+        wait = teacher.begin(observation, instruction, key)
+        return lambda: self._converted(wait())
+
+    def _converted(self, labels: TeacherLabels) -> TeacherLabels:
         return labels._replace(
             action=convert(labels.action, self._source, self._target, self._gripper),
             std=convert_std(labels.std, self._source, self._target, self._gripper),

@@ -7,7 +7,10 @@ process can map the same arrays: hand it the same descriptor and the same table.
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import fcntl
+import math
 import mmap
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -70,6 +73,7 @@ class SharedArrays(Mapping[str, np.ndarray]):
 
         Raises:
           ValueError: a dtype that is not bool, integer or float, a negative size, or memory already in use.
+          OSError: there is not so much memory.
         """
         if not specs:
             raise ValueError("specs: at least one array is needed, got none")
@@ -80,10 +84,19 @@ class SharedArrays(Mapping[str, np.ndarray]):
             _check(entry, None)
             table.append(entry)
             end += -(-entry.nbytes // ALIGNMENT) * ALIGNMENT
-        descriptor = memory_descriptor() if descriptor is None else descriptor
-        if os.fstat(descriptor).st_size:
+        if descriptor is not None and os.fstat(descriptor).st_size:
             raise ValueError(f"descriptor: memory must be empty, {descriptor} already has arrays")
-        os.ftruncate(descriptor, max(end, ALIGNMENT))
+        own = descriptor is None
+        descriptor = memory_descriptor() if descriptor is None else descriptor
+        try:
+            _allocate(descriptor, max(end, ALIGNMENT))
+        except OSError as error:
+            if own:
+                os.close(descriptor)
+            names = ", ".join(specs)
+            raise OSError(
+                error.errno, f"no shared memory for {end / 2**20:.1f} MiB of arrays ({names}): {error.strerror}"
+            ) from None
         # With the size sealed no process can shrink the memory and crash the others.
         fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW)
         return cls(descriptor, table)
@@ -133,6 +146,28 @@ class SharedArrays(Mapping[str, np.ndarray]):
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
+
+
+def _allocate(descriptor: int, size: int) -> None:
+    """Gives the memory its size, and takes all of it now: later a lack of it would be a SIGBUS.
+
+    Where the kernel promises more memory than there is, asking for too much ends in its killing some process: hence
+    the look at what is available first.
+    """
+    if size > _available_memory():
+        raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
+    os.ftruncate(descriptor, size)
+    os.posix_fallocate(descriptor, 0, size)
+
+
+def _available_memory() -> float:
+    """Bytes, as the kernel estimates them."""
+    with contextlib.suppress(OSError), open("/proc/meminfo") as file:
+        for line in file:
+            name, _, value = line.partition(":")
+            if name == "MemAvailable":
+                return int(value.split()[0]) * 1024  # it says kB and means KiB
+    return math.inf
 
 
 def _check(entry: ArrayEntry, size: int | None) -> None:

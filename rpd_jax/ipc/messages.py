@@ -19,14 +19,20 @@ import msgpack
 PROTOCOL_VERSION = 1
 MAX_MESSAGE_BYTES = 1 << 20
 ERROR = "error"  # the kind of a reply that carries an exception
+HEARTBEAT = "heartbeat"  # the kind of a message that says only that the far side is alive
 
 _MAGIC = b"rpdm"
 _HEADER = struct.Struct("!4sHI")
+_PACKER_BYTES = 1024  # that msgpack begins with; its default is a quarter of a megabyte for every message
 _MAX_TEXT = 64_000  # characters of a traceback
 
 
 class ProtocolError(RuntimeError):
     """The far side sent something that is not a message of this protocol version."""
+
+
+class VersionMismatch(ProtocolError):
+    """The far side speaks another version of this protocol: starting it again would not help."""
 
 
 class ConnectionClosed(ConnectionError):
@@ -68,7 +74,9 @@ class Message:
 def encode(message: Message, max_bytes: int = MAX_MESSAGE_BYTES) -> bytes:
     """The frame of a message. Raises ValueError for fields that are not plain data, or are too many."""
     try:
-        body = msgpack.packb([message.kind, message.sequence, message.fields], use_bin_type=True)
+        body = msgpack.packb(
+            [message.kind, message.sequence, message.fields], use_bin_type=True, buf_size=_PACKER_BYTES
+        )
     except (TypeError, ValueError, OverflowError) as error:
         raise ValueError(f"message {message.kind!r}: fields must be plain data: {error}") from error
     if len(body) > max_bytes:
@@ -153,7 +161,7 @@ class Channel:
         if magic != _MAGIC:
             raise ProtocolError(f"bad magic {bytes(magic)!r}: the far side does not speak this protocol")
         if version != PROTOCOL_VERSION:
-            raise ProtocolError(f"protocol version {version} of the far side, {PROTOCOL_VERSION} here")
+            raise VersionMismatch(f"protocol version {version} of the far side, {PROTOCOL_VERSION} here")
         if length > self._max_bytes:
             raise ProtocolError(f"message of {length} bytes exceeds the limit of {self._max_bytes}")
         return decode(self._take(_HEADER.size + length, deadline, timeout_s, consume=True)[_HEADER.size :])

@@ -13,18 +13,18 @@ import subprocess
 import sys
 import tempfile
 import threading
-import time
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
-from rpd_jax.ipc.messages import Channel, ConnectionClosed, Message, raise_if_error
+from rpd_jax.ipc.messages import ConnectionClosed
+from rpd_jax.ipc.peer import Peer
 
 _ROOT = Path(__file__).resolve().parents[2]  # the folder that `rpd_jax` is imported from
 
 
-class SidecarProcess:
+class SidecarProcess(Peer):
     """One child process and the channel to it.
 
     It does not see the terminal's Ctrl-C (its own session), and dies with this process however that ends: see
@@ -39,6 +39,8 @@ class SidecarProcess:
         python: str | None = None,
         environment: Mapping[str, str] | None = None,
         descriptors: Sequence[int] = (),
+        cpus: Iterable[int] | None = None,
+        log: Path | str | None = None,
         name: str | None = None,
     ):
         """Starts the process.
@@ -49,36 +51,35 @@ class SidecarProcess:
           python: path of the interpreter; None means this one.
           environment: variables to set besides the inherited ones.
           descriptors: file descriptors to share; they keep their numbers in the child.
+          cpus: numbers of the processor cores that it may use; None means those of this process.
+          log: file to which its output and errors are appended; None keeps them in a file without a name.
           name: for error messages; None means the module's name.
 
         Raises:
-          OSError: the interpreter cannot be started.
+          OSError: the interpreter cannot be started, `log` not written, or there are no such cores.
         """
-        self.name = name or module
         python = python or sys.executable
-        self._sequence = 0
-        # Without a name: it goes when the last process that has it open goes.
-        self._log: IO[bytes] = tempfile.TemporaryFile(prefix="rpd_jax-sidecar-")  # noqa: SIM115
+        self._log = _open_log(log)
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         command = [python, "-m", module, f"--socket={theirs.fileno()}", f"--parent={os.getpid()}", *arguments]
         options = {
             "stdin": subprocess.DEVNULL,
             "stdout": self._log,
             "stderr": self._log,
-            "env": _environment(python, environment or {}),
+            "env": environment_for(python, environment or {}),
             "pass_fds": (theirs.fileno(), *descriptors),
             "start_new_session": True,
         }
         released = threading.Event()
         try:
-            self._process = _start(command, options, released)
+            self._process = _start(command, options, released, cpus)
         except BaseException:
             ours.close()
             self._log.close()
             raise
         finally:
             theirs.close()
-        self._channel = Channel(ours)
+        super().__init__(ours, name or module)
         self._finalizer = weakref.finalize(self, _end, self._process, ours, self._log, released, os.getpid())
 
     @property
@@ -88,34 +89,6 @@ class SidecarProcess:
     @property
     def alive(self) -> bool:
         return self._finalizer.alive and self._process.poll() is None
-
-    def send(self, kind: str, fields: Mapping[str, object] | None = None) -> int:
-        """Sends a request without waiting for its reply, and returns its sequence number.
-
-        Raises:
-          ConnectionClosed: the process is gone.
-        """
-        self._sequence += 1
-        self._channel.send(Message(kind, self._sequence, dict(fields or {})), timeout_s=10.0)
-        return self._sequence
-
-    def receive(self, sequence: int, deadline_s: float | None = None) -> Message:
-        """The reply to the request with this sequence number; replies to earlier ones are dropped.
-
-        Raises:
-          RemoteError: handling the request raised there.
-          TimeoutError: no reply in time. The process goes on working on it: kill it, or receive again.
-          ConnectionClosed, ProtocolError: the process is gone or out of step.
-        """
-        end = None if deadline_s is None else time.monotonic() + deadline_s
-        while True:
-            reply = self._channel.receive(None if end is None else max(0.0, end - time.monotonic()))
-            if reply.sequence == sequence:
-                return raise_if_error(reply)
-
-    def call(self, kind: str, fields: Mapping[str, object] | None = None, deadline_s: float | None = None) -> Message:
-        """`send` and `receive` in one."""
-        return self.receive(self.send(kind, fields), deadline_s)
 
     def log_tail(self, lines: int = 20) -> str:
         """The last lines that the process wrote to its output and error streams."""
@@ -146,7 +119,8 @@ class SidecarProcess:
         self.close()
 
 
-def _environment(python: str, extra: Mapping[str, str]) -> dict[str, str]:
+def environment_for(python: str, extra: Mapping[str, str]) -> dict[str, str]:
+    """The environment variables with which an interpreter finds this source tree, and `extra` ones."""
     environment = {**os.environ, "PYTHONUNBUFFERED": "1", **extra}
     # A source tree must be importable there too. Installed packages are left to the interpreter: another one
     # may have other versions of everything that lies beside an installed rpd_jax.
@@ -156,7 +130,15 @@ def _environment(python: str, extra: Mapping[str, str]) -> dict[str, str]:
     return environment
 
 
-def _start(command: list[str], options: dict[str, object], released: threading.Event) -> subprocess.Popen:
+def _open_log(path: Path | str | None) -> IO[bytes]:
+    if path is None:  # without a name: it goes when the last process that has it open goes
+        return tempfile.TemporaryFile(prefix="rpd_jax-sidecar-")
+    return open(path, "ab+")
+
+
+def _start(
+    command: list[str], options: dict[str, object], released: threading.Event, cpus: Iterable[int] | None
+) -> subprocess.Popen:
     """Starts the process from a thread of its own that lives until `released` is set.
 
     The child asks the kernel to be killed when its parent ends, which Linux takes to mean the *thread* that
@@ -167,6 +149,8 @@ def _start(command: list[str], options: dict[str, object], released: threading.E
 
     def run() -> None:
         try:
+            if cpus is not None:  # of this thread alone, and the child inherits it before it runs anything
+                os.sched_setaffinity(0, cpus)
             outcome.append(subprocess.Popen(command, **options))  # type: ignore[call-overload]
         except BaseException as error:
             outcome.append(error)

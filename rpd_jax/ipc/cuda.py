@@ -1,0 +1,129 @@
+"""Arrays in GPU memory that two processes share: one allocates and exports a handle, the other opens it.
+
+Only the driver (libcuda) is called, through ctypes: neither side needs a CUDA package, nor the other's framework. Both
+see the arrays through DLPack: `jax.dlpack.from_dlpack(memory.array(...))`, `torch.from_dlpack(memory.array(...))`.
+Frameworks do not know of the other process: call `synchronize` on the writing side, then send a message. JAX takes its
+arrays to be constant: copy what it is to keep before the other side writes again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from rpd_jax.ipc.dlpack import CUDA, ForeignArray
+
+HANDLE_BYTES = 64
+
+
+class CudaError(RuntimeError):
+    """A call of the CUDA driver failed."""
+
+
+class _Handle(ctypes.Structure):
+    _fields_ = (("reserved", ctypes.c_ubyte * HANDLE_BYTES),)
+
+
+class CudaMemory:
+    """One piece of GPU memory, allocated here (`create`) or by another process (`open`)."""
+
+    def __init__(self, driver: Any, device: int, pointer: int, nbytes: int, own: bool):
+        self._driver, self._device, self._own = driver, device, own
+        self.pointer, self.nbytes = pointer, nbytes
+
+    @classmethod
+    def create(cls, nbytes: int, device: int = 0, driver: Any = None) -> CudaMemory:
+        """Allocates memory on a device (its number in this process).
+
+        Raises:
+          CudaError: no driver, no such device, or not enough memory.
+        """
+        driver = driver or load_driver()
+        pointer = ctypes.c_uint64()
+        with _context(driver, device):
+            _check(driver, "cuMemAlloc_v2", ctypes.byref(pointer), ctypes.c_size_t(nbytes))
+        return cls(driver, device, pointer.value, nbytes, own=True)
+
+    @classmethod
+    def open(cls, handle: bytes, nbytes: int, device: int = 0, driver: Any = None) -> CudaMemory:
+        """Maps memory of another process, which must keep it until this one has called `close`.
+
+        Args:
+          handle: what `handle()` gave there; it fits into a message.
+          nbytes: of the memory.
+          device: the number, in this process, of the device that it is on.
+          driver: for tests.
+
+        Raises:
+          CudaError: the handle is stale, of this same process, or of another device.
+        """
+        if len(handle) != HANDLE_BYTES:
+            raise ValueError(f"handle: need {HANDLE_BYTES} bytes, got {len(handle)}")
+        driver = driver or load_driver()
+        pointer, own_handle = ctypes.c_uint64(), _Handle.from_buffer_copy(handle)
+        lazy_peer_access = ctypes.c_uint(1)
+        with _context(driver, device):
+            _check(driver, "cuIpcOpenMemHandle_v2", ctypes.byref(pointer), own_handle, lazy_peer_access)
+        return cls(driver, device, pointer.value, nbytes, own=False)
+
+    def handle(self) -> bytes:
+        """What another process opens."""
+        handle = _Handle()
+        with _context(self._driver, self._device):
+            _check(self._driver, "cuIpcGetMemHandle", ctypes.byref(handle), ctypes.c_uint64(self.pointer))
+        return bytes(handle)
+
+    def array(self, shape: Sequence[int], dtype: str, offset: int = 0) -> ForeignArray:
+        """A view for `from_dlpack`; it keeps this object, but not against `close`."""
+        view = ForeignArray(self.pointer + offset, shape, dtype, (CUDA, self._device), owner=self)
+        if offset < 0 or offset + view.nbytes > self.nbytes:
+            raise ValueError(f"array: {view.nbytes} bytes at {offset} exceed the memory of {self.nbytes} bytes")
+        return view
+
+    def synchronize(self) -> None:
+        """Waits for everything that this process has had the device do."""
+        with _context(self._driver, self._device):
+            _check(self._driver, "cuCtxSynchronize")
+
+    def close(self) -> None:
+        """Frees or unmaps the memory: no view may be used after that. Idempotent."""
+        if self.pointer:
+            name = "cuMemFree_v2" if self._own else "cuIpcCloseMemHandle"
+            with _context(self._driver, self._device):
+                _check(self._driver, name, ctypes.c_uint64(self.pointer))
+            self.pointer = 0
+
+
+def load_driver() -> Any:
+    """The CUDA driver. Raises CudaError where there is none."""
+    try:
+        driver = ctypes.CDLL("libcuda.so.1")
+    except OSError as error:
+        raise CudaError(f"no CUDA driver: {error}") from None
+    _check(driver, "cuInit", ctypes.c_uint(0))
+    return driver
+
+
+@contextlib.contextmanager
+def _context(driver: Any, device: int) -> Iterator[None]:
+    """The device's primary context, which JAX and torch use too, is current in the block."""
+    context = ctypes.c_void_p()
+    _check(driver, "cuDevicePrimaryCtxRetain", ctypes.byref(context), ctypes.c_int(device))
+    try:
+        _check(driver, "cuCtxPushCurrent_v2", context)
+        try:
+            yield
+        finally:
+            _check(driver, "cuCtxPopCurrent_v2", ctypes.byref(ctypes.c_void_p()))
+    finally:
+        _check(driver, "cuDevicePrimaryCtxRelease_v2", ctypes.c_int(device))
+
+
+def _check(driver: Any, name: str, *arguments: Any) -> None:
+    status = getattr(driver, name)(*arguments)
+    if status != 0:
+        text = ctypes.c_char_p()
+        driver.cuGetErrorString(status, ctypes.byref(text))
+        raise CudaError(f"{name}: error {status}, {(text.value or b'unknown').decode()}")

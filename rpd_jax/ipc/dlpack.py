@@ -1,0 +1,89 @@
+"""Memory that is not a framework's own, shown to frameworks by DLPack (its structures, as of version 0.8)."""
+
+from __future__ import annotations
+
+import ctypes
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+CPU, CUDA = 1, 2  # DLDeviceType
+_CODES = {"i": 0, "u": 1, "f": 2, "b": 6}  # DLDataTypeCode by numpy's kind
+
+
+class _Device(ctypes.Structure):
+    _fields_ = (("type", ctypes.c_int), ("id", ctypes.c_int))
+
+
+class _DataType(ctypes.Structure):
+    _fields_ = (("code", ctypes.c_uint8), ("bits", ctypes.c_uint8), ("lanes", ctypes.c_uint16))
+
+
+class _Tensor(ctypes.Structure):
+    _fields_ = (
+        ("data", ctypes.c_void_p),
+        ("device", _Device),
+        ("ndim", ctypes.c_int),
+        ("dtype", _DataType),
+        ("shape", ctypes.POINTER(ctypes.c_int64)),
+        ("strides", ctypes.POINTER(ctypes.c_int64)),
+        ("byte_offset", ctypes.c_uint64),
+    )
+
+
+class _ManagedTensor(ctypes.Structure):
+    pass
+
+
+_Deleter = ctypes.CFUNCTYPE(None, ctypes.POINTER(_ManagedTensor))
+_ManagedTensor._fields_ = (("tensor", _Tensor), ("context", ctypes.c_void_p), ("deleter", _Deleter))
+_new_capsule = ctypes.pythonapi.PyCapsule_New
+_new_capsule.restype = ctypes.py_object
+_new_capsule.argtypes = (ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p)
+
+_lent: dict[int, tuple[Any, ...]] = {}  # address of a managed tensor -> what must live until it is deleted
+
+
+@_Deleter
+def _delete(managed: Any) -> None:
+    _lent.pop(ctypes.addressof(managed.contents), None)
+
+
+class ForeignArray:
+    """A dense array at an address, for `from_dlpack` of JAX, torch or numpy.
+
+    Args:
+      pointer: address of the first element.
+      shape: of the array.
+      dtype: name of a numpy dtype: bool, integer or float.
+      device: (DLDeviceType, number).
+      owner: is kept for as long as any framework holds a view.
+    """
+
+    def __init__(self, pointer: int, shape: Sequence[int], dtype: str, device: tuple[int, int], owner: Any = None):
+        self._dtype = np.dtype(dtype)
+        if self._dtype.kind not in _CODES:
+            raise ValueError(f"dtype must be bool, integer or float, got {dtype!r}")
+        self.shape = tuple(int(size) for size in shape)
+        self._pointer, self._device, self._owner = pointer, device, owner
+
+    @property
+    def nbytes(self) -> int:
+        return math.prod(self.shape) * self._dtype.itemsize
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return self._device
+
+    def __dlpack__(self, *, stream: Any = None, **unused: Any) -> Any:
+        """A capsule; who writes the memory must have synchronised, whatever the `stream`."""
+        managed = _ManagedTensor()
+        sizes = (ctypes.c_int64 * len(self.shape))(*self.shape)
+        dtype = _DataType(_CODES[self._dtype.kind], self._dtype.itemsize * 8, 1)
+        managed.tensor = _Tensor(self._pointer, _Device(*self._device), len(self.shape), dtype, sizes, None, 0)
+        managed.deleter = _delete
+        address = ctypes.addressof(managed)
+        # No destructor: a capsule that nobody takes keeps its few bytes, and the owner.
+        _lent[address] = (managed, sizes, self._owner)
+        return _new_capsule(address, b"dltensor", None)

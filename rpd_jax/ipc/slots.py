@@ -1,0 +1,245 @@
+"""Calls with arrays: a ring of slots in shared memory, so that several calls can be under way at once.
+
+The asking side writes inputs into a free slot, the answering side writes outputs into the same slot, and messages say
+only which. Nothing is allocated per call. The answering side is `slot_server.py`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from rpd_jax.ipc.arrays import SharedArrays, memory_descriptor
+from rpd_jax.ipc.handshake import compare
+from rpd_jax.ipc.limits import Limits
+from rpd_jax.ipc.messages import Message, ProtocolError
+from rpd_jax.ipc.peer import Sidecar
+from rpd_jax.ipc.supervised import QueueFull, Supervised
+
+SLOT_PROTOCOL = 1  # version of the requests hello, attach and run
+
+Specs = Mapping[str, tuple[tuple[int, ...], str]]
+"""Name -> (shape of one row, dtype name)."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Layout:
+    """The arrays of one slot: `rows` rows of every input and of every output."""
+
+    rows: int
+    inputs: Specs
+    outputs: Specs
+
+    def __post_init__(self) -> None:
+        if self.rows < 1:
+            raise ValueError(f"rows={self.rows!r}: a slot must have at least one")
+
+    def array_specs(self, slots: int) -> dict[str, tuple[tuple[int, ...], str]]:
+        """What `SharedArrays.create` takes."""
+        return {
+            f"{side}/{name}": ((slots, self.rows, *shape), dtype)
+            for side, specs in (("in", self.inputs), ("out", self.outputs))
+            for name, (shape, dtype) in specs.items()
+        }
+
+
+@dataclasses.dataclass
+class _Call:
+    slot: int
+    rows: int
+
+
+class SlotCalls:
+    """Calls to one supervised sidecar. Use it from one thread at a time."""
+
+    def __init__(
+        self,
+        start: Callable[[int], Sidecar],
+        layout: Callable[[Mapping[str, Any]], Layout],
+        *,
+        expect: Mapping[str, Any] | None = None,
+        limits: Limits | None = None,
+    ) -> None:
+        """Starts the sidecar, compares what both sides say, lays out the arrays.
+
+        Args:
+          start: starts a sidecar that shares the descriptor it is given.
+          layout: decides on the arrays, once the sidecar has said what it is; it can raise HandshakeError.
+          expect: fields that the sidecar's account of itself must have, see `handshake.compare`. After a restart it
+            must be the same in every field.
+          limits: see there; `queue_size` is also the number of slots.
+
+        Raises:
+          HandshakeError: the two sides do not fit.
+          SidecarFailed: the sidecar cannot be started.
+          OSError: there is not enough memory for the arrays.
+        """
+        self.limits = limits or Limits()
+        self.spec: dict[str, Any] = {}
+        self._choose_layout, self._expect = layout, dict(expect or {})
+        self._calls: dict[int, _Call] = {}  # ticket -> call
+        self._leaving: dict[int, _Call] = {}  # discarded, and perhaps still worked on
+        self._free = list(range(self.limits.queue_size))
+        self._arrays: SharedArrays | None = None
+        self._descriptor = memory_descriptor()
+        try:
+            self._supervised = Supervised(lambda: start(self._descriptor), self._prepare, self.limits, _check_reply)
+        except BaseException:
+            self._close_arrays()
+            raise
+
+    @property
+    def name(self) -> str:
+        return self._supervised.name
+
+    @property
+    def inputs(self) -> Specs:
+        """The inputs of the layout."""
+        return self._layout.inputs
+
+    @property
+    def under_way(self) -> int:
+        """Calls whose slots are taken."""
+        return len(self._calls) + len(self._leaving)
+
+    @property
+    def has_room(self) -> bool:
+        """Whether `submit` would find a free slot."""
+        self._collect_discarded()
+        return bool(self._free)
+
+    def submit(self, inputs: Mapping[str, np.ndarray], fields: Mapping[str, Any] | None = None) -> int:
+        """Begins a call and returns its ticket.
+
+        Args:
+          inputs: arrays [rows, ...] as the layout says, with at most its rows; they are copied.
+          fields: plain data that goes with them.
+
+        Raises:
+          ValueError: arrays that do not fit the layout.
+          QueueFull: every slot is taken: take a result, and release it.
+          SidecarFailed: the sidecar failed too often.
+        """
+        if not self.has_room:
+            raise QueueFull(f"{self.name}: all {self.limits.queue_size} slots are taken: release one first")
+        rows = self._check_inputs(inputs)
+        slot = self._free[-1]
+        for name, values in inputs.items():
+            np.copyto(self._inputs[slot][name][:rows], values)
+        ticket = self._supervised.submit("run", {"slot": slot, "rows": rows, "fields": dict(fields or {})})
+        self._calls[ticket] = _Call(self._free.pop(), rows)
+        return ticket
+
+    def ready(self, ticket: int) -> bool:
+        """Whether `outputs` would return at once."""
+        return self._supervised.ready(ticket)
+
+    def outputs(self, ticket: int) -> dict[str, np.ndarray]:
+        """Waits for a call and gives views [rows, ...] of its slot, which hold until `release`.
+
+        Raises:
+          RemoteError: the sidecar raised; with its traceback. The slot is free again.
+          SidecarFailed: the sidecar failed too often.
+        """
+        call = self._calls[ticket]
+        try:
+            self._supervised.result(ticket)
+        except Exception:
+            self.release(ticket)
+            raise
+        return {name: array[: call.rows] for name, array in self._outputs[call.slot].items()}
+
+    def release(self, ticket: int) -> None:
+        """Gives the slot of a call back. One that is under way is given back when the sidecar is done with it."""
+        call = self._calls.pop(ticket)
+        if self._supervised.settled(ticket):
+            self._supervised.discard(ticket)
+            self._free.append(call.slot)
+        else:
+            self._supervised.discard(ticket)
+            self._leaving[ticket] = call
+
+    def metrics(self) -> dict[str, float]:
+        """See `Supervised.metrics`."""
+        return self._supervised.metrics()
+
+    def close(self) -> None:
+        """Ends the sidecar and drops the arrays. Idempotent."""
+        self._supervised.close()
+        self._close_arrays()
+
+    def __enter__(self) -> SlotCalls:
+        return self
+
+    def __exit__(self, *unused: object) -> None:
+        self.close()
+
+    def _prepare(self, sidecar: Sidecar) -> None:
+        deadline_s = self.limits.start_deadline_s
+        hello = {"protocol": SLOT_PROTOCOL, **self._expect}
+        spec = sidecar.call("hello", {"expect": hello}, deadline_s).get("spec", dict)
+        compare(hello, spec)
+        if self._arrays is None:
+            self._lay_out(spec)
+        else:
+            compare(self.spec, spec, "after a restart")
+        assert self._arrays is not None
+        fields = {"descriptor": self._descriptor, "table": self._arrays.table(), "rows": self._layout.rows}
+        sidecar.call("attach", fields, deadline_s)
+
+    def _lay_out(self, spec: dict[str, Any]) -> None:
+        self._layout = self._choose_layout(spec)
+        slots = self.limits.queue_size
+        self._arrays = SharedArrays.create(self._layout.array_specs(slots), self._descriptor)
+        self._inputs, self._outputs = slot_views(self._arrays, slots)
+        self.spec = spec
+
+    def _check_inputs(self, inputs: Mapping[str, np.ndarray]) -> int:
+        specs = self._layout.inputs
+        if inputs.keys() != specs.keys():
+            raise ValueError(f"inputs: need {sorted(specs)}, got {sorted(inputs)}")
+        rows = len(next(iter(inputs.values())))
+        if not 1 <= rows <= self._layout.rows:
+            raise ValueError(f"inputs: need 1 to {self._layout.rows} rows, got {rows}")
+        for name, (shape, dtype) in specs.items():
+            values = inputs[name]
+            if values.shape != (rows, *shape) or values.dtype != dtype:
+                raise ValueError(
+                    f"inputs[{name!r}]: need {dtype} of shape {(rows, *shape)}, got {values.dtype} of {values.shape}"
+                )
+        return rows
+
+    def _collect_discarded(self) -> None:
+        for ticket in list(self._leaving):
+            self._supervised.ready(ticket)  # takes what has arrived
+            if self._supervised.settled(ticket):
+                self._free.append(self._leaving.pop(ticket).slot)
+
+    def _close_arrays(self) -> None:
+        self._inputs = self._outputs = []
+        if self._arrays is not None:
+            self._arrays.close()
+            self._arrays = None
+        elif self._descriptor >= 0:
+            os.close(self._descriptor)
+        self._descriptor = -1
+
+
+def slot_views(arrays: SharedArrays, slots: int) -> tuple[list[dict[str, np.ndarray]], list[dict[str, np.ndarray]]]:
+    """(inputs, outputs) of every slot by name, each [rows, ...]."""
+
+    def views(side: str) -> list[dict[str, np.ndarray]]:
+        names = [name for name in arrays if name.startswith(side)]
+        return [{name.removeprefix(side): arrays[name][slot] for name in names} for slot in range(slots)]
+
+    return views("in/"), views("out/")
+
+
+def _check_reply(fields: Mapping[str, Any], reply: Message) -> None:
+    for name in ("slot", "rows"):
+        if reply.get(name, int) != fields[name]:
+            raise ProtocolError(f"the answer is about {name} {reply.fields[name]}, the request was {fields[name]}")

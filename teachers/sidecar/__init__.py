@@ -1,0 +1,1 @@
+"""Teachers in processes of their own: `teacher.py` for the learner, `server.py` for the process (no jax there)."""

@@ -1,0 +1,88 @@
+"""What a teacher's process says of itself. Imports neither jax nor torch.
+
+A server is a module whose main program is
+
+  serve_model(load)
+
+where `load()` gives an object with `spec()`, which returns `describe(...)`, and `label(arrays, fields)`. The arrays
+are the observations [B, ...] (histories [B, history, ...], newest last); `fields` has "instruction" and "seed"
+(uint32): the answer is a function of these alone. It maps to "action" [B, A], "std" [B, A] and "valid" [B].
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rpd_jax.ipc.slot_server import Model, serve_model
+from rpd_jax.types import ActionContract, ActionStatistics, TeacherSpec
+
+__all__ = ["Model", "describe", "outputs_of", "serve_model", "teacher_spec"]
+
+
+def describe(
+    spec: TeacherSpec, action_dim: int, inputs: Mapping[str, tuple[Sequence[int | None], str]]
+) -> dict[str, Any]:
+    """The account that a server gives of itself, plain data.
+
+    Args:
+      spec: of the teacher.
+      action_dim: A.
+      inputs: for each of `spec.observation_keys` the shape of one observation, without the history's axis, None being
+        any size; and the dtype name.
+
+    Raises:
+      ValueError: inputs for other keys.
+    """
+    if set(inputs) != set(spec.observation_keys):
+        raise ValueError(f"inputs: need {sorted(spec.observation_keys)}, got {sorted(inputs)}")
+    history = [spec.history] if spec.history > 1 else []
+    fields = dataclasses.asdict(spec)
+    del fields["in_graph"]  # it cannot be
+    return {
+        **_plain(fields),
+        "inputs": {name: {"shape": [*history, *shape], "dtype": dtype} for name, (shape, dtype) in inputs.items()},
+        "outputs": outputs_of(action_dim),
+    }
+
+
+def outputs_of(action_dim: int) -> dict[str, Any]:
+    """The answer's arrays, one row of each."""
+    return {
+        "action": {"shape": [action_dim], "dtype": "float32"},
+        "std": {"shape": [action_dim], "dtype": "float32"},
+        "valid": {"shape": [], "dtype": "bool"},
+    }
+
+
+def teacher_spec(account: Mapping[str, Any]) -> TeacherSpec:
+    """The inverse of `describe`.
+
+    Raises:
+      ValueError: a field is missing or unknown.
+    """
+    names = [field.name for field in dataclasses.fields(TeacherSpec) if field.name != "in_graph"]
+    missing = [name for name in names if name not in account]
+    if missing:
+        raise ValueError(f"the teacher's account of itself lacks {', '.join(missing)}")
+    fields = {name: account[name] for name in names}
+    fields["observation_keys"] = tuple(fields["observation_keys"])
+    if fields["contract"] is not None:
+        contract = dict(fields["contract"])
+        if contract["statistics"] is not None:
+            statistics = contract["statistics"]
+            contract["statistics"] = ActionStatistics(
+                **{name: tuple(value) if isinstance(value, list) else value for name, value in statistics.items()}
+            )
+        fields["contract"] = ActionContract(**contract)
+    return TeacherSpec(**fields)
+
+
+def _plain(value: Any) -> Any:
+    """As it comes out of a message: lists for tuples."""
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return value

@@ -1,0 +1,213 @@
+"""A teacher whose model runs in processes of its own, seen from the learner."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from rpd_jax.envs.base import EnvSpec
+from rpd_jax.ipc.handshake import HandshakeError, compare
+from rpd_jax.ipc.limits import Limits
+from rpd_jax.ipc.messages import RemoteError
+from rpd_jax.ipc.slots import Layout, SlotCalls
+from rpd_jax.types import Array, Observation, TeacherLabels
+from teachers.sidecar.launching import Listening, Replica
+from teachers.sidecar.server import outputs_of, teacher_spec
+
+
+@dataclasses.dataclass(eq=False)
+class _Batch:
+    """What one call of `begin` asked for."""
+
+    inputs: dict[str, np.ndarray]
+    answers: dict[str, np.ndarray]
+    parts: int  # that are not answered
+    error: RemoteError | None = None
+
+
+@dataclasses.dataclass(eq=False)
+class _Part:
+    """The rows of a batch that are one request."""
+
+    batch: _Batch
+    rows: slice
+    fields: dict[str, Any]
+    calls: SlotCalls | None = None
+    ticket: int = -1
+
+
+class SidecarTeacher:
+    """Labels by one or several processes that serve the same model; see `server.py` for their side.
+
+    A batch is split into requests of `rows` observations, several of which are under way at once; with several
+    processes each request goes to the one that has least to do. Labels depend on the arguments and on `rows`, not on
+    the number of processes, nor on restarts. What the model raises is raised here.
+
+    Use it from one thread at a time.
+    """
+
+    def __init__(
+        self,
+        env_spec: EnvSpec,
+        replicas: Sequence[Replica | Listening],
+        *,
+        rows: int = 32,
+        limits: Limits | None = None,
+        action_dim: int | None = None,
+    ) -> None:
+        """Starts the processes and waits until their models are loaded.
+
+        Args:
+          env_spec: of the environment whose transitions are labelled.
+          replicas: at least one.
+          rows: observations in one request.
+          limits: when a process counts as failed; `queue_size` requests are under way with each.
+          action_dim: of the teacher's actions; None: the environment's.
+
+        Raises:
+          HandshakeError: model and environment do not fit, or the processes serve different models.
+          SidecarFailed: a process cannot be started; with its last output.
+          OSError: there is not enough memory for the shared arrays.
+        """
+        if not replicas:
+            raise ValueError("replicas: at least one process is needed, got none")
+        self._env_spec, self._rows = env_spec, rows
+        self._backlog: collections.deque[_Part] = collections.deque()
+        self._under_way: list[_Part] = []
+        self._calls: list[SlotCalls] = []
+        self._outputs = outputs_of(env_spec.action_dim if action_dim is None else action_dim)
+        try:
+            for replica in replicas:
+                expect = self._calls[0].spec if self._calls else {"outputs": self._outputs}
+                self._calls.append(SlotCalls(replica.start, self._layout, expect=expect, limits=limits))
+            self.spec = teacher_spec(self._calls[0].spec)
+        except BaseException:
+            self.close()
+            raise
+
+    def label(self, observation: Observation, instruction: str, key: Array) -> TeacherLabels:
+        """Labels observations [B, ...]; numpy arrays.
+
+        Raises:
+          RemoteError: the model raised; with its traceback.
+          SidecarFailed: a process failed again and again.
+          ValueError: observations that do not fit, or labels that are no numbers.
+        """
+        return self.begin(observation, instruction, key)()
+
+    def begin(self, observation: Observation, instruction: str, key: Array) -> Callable[[], TeacherLabels]:
+        """Begins to label a batch and returns a function that waits for the labels.
+
+        The observations must not change until then. See `label`.
+        """
+        inputs = {name: np.asarray(observation[name]) for name in self.spec.observation_keys}
+        size = len(next(iter(inputs.values())))
+        self._check_shapes(inputs, size)
+        begins = range(0, size, self._rows)
+        seeds = np.asarray(jax.random.bits(key, (len(begins),), np.uint32)).tolist()
+        answers = {name: np.zeros((size, *spec["shape"]), spec["dtype"]) for name, spec in self._outputs.items()}
+        batch = _Batch(inputs, answers, len(begins))
+        self._backlog.extend(
+            _Part(batch, slice(start, min(start + self._rows, size)), {"instruction": instruction, "seed": seed})
+            for start, seed in zip(begins, seeds, strict=True)
+        )
+        self.poll()
+        return lambda: self._finish(batch)
+
+    def poll(self) -> None:
+        """Takes the answers that are there and sends what waits, without waiting."""
+        for part in list(self._under_way):
+            assert part.calls is not None
+            if part.calls.ready(part.ticket):
+                self._take(part)
+        while self._backlog:
+            calls = min(self._calls, key=lambda calls: calls.under_way)
+            if not calls.has_room:
+                break
+            part = self._backlog.popleft()
+            if part.batch.error is not None:
+                part.batch.parts -= 1
+                continue
+            part.ticket = calls.submit({n: x[part.rows] for n, x in part.batch.inputs.items()}, part.fields)
+            part.calls = calls
+            self._under_way.append(part)
+
+    def metrics(self) -> dict[str, float]:
+        """Sums over the processes, for the log."""
+        each = [calls.metrics() for calls in self._calls]
+        return {f"teacher/process_{name}": sum(metrics[name] for metrics in each) for name in each[0]}
+
+    def close(self) -> None:
+        """Ends the processes. Idempotent."""
+        for calls in self._calls:
+            calls.close()
+        self._backlog.clear()
+        self._under_way.clear()
+
+    def __enter__(self) -> SidecarTeacher:
+        return self
+
+    def __exit__(self, *unused: object) -> None:
+        self.close()
+
+    def _finish(self, batch: _Batch) -> TeacherLabels:
+        self.poll()
+        while batch.parts:
+            self._take(self._under_way[0])
+            self.poll()
+        if batch.error is not None:
+            raise batch.error
+        action, std, valid = (batch.answers[name] for name in ("action", "std", "valid"))
+        wrong = valid & ~(np.isfinite(action).all(-1) & np.isfinite(std).all(-1) & (std > 0).all(-1))
+        if wrong.any():
+            row = int(np.flatnonzero(wrong)[0])
+            raise ValueError(f"{self.spec.name}: label {row} is none: action {action[row]}, std {std[row]}")
+        action[~valid], std[~valid] = 0.0, 1.0
+        return TeacherLabels(action, valid, std)
+
+    def _take(self, part: _Part) -> None:
+        assert part.calls is not None
+        self._under_way.remove(part)
+        try:
+            for name, values in part.calls.outputs(part.ticket).items():
+                np.copyto(part.batch.answers[name][part.rows], values)
+        except RemoteError as error:
+            part.batch.error = error
+        except BaseException:
+            self._under_way.insert(0, part)  # an interrupt: the answer may still be asked for
+            raise
+        else:
+            part.calls.release(part.ticket)
+        part.batch.parts -= 1
+
+    def _layout(self, account: Mapping[str, Any]) -> Layout:
+        """The environment's shapes, where the model can take them."""
+        spec, inputs = teacher_spec(account), {}
+        for name in spec.observation_keys:
+            shape, dtype = self._observed(name)
+            shape = (spec.history, *shape) if spec.history > 1 else shape
+            compare({name: {"shape": shape, "dtype": dtype}}, account["inputs"], "observation")
+            inputs[name] = (shape, dtype)
+        outputs = {name: (tuple(each["shape"]), each["dtype"]) for name, each in self._outputs.items()}
+        return Layout(self._rows, inputs, outputs)
+
+    def _observed(self, name: str) -> tuple[tuple[int, ...], str]:
+        if name == "rgb" and self._env_spec.frame_shape is not None:
+            return tuple(self._env_spec.frame_shape), "uint8"
+        if name not in self._env_spec.observation:
+            raise HandshakeError(f"{self._env_spec.name} has no {name!r}, which the teacher reads")
+        return tuple(self._env_spec.observation[name].shape), self._env_spec.observation[name].dtype
+
+    def _check_shapes(self, inputs: Mapping[str, np.ndarray], size: int) -> None:
+        for name, (shape, dtype) in self._calls[0].inputs.items():
+            values = inputs[name]
+            if values.shape != (size, *shape) or values.dtype != dtype or size < 1:
+                raise ValueError(
+                    f"observation[{name!r}]: need {dtype} of shape (B, {', '.join(map(str, shape))}) with B >= 1, "
+                    f"got {values.dtype} of {values.shape}"
+                )
