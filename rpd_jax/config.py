@@ -92,7 +92,12 @@ class TeacherConfig:
     contract: str = (
         ""  # what the actions of octo's data mean, see teachers/conventions.py; empty: as the checkpoint says
     )
-    statistics_key: str = ""  # the data set in whose units octo's actions are, where it knows several
+    statistics_key: str = ""  # the data set in whose units a VLA's actions are, where it knows several
+    # Of teachers in processes of their own (openvla):
+    python: str = ""  # interpreter of their virtual environment; empty: this one
+    devices: tuple[str, ...] = ()  # a process for each: "0", "1" for GPUs, "cpu"; empty: one, on what there is
+    dtype: str = "bf16"  # bf16 | f32 | nf4
+    center_crop: bool = False  # for checkpoints that were trained with random crops
     samples: int = 1  # labels drawn per transition; their mean is the target
     std: float | None = None  # fixed standard deviation of a single label's Gaussian; None: the teacher's own
     min_std: float = 0.05  # floor of the standard deviation fitted to several samples

@@ -63,7 +63,7 @@ def sparse() -> Config:
 
 
 def quickstart_vla() -> Config:
-    """PickCube on the tabletop suite with octo-nano, a small vision-language-action model, as the teacher.
+    """LiftPegUpright on the tabletop suite with octo-nano, a small vision-language-action model, as the teacher.
 
     The teacher sees frames and reads the instruction; the student sees the state. The camera is nearer than ManiSkill's
     and the one that octo-nano was trained with: a cube is to be more than three of its 64 pixels wide.
@@ -72,7 +72,7 @@ def quickstart_vla() -> Config:
     config.variants = ("ppo", "rpd-mse:mse=20:anneal=exponential:anneal_end=0.1:name=rpd-mse")
     config.seeds = (0, 1)
     env = config.env
-    env.image_size = 64
+    env.name, env.image_size = "tabletop:LiftPegUpright-v1", 64
     env.camera_eye, env.camera_target, env.camera_fov = (0.5, 0.55, 0.55), (0.0, 0.0, 0.1), 0.7
     config.teacher = TeacherConfig(name="octo", path="octo-nano")
     config.run.directory = "runs/quickstart-vla"
@@ -80,10 +80,11 @@ def quickstart_vla() -> Config:
 
 
 def quickstart_vla_rgb() -> Config:
-    """As `quickstart_vla`, with a student that sees frames too, and what its arm feels."""
+    """As `quickstart_vla`, with a student that sees frames and feels its arm; fewer epochs, for a CPU's sake."""
     config = quickstart_vla()
     config.env.observation = "rgb+proprio"
     config.network.normalize_observations = False
+    config.ppo.epochs = 4
     config.run.directory = "runs/quickstart-vla-rgb"
     return config
 

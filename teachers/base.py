@@ -36,6 +36,7 @@ __all__ = [
 
 FACTORIES: Mapping[str, str] = {
     "octo": "teachers.octo:make",
+    "openvla": "teachers.openvla:make",
     "policy": "teachers.policy:make",
     "scripted": "teachers.scripted:make",
     "toy": "teachers.toy:make",

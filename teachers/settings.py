@@ -21,6 +21,13 @@ SETTINGS: dict[str, Callable[[TeacherConfig], dict[str, Any]]] = {
     "octo": lambda c: {
         name: getattr(c, name) for name in ("path", "contract", "statistics_key", "samples", "std", "min_std")
     },
+    "openvla": lambda c: {
+        name: getattr(c, name)
+        for name in (
+            *("path", "contract", "statistics_key", "samples", "std", "min_std"),
+            *("python", "devices", "dtype", "center_crop"),
+        )
+    },
     "policy": lambda c: {"directory": c.path, "samples": c.samples},
     "toy": lambda c: {"noise": c.noise, "bias": c.bias},
 }
