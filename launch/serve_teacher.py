@@ -21,6 +21,7 @@ from rpd_jax.ipc.process import environment_for
 
 SERVERS = {
     "linear": "teachers.sidecar.linear",
+    "openvla": "teachers.openvla.server.main",
 }
 """Teacher -> the module whose main program serves it."""
 

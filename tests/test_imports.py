@@ -33,6 +33,16 @@ ROOMS: tuple[tuple[str, ...], ...] = (
 )
 WITHOUT_JAX_OR_TORCH = ("rpd_jax.ipc", "rpd_jax.types", "rpd_jax.envs.base", "rpd_jax.runtime")
 MAY_IMPORT_LINEN = ("rpd_jax.networks", "teachers.octo")
+MAY_IMPORT_TORCH = ("rpd_jax.envs.maniskill_fast", "rpd_jax.envs.maniskill_worker", "teachers.openvla.server")
+TORCH = {"torch", "torchvision", "timm", "transformers", "safetensors", "bitsandbytes"}
+OPENVLA_SERVER = "teachers.openvla.server"
+MAY_BE_IMPORTED_BY_OPENVLA_SERVER = (
+    OPENVLA_SERVER,
+    "rpd_jax.types",
+    "rpd_jax.ipc",
+    "teachers.sidecar.server",
+    "teachers.conventions",
+)
 
 
 def inside(module: str, room: str) -> bool:
@@ -137,6 +147,28 @@ def test_what_sidecars_share_needs_neither_jax_nor_torch(module: str) -> None:
 def test_linen_stays_in_its_two_rooms(module: str) -> None:
     if not any(inside(module, room) for room in MAY_IMPORT_LINEN):
         assert not {"flax.linen", "flax.nnx"} & imports(module), f"{module} must not import a network library"
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_torch_stays_in_processes_of_its_own(module: str) -> None:
+    if not any(inside(module, room) for room in MAY_IMPORT_TORCH):
+        wrong = [name for name in imports(module, types_too=False) if name.split(".")[0] in TORCH]
+        assert not wrong, f"{module} must not import {wrong}"
+
+
+@pytest.mark.parametrize("module", [m for m in MODULES if inside(m, OPENVLA_SERVER)])
+def test_the_openvla_server_needs_no_jax(module: str) -> None:
+    found = imports(module)
+    assert not [name for name in found if name.split(".")[0] in {"jax", "jaxlib", "flax", "optax", "orbax", "chex"}]
+    ours = [name for name in found if name in MODULES and name not in ("rpd_jax", "teachers", "teachers.openvla")]
+    wrong = [name for name in ours if not any(inside(name, room) for room in MAY_BE_IMPORTED_BY_OPENVLA_SERVER)]
+    assert not wrong, f"{module} must not import {wrong}"
+
+
+def test_only_the_comparison_imports_the_openvla_server() -> None:
+    """Everything else talks to its process."""
+    users = {m for m in MODULES if any(inside(name, OPENVLA_SERVER) for name in imports(m))}
+    assert {m for m in users if not inside(m, OPENVLA_SERVER)} == {"teachers.openvla.golden"}
 
 
 def modules_after(statement: str) -> set[str]:

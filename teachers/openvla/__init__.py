@@ -1,0 +1,67 @@
+"""OpenVLA and OpenVLA-OFT as teachers.
+
+`server/` is the model, in torch, with its own requirements file; it imports neither jax nor anything that does.
+`golden.py` compares it with reference arrays. Here is the learner's side: processes that serve the model, see
+`teachers.sidecar`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from rpd_jax.envs.base import EnvSpec
+
+if TYPE_CHECKING:
+    from teachers.sidecar.teacher import SidecarTeacher
+
+MODULE = "teachers.openvla.server.main"
+
+
+def make(env_spec: EnvSpec, settings: Mapping[str, Any]) -> SidecarTeacher:
+    """The factory that `teachers.base` knows.
+
+    Args:
+      env_spec: of the environment whose transitions it labels.
+      settings: "path" of the checkpoint and "contract" (a name of `conventions.CONTRACTS`), and if wanted
+        "statistics_key", "dtype", "center_crop", "samples", "std", "min_std", "python" (the interpreter of another
+        virtual environment), "devices" (for each a process: "0", "1" for GPUs, "cpu") and "rows" (frames a request).
+    Raises:
+      ValueError: a setting is missing or unknown, or model and environment do not fit.
+      SidecarFailed: the model cannot be loaded; with the process's last output.
+    """
+    from rpd_jax.ipc.limits import Limits
+    from teachers.conventions import CONTRACTS
+    from teachers.sidecar.launching import Replica
+    from teachers.sidecar.teacher import SidecarTeacher
+
+    settings = dict(settings)
+    path, contract = settings.pop("path", ""), settings.pop("contract", "")
+    if not path:
+        raise ValueError("teacher.path is empty: name a checkpoint directory")
+    if contract not in CONTRACTS:
+        raise ValueError(
+            f"teacher.contract={contract!r} is unknown: an OpenVLA checkpoint does not say what its actions mean; "
+            f"choose from {sorted(CONTRACTS)}"
+        )
+    arguments = [f"--checkpoint={path}", f"--contract={contract}"]
+    for name in ("statistics_key", "dtype", "samples", "std", "min_std"):
+        value = settings.pop(name, None)
+        if value not in (None, ""):
+            arguments.append(f"--{name.replace('_', '-')}={value}")
+    if settings.pop("center_crop", False):
+        arguments.append("--center-crop")
+    python, rows = settings.pop("python", "") or None, settings.pop("rows", 32)
+    devices = settings.pop("devices", ()) or ("",)
+    if settings:
+        raise ValueError(f"openvla has no setting {sorted(settings)[0]!r}")
+    replicas = [Replica(MODULE, (*arguments, *_device(device)), python, _visible(device)) for device in devices]
+    return SidecarTeacher(env_spec, replicas, rows=rows, limits=Limits(start_deadline_s=900.0, deadline_s=300.0))
+
+
+def _device(device: str) -> tuple[str, ...]:
+    return ("--device=cpu",) if device == "cpu" else ()
+
+
+def _visible(device: str) -> dict[str, str]:
+    return {"CUDA_VISIBLE_DEVICES": device} if device.isdigit() else {}

@@ -1,0 +1,77 @@
+"""The process that serves OpenVLA to the learner, or at a socket.
+
+python -m teachers.openvla.server.main --checkpoint=DIR --contract=juelg_octo [--statistics-key=KEY] [--listen=PATH] ...
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from rpd_jax.types import TeacherSpec
+from teachers.conventions import CONTRACTS
+from teachers.openvla.server.policy import OpenVLAPolicy
+from teachers.sidecar.server import describe, serve_model
+
+
+class OpenVLAModel:
+    """A policy with the face that `serve_model` wants."""
+
+    def __init__(self, policy: OpenVLAPolicy, name: str, options: argparse.Namespace) -> None:
+        self._policy, self._name, self._options = policy, name, options
+
+    def spec(self) -> dict[str, Any]:
+        """See `teachers.sidecar.server.describe`."""
+        spec = TeacherSpec(
+            name=f"openvla:{self._name}",
+            observation_keys=("rgb",),
+            contract=CONTRACTS[self._options.contract],
+            samples_actions=self._options.samples > 1,
+        )
+        return describe(spec, self._policy.bounds.dims, {"rgb": ((None, None, 3), "uint8")})
+
+    def label(self, arrays: Mapping[str, np.ndarray], fields: Mapping[str, Any]) -> dict[str, np.ndarray]:
+        """Labels frames uint8 [B, H, W, 3]; the std is that of the token distribution unless a fixed one is given."""
+        options = self._options
+        answer = self._policy.label(arrays["rgb"], fields["instruction"], options.samples, fields["seed"])
+        std = answer["std"] if options.std is None else np.full_like(answer["std"], options.std)
+        valid = np.ones(len(answer["action"]), bool)
+        return {"action": answer["action"], "std": np.maximum(std, options.min_std), "valid": valid}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--checkpoint", required=True)
+    parser.add_argument("--contract", required=True, choices=sorted(CONTRACTS))
+    parser.add_argument("--statistics-key", default=None)
+    parser.add_argument("--dtype", default="bf16")
+    parser.add_argument("--device", default=None)
+    parser.add_argument("--center-crop", action="store_true")
+    parser.add_argument("--samples", type=int, default=1)
+    parser.add_argument("--std", type=float, default=None)
+    parser.add_argument("--min-std", type=float, default=0.05)
+    parser.add_argument("--threads", type=int, default=0, help="of torch on a CPU; 0: as it likes")
+    options, _ = parser.parse_known_args()
+    if options.threads:
+        torch.set_num_threads(options.threads)
+
+    def load() -> OpenVLAModel:
+        policy = OpenVLAPolicy.load(
+            options.checkpoint,
+            dtype=options.dtype,
+            device=options.device,
+            statistics_key=options.statistics_key,
+            center_crop=options.center_crop,
+        )
+        return OpenVLAModel(policy, Path(options.checkpoint).name, options)
+
+    serve_model(load)
+
+
+if __name__ == "__main__":
+    main()

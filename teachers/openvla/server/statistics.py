@@ -1,0 +1,98 @@
+"""Statistics of the data sets a checkpoint was trained on: choosing them, undoing the normalisation of actions."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from teachers.openvla.server.config import read_json
+
+BOUNDS = {"quantiles": ("q01", "q99"), "range": ("min", "max")}
+"""Kind of normalisation -> the statistics that became -1 and 1."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Bounds:
+    """An affine map of [-1, 1] to [low, high] per dimension; where `mask` is False values are passed through."""
+
+    low: np.ndarray  # [A] float64
+    high: np.ndarray  # [A] float64
+    mask: np.ndarray  # [A] bool
+    epsilon: float = 0.0  # added to the width: OpenVLA-OFT does so
+
+    @classmethod
+    def of(cls, statistics: Mapping[str, Any], kind: str = "quantiles", epsilon: float = 0.0) -> Bounds:
+        """From the "action" or "proprio" entry of a data set. Raises ValueError if it lacks what `kind` needs."""
+        names = BOUNDS[kind]
+        missing = [name for name in names if name not in statistics]
+        if missing:
+            raise ValueError(
+                f"the statistics have no {missing}, which normalisation by {kind} needs: {sorted(statistics)}"
+            )
+        low, high = (np.asarray(statistics[name], np.float64) for name in names)
+        mask = np.asarray(statistics.get("mask", np.ones(low.shape)), bool)
+        if not low.shape == high.shape == mask.shape or low.ndim != 1:
+            raise ValueError(
+                f"{names[0]}, {names[1]} and mask differ in shape: {low.shape}, {high.shape}, {mask.shape}"
+            )
+        return cls(low, high, mask, epsilon)
+
+    @property
+    def dims(self) -> int:
+        return len(self.low)
+
+    @property
+    def half_width(self) -> np.ndarray:
+        """[A]: what one normalised unit is; 1 where values are passed through."""
+        return np.where(self.mask, 0.5 * (self.high - self.low + self.epsilon), 1.0)
+
+    def unnormalize(self, values: np.ndarray) -> np.ndarray:
+        """[..., A] normalised -> [..., A] in the data set's units, float64."""
+        values = np.asarray(values, np.float64)
+        return np.where(self.mask, 0.5 * (values + 1) * (self.high - self.low + self.epsilon) + self.low, values)
+
+    def normalize(self, values: np.ndarray) -> np.ndarray:
+        """[..., A] in the data set's units -> [..., A] clipped to [-1, 1], those passed through too."""
+        values = np.asarray(values, np.float64)
+        scaled = 2 * (values - self.low) / (self.high - self.low + 1e-8) - 1
+        return np.clip(np.where(self.mask, scaled, values), -1, 1)
+
+
+def read_statistics(directory: Path, norm_stats: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Those of the checkpoint's own file, and those of its configuration that the file does not have.
+
+    Fine-tunes keep the base model's statistics in config.json; theirs are in dataset_statistics.json.
+    """
+    path = directory / "dataset_statistics.json"
+    own = read_json(path) if path.is_file() else {}
+    return own, {name: value for name, value in norm_stats.items() if name not in own}
+
+
+def select_statistics(own: Mapping[str, Any], base: Mapping[str, Any], key: str | None) -> dict[str, Any]:
+    """The statistics of one data set: {"action": {...}, "proprio": {...}, ...}.
+
+    Args:
+      own, base: from `read_statistics`.
+      key: name of the data set; None where there is only one.
+    Raises:
+      ValueError: the key is unknown, or needed and not given. The names are listed.
+    """
+    first = own or base
+    listed = (
+        f"{sorted(own)}" + (f", or of the base model {sorted(base)}" if own and base else "") if own else sorted(base)
+    )
+    if key is None:
+        if len(first) != 1:
+            raise ValueError(f"statistics_key is missing: name the data set, one of {listed}")
+        key = next(iter(first))
+    found = own.get(key, base.get(key))
+    if found is None:
+        close = difflib.get_close_matches(key, [*own, *base], n=1)
+        hint = f"did you mean {close[0]!r}? " if close else ""
+        raise ValueError(f"statistics_key={key!r} is unknown: {hint}choose from {listed}")
+    return dict(found)
