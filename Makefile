@@ -2,6 +2,7 @@
 # make quickstart-vla  the same with octo-nano, a small vision-language-action model, as the teacher
 # make test          set everything up and run the tests (all but those marked gpu or slow)
 # make setup         set everything up, ManiSkill and its Vulkan driver too
+# make openvla-env   set up the virtual environment of the OpenVLA teacher's process, in OPENVLA_VENV
 # make doctor        say what this machine has, and what to do about what it lacks
 # make lint          ruff
 # make clean         remove the environment and the caches
@@ -11,6 +12,7 @@
 
 PYTHON ?= python3
 VENV ?= .venv
+OPENVLA_VENV ?= .venv-openvla
 PIP ?= $(VENV)/bin/python -m pip
 ARGS ?=
 
@@ -27,7 +29,7 @@ CORE ?= .
 EXTRAS ?= maniskill,dev
 endif
 
-.PHONY: quickstart quickstart-vla test doctor lint clean setup install core
+.PHONY: quickstart quickstart-vla openvla-env test doctor lint clean setup install core
 .DELETE_ON_ERROR:
 
 quickstart: core
@@ -50,6 +52,7 @@ clean:
 	rm -rf $(VENV) .pytest_cache .ruff_cache *.egg-info build dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
+openvla-env: $(OPENVLA_VENV)/.installed
 setup: $(VENV)/.vulkan
 install: $(VENV)/.installed
 core: $(VENV)/.core
@@ -66,6 +69,12 @@ $(VENV)/.core: setup.cfg pyproject.toml | $(VENV)/.created
 $(VENV)/.installed: $(VENV)/.core
 	$(PIP) install '$(TORCH)'
 	$(PIP) install -e '.[$(EXTRAS)]'
+	touch $@
+
+$(OPENVLA_VENV)/.installed: teachers/openvla/requirements.txt
+	$(PYTHON) -m venv $(OPENVLA_VENV)
+	$(OPENVLA_VENV)/bin/python -m pip install '$(TORCH)'
+	$(OPENVLA_VENV)/bin/python -m pip install -r $<
 	touch $@
 
 $(VENV)/.created:

@@ -1,0 +1,114 @@
+"""The tiny OpenVLA as a teacher in its own process, end to end. Its weights are random: only the path is tested."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import jax
+import numpy as np
+import pytest
+
+import rpd_jax
+from rpd_jax.envs.registry import make_env
+from teachers import base
+from teachers.settings import teacher_factory
+
+
+def config_for(directory, checkpoint, env="tabletop:PickCube-v1"):
+    config = rpd_jax.get_preset("quickstart")
+    config.variants, config.seeds = ("ppo", "rpd-mse"), (0,)
+    config.env.name, config.env.num_envs, config.env.image_size, config.env.max_episode_steps = env, 2, 56, 8
+    config.env.processes = 1
+    config.network.hidden = (16,)
+    config.ppo.total_steps, config.ppo.rollout_length, config.ppo.epochs, config.ppo.minibatches = 48, 8, 1, 2
+    teacher = config.teacher = type(config.teacher)(name="openvla", path=str(checkpoint), contract="maniskill")
+    teacher.statistics_key, teacher.dtype, teacher.devices, teacher.probe = "bridge_orig", "f32", ("cpu",), False
+    teacher.batch_size = 8
+    config.eval.every, config.eval.episodes, config.eval.num_envs, config.eval.videos = 0, 2, 2, 0
+    config.run.directory, config.run.tensorboard, config.run.checkpoint_every = str(directory), False, 0
+    return config.validate()
+
+
+def train(config, callbacks=()):
+    """Trains and closes the teacher; returns the result, the teacher and its counters."""
+    made = []
+    factory = teacher_factory(config.teacher)
+
+    def make(env):
+        made.append(factory(env))
+        return made[-1]
+
+    try:
+        result = rpd_jax.train(config, make, callbacks=[lambda snapshot: [call(made[0]) for call in callbacks]])
+        return result, made[0].metrics()
+    finally:
+        for teacher in made:
+            teacher.close()
+
+
+def process_of(teacher) -> int:
+    return teacher._teacher._calls[0]._supervised._sidecar.pid
+
+
+def test_labels_are_those_of_the_model(checkpoint, policy):
+    config = config_for("unused", checkpoint)
+    env = make_env(config.env, [0, 1], rgb=True, end_on_success=False)
+    frames = np.asarray(env.reset()["rgb"])
+    settings = {"path": str(checkpoint), "contract": "maniskill", "statistics_key": "bridge_orig", "dtype": "f32"}
+    teacher = base.make("openvla", env.spec, {**settings, "devices": ("cpu",)})
+    try:
+        labels = teacher.label({"rgb": frames}, env.spec.instruction, jax.random.key(0))
+        assert teacher.spec.name == "openvla:checkpoint" and not teacher.spec.in_graph
+    finally:
+        teacher.close()
+        env.close()
+    direct = policy.label(frames, env.spec.instruction)
+    np.testing.assert_allclose(labels.action, direct["action"], atol=1e-5)
+    np.testing.assert_allclose(labels.std, np.maximum(direct["std"], 0.05), atol=1e-4)
+
+
+def test_training_goes_through_a_kill_with_the_same_parameters(tmp_path, checkpoint):
+    undisturbed, counters = train(config_for(tmp_path / "one", checkpoint))
+    assert counters["teacher/process_restarts"] == 0
+
+    killed = []
+
+    def kill_once(teacher):
+        if not killed:
+            killed.append(process_of(teacher))
+            os.kill(killed[0], signal.SIGKILL)
+
+    disturbed, counters = train(config_for(tmp_path / "two", checkpoint), [kill_once])
+    assert killed and counters["teacher/process_restarts"] == 1
+    for a, b in zip(jax.tree.leaves(undisturbed.params), jax.tree.leaves(disturbed.params), strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert [row.teacher_calls for row in disturbed.table] == [0, 0, 48]
+    with pytest.raises(ProcessLookupError):
+        os.kill(killed[0], 0)
+
+
+@pytest.mark.vulkan
+def test_it_labels_maniskills_frames(tmp_path, checkpoint):
+    result, _ = train(config_for(tmp_path / "run", checkpoint, "maniskill:PickCube-v1"))
+    assert [row.variant for row in result.table] == ["teacher:openvla:checkpoint", "ppo", "rpd-mse"]
+    assert np.isfinite(result.history[-1]["update/distill_mse/rpd-mse/0"])
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("path", "", "teacher.path is empty"),
+        ("contract", "", "an OpenVLA checkpoint does not say what its actions mean"),
+        ("statistics_key", "mars", "bridge_orig"),
+    ],
+)
+def test_mistakes_are_named(checkpoint, field, value, message):
+    settings = {"path": str(checkpoint), "contract": "maniskill", "statistics_key": "bridge_orig", "devices": ("cpu",)}
+    config = config_for("unused", checkpoint)
+    env = make_env(config.env, [0], rgb=True, end_on_success=False)
+    try:
+        with pytest.raises((ValueError, RuntimeError), match=message):
+            base.make("openvla", env.spec, {**settings, field: value})
+    finally:
+        env.close()
