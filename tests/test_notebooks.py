@@ -20,9 +20,6 @@ def test_it_runs(path, tmp_path):
     client = nbclient.NotebookClient(notebook, timeout=400, resources={"metadata": {"path": str(path.parents[1])}})
     client.execute()  # raises with the cell and its traceback
     pictures = [
-        output
-        for cell in notebook.cells
-        for output in cell.get("outputs", [])
-        if "image/png" in output.get("data", {})
+        output for cell in notebook.cells for output in cell.get("outputs", []) if "image/png" in output.get("data", {})
     ]
     assert len(pictures) >= 2
