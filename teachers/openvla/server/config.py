@@ -41,7 +41,7 @@ _TOWERS: Mapping[str, TowerConfig] = {
     "vit_large_patch14_reg4_dinov2.lvd142m": TowerConfig(224, 14, 1024, 24, 16, 4.0, registers=4, layer_scale=True),
     "vit_so400m_patch14_siglip_224": TowerConfig(224, 14, 1152, 27, 16, 3.7362, attention_pool=True),
 }
-"""Names of timm's models -> their shapes (SPEC: DINOv2 ViT-L/14 with registers, SigLIP SO400M/14)."""
+"""Names of timm's models -> their shapes: DINOv2 ViT-L/14 with registers, SigLIP SO400M/14."""
 
 
 @dataclasses.dataclass(frozen=True)
