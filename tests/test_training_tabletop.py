@@ -62,7 +62,7 @@ def test_a_run_resumes_to_the_bit(tmp_path):
     assert [row.success_once for row in whole.table] == [row.success_once for row in resumed.table]
 
 
-@pytest.mark.parametrize("preset", ["quickstart-vla", "quickstart-vla-rgb"])
+@pytest.mark.parametrize("preset", ["quickstart-vla", pytest.param("quickstart-vla-rgb", marks=pytest.mark.slow)])
 def test_octo_nano_teaches_in_the_loop(tmp_path, preset):
     """Camera, model, labels and student in one program; too short to learn anything."""
     config = rpd_jax.get_preset(preset)

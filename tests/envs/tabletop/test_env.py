@@ -23,7 +23,12 @@ def play(env, state, actions):
     return jax.jit(lambda state: jax.lax.scan(lambda s, a: vector_step(env, s, a), state, actions))(state)
 
 
-@pytest.mark.parametrize("task", TASKS)
+QUICK = ("PickCube-v1", "StackCube-v1", "PullCubeTool-v1", "PegInsertionSide-v1")  # the other tasks are marked slow
+
+
+@pytest.mark.parametrize(
+    "task", [task if task in QUICK else pytest.param(task, marks=pytest.mark.slow) for task in TASKS]
+)
 def test_nothing_breaks_in_ten_thousand_steps(task):
     """25 environments x 400 steps: random actions, held corners of the box, corners that change at every step."""
     env = TabletopEnv(task, max_episode_steps=130, end_on_success=False)

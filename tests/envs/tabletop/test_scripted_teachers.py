@@ -10,8 +10,12 @@ from rpd_jax.envs.tabletop.tasks import TASKS
 from teachers import scripted
 from teachers.base import acting
 
+QUICK = ("PickCube-v1", "PokeCube-v1", "PegInsertionSide-v1")  # the other tasks are marked slow
 
-@pytest.mark.parametrize("task", TASKS)
+
+@pytest.mark.parametrize(
+    "task", [task if task in QUICK else pytest.param(task, marks=pytest.mark.slow) for task in TASKS]
+)
 def test_solves_its_task(task):
     env = TabletopEnv(task, engine="c", end_on_success=False)
     teacher = scripted.make(env.spec)
