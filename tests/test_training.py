@@ -146,7 +146,7 @@ def launch(directory, *arguments, **kwargs):
     return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **kwargs)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
 def test_signals_save_and_exit_cleanly_and_the_run_goes_on(tmp_path, number):
     directory = tmp_path / "run"
     steps = "--config.ppo.total_steps=1000000"

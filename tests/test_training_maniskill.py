@@ -55,6 +55,7 @@ def test_a_run_survives_a_killed_simulator_and_resumes(tmp_path):
     assert [json.loads(line)["step"] for line in lines] == [8, 16, 24, 32, 40]
 
 
+@pytest.mark.slow
 def test_a_vision_student_and_its_video(tmp_path):
     config = tiny(tmp_path / "run", observation="rgb+proprio", image_size=64)
     config.ppo.total_steps, config.eval.videos = 8, 1

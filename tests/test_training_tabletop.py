@@ -44,6 +44,7 @@ def test_a_run_is_one_program(tmp_path, monkeypatch):
         assert (whole.directory / name).stat().st_size > 0
 
 
+@pytest.mark.slow
 def test_a_run_resumes_to_the_bit(tmp_path):
     factory = teacher_factory(tiny(tmp_path).teacher)
     whole = rpd_jax.train(tiny(tmp_path / "whole"), factory)
@@ -62,7 +63,8 @@ def test_a_run_resumes_to_the_bit(tmp_path):
     assert [row.success_once for row in whole.table] == [row.success_once for row in resumed.table]
 
 
-@pytest.mark.parametrize("preset", ["quickstart-vla", pytest.param("quickstart-vla-rgb", marks=pytest.mark.slow)])
+@pytest.mark.slow  # the notebook trains with the first of them, too
+@pytest.mark.parametrize("preset", ["quickstart-vla", "quickstart-vla-rgb"])
 def test_octo_nano_teaches_in_the_loop(tmp_path, preset):
     """Camera, model, labels and student in one program; too short to learn anything."""
     config = rpd_jax.get_preset(preset)

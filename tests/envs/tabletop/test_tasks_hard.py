@@ -231,6 +231,7 @@ def test_the_box_has_a_square_hole_that_is_wider_than_the_peg_by_the_clearance()
     np.testing.assert_allclose(outer, 0.105, atol=1e-9)
 
 
+@pytest.mark.slow
 def test_pushing_does_not_bring_the_cube_onto_the_pedestal():
     """The script that rolls balls gets behind the cube and drives it against the pedestal."""
     env = TabletopEnv("PickPlaceCube-v1", engine="c", end_on_success=False)
