@@ -81,7 +81,7 @@ def quickstart_vla() -> Config:
 
 
 def quickstart_vla_rgb() -> Config:
-    """As `quickstart_vla` with PushCube, and a student that sees frames and feels its arm; fewer epochs for a CPU's sake."""
+    """As `quickstart_vla` with PushCube, and a student that sees frames and feels its arm; fewer epochs."""
     config = quickstart_vla()
     config.env.name, config.ppo.total_steps = "tabletop:PushCube-v1", 180_000
     config.env.observation = "rgb+proprio"
