@@ -11,6 +11,7 @@ the round and stop; `--resume` goes on from there.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 
 from absl import flags, logging
@@ -50,14 +51,15 @@ def main(argv: Sequence[str]) -> None:
         attempts=_ATTEMPTS.value,
     )
     factory = teacher_factory(config.teacher)
-    collected = collect(
-        config,
-        lambda env: make_teacher(factory, config, env),
-        settings,
-        _OUTPUT.value,
-        resume=_RESUME.value,
-        overwrite=_OVERWRITE.value,
-    )
+    with contextlib.ExitStack() as stack:
+        collected = collect(
+            config,
+            lambda env: make_teacher(factory, config, env, stack),
+            settings,
+            _OUTPUT.value,
+            resume=_RESUME.value,
+            overwrite=_OVERWRITE.value,
+        )
     if collected.interrupted:
         logging.info("stopped with %d episodes in %s: --resume goes on", collected.kept, collected.directory)
         return

@@ -72,7 +72,7 @@ def evaluate(
         population = Population(config, eval_env.spec)
         members = _restore(population, checkpoint, trained)
         evaluator = Evaluator(eval_env, population, convert_action)
-        assessment = assess(evaluator, members, make_teacher(teacher, config, eval_env), config.eval)
+        assessment = assess(evaluator, members, make_teacher(teacher, config, eval_env, stack), config.eval)
     env_steps = checkpoint.host["iteration"] * config.ppo.batch_size(config.env.num_envs)
     labels = [ledger["labels"] for ledger in checkpoint.host["ledgers"]]
     cost = outcome.Cost(env_steps, labels, checkpoint.host["seconds"])
@@ -105,7 +105,7 @@ def evaluate_teacher(
     with contextlib.ExitStack() as stack:
         env = make_env(config.env, env_seeds(config.eval.seed, config.eval.num_envs), rgb=False, end_on_success=False)
         stack.callback(env.close)
-        made = make_teacher(teacher, config, env)
+        made = make_teacher(teacher, config, env, stack)
         assert made is not None
         videos = min(config.eval.videos, env.num_envs) if env.spec.frame_shape is not None else 0
         key = jax.random.key(config.eval.seed)

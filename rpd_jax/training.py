@@ -94,15 +94,24 @@ def check(config: Config, has_teacher: bool) -> None:
         raise ConfigError(f"variants={guided} cannot work without a teacher: train(config, teacher=...)")
 
 
-def make_teacher(teacher: Teacher | TeacherFactory | None, config: Config, env: VectorEnv) -> Teacher | None:
-    """The teacher for an environment; one that draws every frame is spared the factory's probe by a stand-in."""
+def make_teacher(
+    teacher: Teacher | TeacherFactory | None, config: Config, env: VectorEnv, stack: contextlib.ExitStack
+) -> Teacher | None:
+    """The teacher for an environment; one that draws every frame is spared the factory's probe by a stand-in.
+
+    A teacher that is made here is closed with `stack`, if it can be; one that was given is its owner's to close.
+    """
     if not callable(teacher):
         return teacher
     if "rgb" not in env.spec.observation:
-        return teacher(env)
-    stand_in = make_env(config.env, [config.eval.seed], rgb=False, end_on_success=False)
-    with contextlib.closing(stand_in):
-        return teacher(stand_in)
+        made = teacher(env)
+    else:
+        stand_in = make_env(config.env, [config.eval.seed], rgb=False, end_on_success=False)
+        with contextlib.closing(stand_in):
+            made = teacher(stand_in)
+    if hasattr(made, "close"):
+        stack.callback(made.close)
+    return made
 
 
 def make_loop(config: Config, population: Population, teacher: Teacher | None, stack: contextlib.ExitStack) -> Loop:
@@ -140,7 +149,7 @@ class Trainer:
         self.population = Population(config, eval_env.spec)
         self.members = self.population.init()
         self.evaluator = Evaluator(eval_env, self.population)
-        self.teacher = make_teacher(teacher, config, eval_env)
+        self.teacher = make_teacher(teacher, config, eval_env, stack)
         self.loop = make_loop(config, self.population, self.teacher, stack)
         self.directory = claim()  # only now: whatever fails before leaves no directory behind
         self.store = CheckpointStore(self.directory, config.run.keep_checkpoints)

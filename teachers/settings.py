@@ -9,6 +9,7 @@ from absl import logging
 
 from rpd_jax.config import ConfigError, TeacherConfig
 from rpd_jax.envs.base import VectorEnv
+from rpd_jax.ipc.supervised import SidecarFailed
 from rpd_jax.types import Teacher
 from teachers.base import make
 from teachers.converted import ConvertedTeacher
@@ -48,7 +49,7 @@ def teacher_factory(config: TeacherConfig) -> Callable[[VectorEnv], Teacher]:
     def build(env: VectorEnv) -> Teacher:
         try:
             return _build(config, env)
-        except ValueError as error:
+        except (ValueError, SidecarFailed) as error:
             raise ConfigError(f"teacher.name={config.name!r} cannot work: {error}") from error
 
     return build

@@ -102,6 +102,11 @@ class ModelConfig:
         )
 
 
+def part(module: str, name: str, **kwargs: Any) -> dict[str, Any]:
+    """A `{"module", "name", "args", "kwargs"}` entry; `module` is the official one."""
+    return {"module": module, "name": name, "args": [], "kwargs": kwargs}
+
+
 def class_and_arguments(where: str, spec: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     """The class's name and keyword arguments of a `{"module", "name", "args", "kwargs"}` entry."""
     if not isinstance(spec, Mapping) or set(spec) != SPEC_KEYS:

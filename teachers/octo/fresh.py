@@ -10,9 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from rpd_jax.types import Array
-from teachers.octo.config import ModelConfig
+from teachers.octo.config import ModelConfig, part
 from teachers.octo.model import LANGUAGE, Octo
 from teachers.octo.network import OctoModule
+from teachers.octo.pretrained_configs import camera
 from teachers.octo.text import TextProcessor, WordTokenizer
 
 TEXT_LENGTH = 12
@@ -25,19 +26,26 @@ def nano_config(text: WordTokenizer, horizon: int = 4, head: str = "L1ActionHead
     regresses actions: with as little training, a diffusion head still predicts its noise too coarsely for the first
     reverse step, which multiplies errors by 31.6.
     """
-    stem = {"features": [32, 64, 96, 128], "num_features": 128}
-    images = {
-        "obs_stack_keys": ["image_primary"],
-        "task_stack_keys": ["image_primary"],
-        "encoder": _spec("octo.model.components.vit_encoders", "SmallStem16", stem),
-    }
-    language = {"encoder": "t5-nano", "finetune_encoder": True}
-    head_kwargs = {"readout_key": "readout_action", "action_horizon": horizon, "action_dim": 7, "use_map": False}
     return {
         "model": {
-            "observation_tokenizers": {"primary": _spec("octo.model.components.tokenizers", "ImageTokenizer", images)},
-            "task_tokenizers": {"language": _spec("octo.model.components.tokenizers", "LanguageTokenizer", language)},
-            "heads": {"action": _spec("octo.model.components.action_heads", head, head_kwargs)},
+            "observation_tokenizers": {
+                "primary": camera("image_primary", features=[32, 64, 96, 128], num_features=128)
+            },
+            "task_tokenizers": {
+                "language": part(
+                    "octo.model.components.tokenizers", "LanguageTokenizer", encoder="t5-nano", finetune_encoder=True
+                )
+            },
+            "heads": {
+                "action": part(
+                    "octo.model.components.action_heads",
+                    head,
+                    readout_key="readout_action",
+                    action_horizon=horizon,
+                    action_dim=7,
+                    use_map=False,
+                )
+            },
             "readouts": {"action": 1},
             "token_embedding_size": 128,
             "transformer_kwargs": {
@@ -119,7 +127,3 @@ def init_nano(
     config = {**nano_config(text, head=head), "window_size": window}
     example = example_batch(config, text, image_size, window, instructions[0])
     return init_octo(config, example, statistics, text, key)
-
-
-def _spec(module: str, name: str, kwargs: Mapping[str, Any]) -> dict[str, Any]:
-    return {"module": module, "name": name, "args": [], "kwargs": dict(kwargs)}

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from teachers.octo.config import part
+
 WINDOW = 2
 ACTION_HORIZON = 4
 
@@ -23,7 +25,7 @@ def octo_base() -> dict[str, Any]:
 
 
 def _octo(width: int, heads: int) -> dict[str, Any]:
-    action = _part(
+    action = part(
         "octo.model.components.action_heads",
         "DiffusionActionHead",
         readout_key="readout_action",
@@ -36,9 +38,9 @@ def _octo(width: int, heads: int) -> dict[str, Any]:
     tokenizer_options = {"max_length": 16, "padding": "max_length", "truncation": True, "return_tensors": "np"}
     return {
         "model": {
-            "observation_tokenizers": {name: _camera(f"image_{name}") for name in ("primary", "wrist")},
+            "observation_tokenizers": {name: camera(f"image_{name}") for name in ("primary", "wrist")},
             "task_tokenizers": {
-                "language": _part(
+                "language": part(
                     "octo.model.components.tokenizers", "LanguageTokenizer", encoder="t5-base", finetune_encoder=False
                 )
             },
@@ -57,7 +59,7 @@ def _octo(width: int, heads: int) -> dict[str, Any]:
             "repeat_task_tokens": True,
             "use_correct_attention": True,
         },
-        "text_processor": _part(
+        "text_processor": part(
             "octo.data.utils.text_processing",
             "HFTokenizer",
             tokenizer_name="t5-base",
@@ -81,17 +83,15 @@ def _octo(width: int, heads: int) -> dict[str, Any]:
     }
 
 
-def _camera(key: str) -> dict[str, Any]:
-    """A tokenizer of one camera's image, with the goal image of the same name stacked on channels."""
-    stem = _part("octo.model.components.vit_encoders", "SmallStem16")
-    return _part(
+def camera(key: str, **stem: Any) -> dict[str, Any]:
+    """A tokenizer of one camera's image, with the goal image of the same name stacked on channels.
+
+    `stem`: what is not as the stem's class has it.
+    """
+    return part(
         "octo.model.components.tokenizers",
         "ImageTokenizer",
         obs_stack_keys=[key],
         task_stack_keys=[key],
-        encoder=stem,
+        encoder=part("octo.model.components.vit_encoders", "SmallStem16", **stem),
     )
-
-
-def _part(module: str, name: str, **kwargs: Any) -> dict[str, Any]:
-    return {"module": module, "name": name, "args": [], "kwargs": kwargs}

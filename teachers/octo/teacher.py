@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from rpd_jax.envs.base import EnvSpec
-from rpd_jax.types import ActionContract, Array, Observation, TeacherLabels, TeacherSpec
-from teachers.conventions import CONTRACTS
+from rpd_jax.types import Array, Observation, TeacherLabels, TeacherSpec
+from teachers.conventions import contract_of
 from teachers.octo.heads import HEADS
 from teachers.octo.model import Octo, sample_chunks
 from teachers.octo.statistics import select_statistics, unnormalize
 from teachers.sampling import Sampling
 
-CONTRACT_FILE = "action_contract.json"  # beside config.json: what the numbers of the data's actions mean
 FRAMES_AT_ONCE = 128  # in one pass of the transformer, for the sake of memory
 
 
@@ -61,7 +59,7 @@ class OctoTeacher:
         self.spec = TeacherSpec(
             name=f"octo:{name}",
             observation_keys=("rgb",),
-            contract=_contract(octo, contract),
+            contract=contract_of(octo.directory, contract),
             history=octo.window,
             samples_actions=HEADS[octo.head().kind].is_stochastic,
             in_graph=True,
@@ -116,16 +114,3 @@ def _resized(frames: Array, size: int) -> Array:
     shape = (*frames.shape[:2], size, size, frames.shape[-1])
     resized = jax.image.resize(frames.astype(jnp.float32), shape, "lanczos3")
     return jnp.clip(jnp.round(resized), 0, 255).astype(jnp.uint8)
-
-
-def _contract(octo: Octo, name: str) -> ActionContract:
-    if name:
-        if name not in CONTRACTS:
-            raise ValueError(f"contract={name!r} is unknown: choose from {sorted(CONTRACTS)}")
-        return CONTRACTS[name]
-    path = octo.directory / CONTRACT_FILE if octo.directory else None
-    if path is None or not path.exists():
-        raise ValueError(
-            f"the checkpoint has no {CONTRACT_FILE}: say what its actions mean, contract = one of {sorted(CONTRACTS)}"
-        )
-    return ActionContract(**json.loads(path.read_text()))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -33,36 +34,21 @@ class OpenVLAPolicy:
         cls,
         path: str | Path,
         *,
-        dtype: str = "bf16",
-        device: str | None = None,
-        statistics_key: str | None = None,
-        center_crop: bool = False,
-        libero: bool = False,
-        template: str | None = None,
-        adapter: str | Path | None = None,
         max_batch: int = 32,
         allow_non_action: bool = False,
+        **options: Any,
     ) -> OpenVLAPolicy:
         """From a checkpoint.
 
         Args:
-          path, dtype, device, statistics_key, center_crop, libero, template, adapter: see `load_parts`.
+          path: directory in the layout of Hugging Face.
           max_batch: sequences computed at a time; larger requests are split.
           allow_non_action: choose the best action token where the most likely token is none; else that is an error.
+          options: dtype, device, statistics_key, center_crop, libero, template, adapter: see `load_parts`.
         Raises:
           ValueError: see `load_parts`; or the answer does not depend on the image.
         """
-        parts = load_parts(
-            path,
-            dtype=dtype,
-            device=device,
-            statistics_key=statistics_key,
-            center_crop=center_crop,
-            libero=libero,
-            template=template,
-            adapter=adapter,
-            max_batch=max_batch,
-        )
+        parts = load_parts(path, max_batch=max_batch, **options)
         if parts.model.proprio_projector is not None:
             raise ValueError(f"{path} holds a proprio_projector: it is OpenVLA-OFT's, load it with OFTPolicy")
         policy = cls(parts, max_batch=max_batch, allow_non_action=allow_non_action)

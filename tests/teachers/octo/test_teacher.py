@@ -12,7 +12,6 @@ from rpd_jax.envs.base import ArraySpec, EnvSpec
 from teachers import base
 from teachers.conventions import CONTRACTS, MANISKILL_EE
 from teachers.octo import OctoTeacher
-from teachers.octo.teacher import CONTRACT_FILE
 from teachers.octo.text import VOCABULARY_FILE
 from teachers.sampling import Sampling
 
@@ -119,5 +118,8 @@ def test_by_name_from_a_checkpoint_that_brings_its_contract(octo, tmp_path):
     octo.save(tmp_path / "tiny", 0, {VOCABULARY_FILE: octo.text.to_json().encode(), CONTRACT_FILE: contract})
     teacher = base.make("octo", ENV, {"path": str(tmp_path / "tiny"), "samples": 2})
     assert teacher.spec.contract == CONTRACTS["juelg_octo"] and teacher.spec.name == "octo:tiny"
+    (tmp_path / "tiny" / CONTRACT_FILE).write_text('{"frame": "base"')
+    with pytest.raises(ValueError, match=r"action_contract\.json is no action contract"):
+        base.make("octo", ENV, {"path": str(tmp_path / "tiny")})
     with pytest.raises(ValueError, match=r"teacher\.path is empty"):
         base.make("octo", ENV, {})
