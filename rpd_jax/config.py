@@ -5,22 +5,20 @@ Treat a config as read-only once `validate` has passed; it is mutable only becau
 
 # No `from __future__ import annotations` here: absl's config flags read the field types, not their names.
 import dataclasses
-import difflib
 import json
 import math
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
+
+from rpd_jax.validation import ConfigError, at_least_one, choice, positive, require
 
 ADVANTAGES = ("gae", "finite_horizon")
 OBSERVATIONS = ("state", "ee", "rgb", "rgb+proprio")
-REWARDS = ("normalized_dense", "dense", "sparse")
+REWARDS = ("normalized_dense", "dense", "sparse", "v2", "v3")
 GRIPPERS = ("fixed", "reference")
 PHYSICS = ("auto", "c", "mjx")
-
-
-class ConfigError(ValueError):
-    """A setting that cannot work; the message is one line naming the field, the value and what would be right."""
+TEACHER_DTYPES = ("bf16", "f32", "nf4")
 
 
 @dataclasses.dataclass
@@ -29,19 +27,23 @@ class EnvConfig:
 
     name: str = "tabletop:PickCube-v1"  # suite:task
     control_mode: str = "pd_ee_delta_pose"
-    reward: str = "normalized_dense"  # normalized_dense | dense | sparse
+    reward: str = "normalized_dense"  # normalized_dense | dense | sparse | v2 | v3 (simplified: see envs/rewards.py)
     observation: str = "state"  # what the student sees: state | ee | rgb | rgb+proprio
     image_size: int = 256  # pixels, square
     num_envs: int = 32  # per member
     max_episode_steps: int | None = None  # None: the task's own
+    # An episode has so many times more steps, each moving and turning the tool by so much less; the gripper is as ever.
+    horizon_scale: int = 1
+    instruction: str = ""  # the task in words, for teachers and recordings; empty: the task's own
     end_on_success: bool = True  # training episodes terminate at success (ManiSkill's partial reset)
     processes: int | None = None  # simulator processes; None: one per CPU core
     deadline_seconds: float = 60.0  # a simulator process that needs longer for a step is restarted
-    # Of tabletop tasks:
-    physics: str = "auto"  # auto | c | mjx
     camera_eye: tuple[float, ...] = ()  # metres, world axes; empty: the task's own
     camera_target: tuple[float, ...] = ()
     camera_fov: float = 0.0  # radians, vertical; 0: the task's own
+    camera_shift: tuple[float, ...] = ()  # metres, added to the eye; the camera still looks at its target
+    # Of tabletop tasks:
+    physics: str = "auto"  # auto | c | mjx
 
 
 @dataclasses.dataclass
@@ -98,6 +100,13 @@ class TeacherConfig:
     devices: tuple[str, ...] = ()  # a process for each: "0", "1" for GPUs, "cpu"; empty: one, on what there is
     dtype: str = "bf16"  # bf16 | f32 | nf4
     center_crop: bool = False  # for checkpoints that were trained with random crops
+    # Of a policy server that somebody runs (remote):
+    address: str = ""  # e.g. ws://127.0.0.1:8000
+    protocol: str = "openpi"  # openpi | vlagents
+    request: tuple[str, ...] = ()  # what it is sent, "its name=source", see teachers/remote; empty: what is usual
+    frame_size: int = 224  # pixels of the square that frames are fitted into; 0: sent as they are
+    connections: int = 1  # observations that it is asked about at the same time
+    deadline_seconds: float = 60.0  # for an answer; a later one counts as a failure
     samples: int = 1  # labels drawn per transition; their mean is the target
     std: float | None = None  # fixed standard deviation of a single label's Gaussian; None: the teacher's own
     min_std: float = 0.05  # floor of the standard deviation fitted to several samples
@@ -112,6 +121,17 @@ class TeacherConfig:
     aim_direction: tuple[float, ...] = (1.0, 0.0, 0.0)  # of the aiming error, world axes
     lag: int = 0  # steps
     gripper_shift: float = 0.0  # metres, positive closes late
+
+
+@dataclasses.dataclass
+class GuidanceConfig:
+    """How transient guidance judges progress; how a variant asks is its own (see `guidance/settings.py`)."""
+
+    windows: int = 3  # of the mean reward, whose means must rise one after the other before guidance ends
+    window_iterations: int = 5  # iterations of a window
+    # The largest mean reward of a rollout's step, to which gain and threshold refer. None: 1, what every reward but
+    # "dense" pays at most.
+    attainable_reward: float | None = None
 
 
 @dataclasses.dataclass
@@ -149,6 +169,7 @@ class Config:
     network: NetworkConfig = dataclasses.field(default_factory=NetworkConfig)
     ppo: PPOConfig = dataclasses.field(default_factory=PPOConfig)
     teacher: TeacherConfig = dataclasses.field(default_factory=TeacherConfig)
+    guidance: GuidanceConfig = dataclasses.field(default_factory=GuidanceConfig)
     eval: EvalConfig = dataclasses.field(default_factory=EvalConfig)
     run: RunConfig = dataclasses.field(default_factory=RunConfig)
 
@@ -186,13 +207,13 @@ class Config:
         require(env.name.count(":") == 1, "env.name", env.name, "suite:task, e.g. maniskill:PickCube-v1")
         choice("env.reward", env.reward, REWARDS)
         choice("env.observation", env.observation, OBSERVATIONS)
-        at_least_one("env", env, "num_envs", "image_size")
+        at_least_one("env", env, "num_envs", "image_size", "horizon_scale")
         for field in ("max_episode_steps", "processes"):
             value = getattr(env, field)
             require(value is None or value >= 1, f"env.{field}", value, "None or at least 1")
         positive("env", env, "deadline_seconds")
         choice("env.physics", env.physics, PHYSICS)
-        for field in ("camera_eye", "camera_target"):
+        for field in ("camera_eye", "camera_target", "camera_shift"):
             value = getattr(env, field)
             require(len(value) in (0, 3), f"env.{field}", value, "three numbers, or empty")
         require(0 <= env.camera_fov < math.pi, "env.camera_fov", env.camera_fov, "a number in [0, pi)")
@@ -227,8 +248,10 @@ class Config:
         require(len(self.network.hidden) > 0, "network.hidden", self.network.hidden, "at least one width")
         require(min(self.network.hidden) > 0, "network.hidden", self.network.hidden, "positive widths")
         choice("teacher.gripper", self.teacher.gripper, GRIPPERS)
-        at_least_one("teacher", self.teacher, "samples", "batch_size")
-        positive("teacher", self.teacher, "min_std")
+        choice("teacher.dtype", self.teacher.dtype, TEACHER_DTYPES)
+        at_least_one("teacher", self.teacher, "samples", "batch_size", "connections")
+        positive("teacher", self.teacher, "min_std", "deadline_seconds")
+        require(self.teacher.frame_size >= 0, "teacher.frame_size", self.teacher.frame_size, "at least 0")
         std = self.teacher.std
         require(std is None or std > 0, "teacher.std", std, "None or a positive number")
         for field in ("noise", "aim_error", "lag"):
@@ -239,6 +262,11 @@ class Config:
         for field in ("bias", "aim_direction"):
             value = getattr(self.teacher, field)
             require(len(value) == 3, f"teacher.{field}", value, "three numbers")
+        guidance = self.guidance
+        require(guidance.windows >= 2, "guidance.windows", guidance.windows, "at least 2")
+        at_least_one("guidance", guidance, "window_iterations")
+        attainable = guidance.attainable_reward
+        require(attainable is None or attainable > 0, "guidance.attainable_reward", attainable, "None or positive")
         at_least_one("eval", self.eval, "episodes", "curve_episodes", "num_envs")
         for owner, settings, fields in (
             ("eval", self.eval, ("every", "videos", "seed")),
@@ -248,15 +276,6 @@ class Config:
                 require(getattr(settings, field) >= 0, f"{owner}.{field}", getattr(settings, field), "at least 0")
         at_least_one("run", self.run, "keep_checkpoints", "iterations_per_call")
         require(bool(self.run.directory), "run.directory", self.run.directory, "a path")
-
-
-def choice(field: str, value: str, choices: Iterable[str]) -> None:
-    """Raises ConfigError unless `value` is one of `choices`; the message lists them and the closest match."""
-    choices = list(choices)
-    if value not in choices:
-        close = difflib.get_close_matches(str(value), choices, n=1, cutoff=0.4)
-        hint = f"; did you mean {close[0]!r}?" if close else ""
-        raise ConfigError(f"{field}={value!r} is unknown: choose from {', '.join(choices)}{hint}")
 
 
 def check_field(path: str, cls: Any = Config) -> None:
@@ -283,23 +302,3 @@ def from_dict(cls: Any, values: Mapping[str, Any], where: str) -> Any:
         else:
             converted[name] = tuple(value) if isinstance(value, list) else value
     return cls(**converted)
-
-
-def require(holds: bool, field: str, value: Any, right: str) -> None:
-    """Raises ConfigError unless it `holds`; `right` says what the value of `field` must be."""
-    if not holds:
-        raise ConfigError(f"{field}={value!r} cannot work: it must be {right}")
-
-
-def at_least_one(owner: str, settings: Any, *fields: str) -> None:
-    """Raises ConfigError for the first of `fields` that is below 1."""
-    for field in fields:
-        value = getattr(settings, field)
-        require(value >= 1, f"{owner}.{field}", value, "at least 1")
-
-
-def positive(owner: str, settings: Any, *fields: str) -> None:
-    """Raises ConfigError for the first of `fields` that is not a positive, finite number."""
-    for field in fields:
-        value = getattr(settings, field)
-        require(value > 0 and math.isfinite(value), f"{owner}.{field}", value, "a positive number")

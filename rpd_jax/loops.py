@@ -18,13 +18,13 @@ import numpy as np
 from rpd_jax import outcome
 from rpd_jax.config import Config
 from rpd_jax.envs.base import FunctionalEnv, VectorEnv
-from rpd_jax.guidance.labels import Ledger, label_in_graph, label_rollout, ledger_metrics, no_labels, spread
+from rpd_jax.guidance.labels import Ledger, label_rollout, ledger_metrics, no_labels, spread
 from rpd_jax.guidance.stream import BackgroundTeacher, LabelStream
-from rpd_jax.losses.variants import distillation_weight
+from rpd_jax.labelling import Questions, label_in_program, label_questions
 from rpd_jax.population import Population
 from rpd_jax.rollout import host, in_graph
 from rpd_jax.types import Array, Teacher, TeacherLabels
-from rpd_jax.update import MemberState
+from rpd_jax.update import MemberState, guidance_weight
 
 Row = dict[str, float]
 
@@ -66,19 +66,23 @@ class HostLoop:
 
     def _iterate(self, members: MemberState, iteration: int) -> tuple[MemberState, Row]:
         progress = iteration / self._config.iterations
-        guided = self._guided_now(progress)
+        weight = np.asarray(self._weights(members, progress))
+        dense = [index for index in self._population.dense if weight[index] > 0]
+        asking = [index for index in self._population.sparse if weight[index] > 0]
+        questions = Questions(self._population, asking, members.schedule.calls, iteration) if asking else None
         started = time.perf_counter()
-        stream = self._stream(guided, iteration)
-        rollout = self._collector.collect(members, guided, stream.add if stream else None)
+        stream = self._stream(dense, iteration)
+        rollout = self._collector.collect(members, dense, stream.add if stream else None, questions)
         collected = time.perf_counter()
-        labels = self._label(rollout, guided, iteration, stream)
+        labels = self._label(rollout, dense, iteration, stream, questions)
         labelled = time.perf_counter()
         members, metrics = self._population.update(members, rollout.transition, labels, progress)
         metrics = jax.device_get(metrics)
         updated = time.perf_counter()
         row = outcome.flatten("train", self._population, rollout.episodes)
         row |= outcome.flatten("update", self._population, outcome.by_member(metrics))
-        row |= ledger_metrics(self.ledgers) | self._env.metrics() | getattr(self._teacher, "metrics", dict)()
+        row |= _costs(self._population, self.ledgers)
+        row |= self._env.metrics() | getattr(self._teacher, "metrics", dict)()
         steps = self._config.ppo.batch_size(self._env.num_envs)
         return members, row | {
             "time/rollout": collected - started,
@@ -87,10 +91,11 @@ class HostLoop:
             "time/env_steps_per_second": steps / (collected - started),
         }
 
-    def _guided_now(self, progress: float) -> list[int]:
-        """Members whose distillation weight is not zero now: nobody else causes a query."""
-        weights = jax.vmap(distillation_weight, in_axes=(0, None))(self._population.variants, np.float32(progress))
-        return [index for index in self._population.guided if weights[index] > 0]
+    @functools.partial(jax.jit, static_argnums=0)
+    def _weights(self, members: MemberState, progress: Array) -> Array:
+        """[P] of the distillation losses now: a member whose weight is zero causes no query."""
+        weights = jax.vmap(guidance_weight, in_axes=(0, 0, None))
+        return weights(members, self._population.variants, jnp.float32(progress))
 
     def _stream(self, guided: list[int], iteration: int) -> LabelStream | None:
         """Labels the rollout while it is collected, where the teacher can."""
@@ -100,20 +105,33 @@ class HostLoop:
         return LabelStream(self._teacher, instruction, *self._asked(guided, iteration))
 
     def _label(
-        self, rollout: host.Rollout, guided: list[int], iteration: int, stream: LabelStream | None
+        self,
+        rollout: host.Rollout,
+        dense: list[int],
+        iteration: int,
+        stream: LabelStream | None,
+        questions: Questions | None,
     ) -> TeacherLabels | None:
         if not self._population.terms:
             return None
-        if not guided:
-            return no_labels(rollout.starts.shape, self._env.spec.action_dim)
+        spec, starts = self._env.spec, rollout.starts
+        labels = no_labels(starts.shape, spec.action_dim)
+        if not dense and questions is None:
+            return labels
         assert self._teacher is not None
-        if stream is not None:
-            labels = stream.finish()
-        else:
-            observation, starts = rollout.teacher_observation, rollout.starts[:, guided]
-            instruction = self._env.spec.instruction
-            labels = label_rollout(self._teacher, instruction, observation, starts, *self._asked(guided, iteration))
-        return spread(labels, guided, len(self._population))
+        if dense:
+            answers = stream.finish() if stream is not None else label_rollout(
+                self._teacher, spec.instruction, rollout.teacher_observation, starts[:, dense],
+                *self._asked(dense, iteration),
+            )  # fmt: skip
+            labels = spread(answers, dense, len(self._population))
+        if questions is not None:
+            targets = label_questions(
+                self._population, self._teacher, spec, questions, rollout.asked, starts, iteration, self.ledgers
+            )
+            for member, mine in zip(questions.members, targets, strict=True):
+                labels = jax.tree.map(lambda whole, x, p=member: whole.at[:, p].set(x), labels, mine)
+        return labels
 
     def _asked(self, guided: list[int], iteration: int) -> tuple[list[int], int, int, list[Ledger]]:
         """(seeds, iteration, batch size, ledgers) of the guided members' labels."""
@@ -151,10 +169,10 @@ class GraphLoop:
         rows = []
         for i in range(count):
             update = {name: values[i] for name, values in metrics.items()}
-            self._charge(update["distill_weight"])
+            self._charge(update.pop("queries"), update.pop("covered"))
             row = outcome.flatten("train", self._population, _means(in_graph.Ended(*(x[i] for x in ended))))
             row |= outcome.flatten("update", self._population, outcome.by_member(update))
-            row |= ledger_metrics(self.ledgers)
+            row |= _costs(self._population, self.ledgers)
             rows.append(row | {"time/iteration": seconds, "time/train_steps_per_second": steps / seconds})
         return members, rows
 
@@ -179,43 +197,45 @@ class GraphLoop:
         progress = iteration.astype(jnp.float32) / config.iterations
         keys = self._teacher.spec.observation_keys if self._teacher and population.guided else ()
         running, rollout = in_graph.collect(self._env, population, config.ppo.rollout_length, members, running, keys)
-        labels = self._label(rollout, progress, iteration)
+        labels, queries = self._label(members, rollout, progress, iteration)
         members, metrics = population.update_function(
             members, population.variants, rollout.transition, labels, progress
         )
-        return members, running, (metrics, rollout.ended)
+        covered = queries if labels is None else jnp.sum(labels.valid, axis=(0, 2))
+        return members, running, (metrics | {"queries": queries, "covered": covered}, rollout.ended)
 
-    def _label(self, rollout: in_graph.Rollout, progress: Array, iteration: Array) -> TeacherLabels | None:
+    def _label(
+        self, members: MemberState, rollout: in_graph.Rollout, progress: Array, iteration: Array
+    ) -> tuple[TeacherLabels | None, Array]:
         population = self._population
         if not population.terms:
-            return None
+            return None, jnp.zeros(len(population), jnp.int32)
         assert self._teacher is not None
-        guided = population.guided
-        labels = label_in_graph(
-            self._teacher,
-            self._env.spec.instruction,
-            {key: x[:, np.asarray(guided)] for key, x in rollout.teacher_observation.items()},
-            rollout.starts[:, np.asarray(guided)],
-            [population.seeds[index] for index in guided],
-            iteration,
-            self._config.teacher.batch_size,
-        )
-        labels = spread(labels, guided, len(population))
-        weight = jax.vmap(distillation_weight, in_axes=(0, None))(population.variants, progress)
-        return labels._replace(valid=labels.valid & (weight > 0)[None, :, None])
+        weight = jax.vmap(guidance_weight, in_axes=(0, 0, None))(members, population.variants, progress)
+        return label_in_program(self._env, population, self._teacher, members, rollout, weight, iteration)
 
-    def _charge(self, weight: np.ndarray) -> None:
-        """Labels of members whose weight was zero were not used, and cost them nothing."""
-        ppo, num_envs = self._config.ppo, self._config.env.num_envs
+    def _charge(self, queries: np.ndarray, covered: np.ndarray) -> None:
+        config = self._config
         for index in self._population.guided:
-            if weight[index] > 0:
-                self.ledgers[index].charge(ppo.batch_size(num_envs), self._config.teacher.batch_size)
+            sparse = index in self._population.sparse
+            batch_size = min(config.teacher.batch_size, config.env.num_envs) if sparse else config.teacher.batch_size
+            self.ledgers[index].charge(int(queries[index]), batch_size, covered=int(covered[index]) if sparse else None)
 
     def state_dict(self) -> in_graph.Running:
         return self._running
 
     def load_state_dict(self, state: in_graph.Running) -> None:
         self._running = state
+
+
+def _costs(population: Population, ledgers: Sequence[Ledger]) -> Row:
+    """What guidance has cost so far: all members together, and each guided one."""
+    row = ledger_metrics(ledgers)
+    for index in population.guided:
+        member, ledger = population.members[index], ledgers[index]
+        where = f"{member.variant.name}/{member.seed}"
+        row |= {f"teacher/labels/{where}": float(ledger.labels), f"teacher/covered/{where}": float(ledger.covered)}
+    return row
 
 
 def _means(ended: in_graph.Ended) -> list[Row]:

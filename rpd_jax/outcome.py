@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,14 +11,15 @@ import numpy as np
 from rpd_jax.config import Config
 from rpd_jax.evaluation import Assessment, Episodes, Film, concatenate
 from rpd_jax.population import Population
-from rpd_jax.report.files import atomic_path
+from rpd_jax.report.files import atomic_path, write_json
 from rpd_jax.report.intervals import bootstrap, wilson
 from rpd_jax.report.plots import Curve, TeacherLevel, learning_curves
 from rpd_jax.report.results import RESULTS_FILE, TEACHER_PREFIX, ResultRow, write_results
 from rpd_jax.report.table import results_table
 from rpd_jax.report.video import Clip, Column, write_grid
 
-TABLE_FILE, CURVES_FILE, VIDEO_FILE = "table.md", "curves.png", "episodes.mp4"
+TABLE_FILE, VIDEO_FILE = "table.md", "episodes.mp4"
+CURVES_FILE, CALLS_FILE, POINTS_FILE = "curves.png", "calls.png", "curves.json"
 
 
 class CurvePoint(NamedTuple):
@@ -31,6 +32,7 @@ class CurvePoint(NamedTuple):
     success_once: float
     success_at_end: float
     episode_return: float
+    labels: int = 0  # observations that the teacher was asked about so far
 
     def metrics(self) -> dict[str, float]:
         return {
@@ -40,8 +42,10 @@ class CurvePoint(NamedTuple):
         }
 
 
-def curve_points(population: Population, env_steps: int, episodes: Sequence[Episodes]) -> list[CurvePoint]:
-    """Summaries of every member's episodes."""
+def curve_points(
+    population: Population, env_steps: int, labels: Sequence[int], episodes: Sequence[Episodes]
+) -> list[CurvePoint]:
+    """Summaries of every member's episodes, after so many steps and labels of each."""
     return [
         CurvePoint(
             variant=member.variant.name,
@@ -51,8 +55,9 @@ def curve_points(population: Population, env_steps: int, episodes: Sequence[Epis
             success_once=float(e.success_once.mean()),
             success_at_end=float(e.success_at_end.mean()),
             episode_return=float(e.returns.mean()),
+            labels=asked,
         )
-        for member, e in zip(population.members, episodes, strict=True)
+        for member, asked, e in zip(population.members, labels, episodes, strict=True)
     ]
 
 
@@ -117,7 +122,7 @@ def write(
     curve: Sequence[CurvePoint],
     films: Mapping[str, Sequence[Film]],
 ) -> None:
-    """Writes results.json, table.md, curves.png and, where something was filmed, episodes.mp4."""
+    """Writes results.json and table.md; curves.json, curves.png and calls.png where there are points; episodes.mp4."""
     write_results(directory / RESULTS_FILE, table, config.to_dict())
     with atomic_path(directory / TABLE_FILE) as path:
         path.write_text(results_table(table, markdown=True) + "\n")
@@ -128,13 +133,15 @@ def write(
         label = "scripted teacher" if scripted else teachers[0].variant
         level = TeacherLevel(label, teachers[0].success_once, teachers[0].low, teachers[0].high)
     if curve:
-        learning_curves(
-            directory / CURVES_FILE,
-            _curves(curve),
-            teacher=level,
-            title=config.env.name,
-            ylabel="success rate (once in an episode, deterministic)",
-        )
+        write_json(directory / POINTS_FILE, [point._asdict() for point in curve])
+        ylabel = "success rate (once in an episode, deterministic)"
+        look = {"teacher": level, "title": config.env.name, "ylabel": ylabel}
+        learning_curves(directory / CURVES_FILE, _curves(curve, lambda point: point.env_steps), **look)
+        asked = [point for point in curve if point.labels > 0]
+        if asked:
+            xlabel = "observations that the teacher was asked about, per member"
+            by_calls = _curves(asked, lambda point: point.labels)
+            learning_curves(directory / CALLS_FILE, by_calls, xlabel=xlabel, logarithmic=True, **look)
     if films:
         columns = [Column(name, [Clip(*film) for film in shown]) for name, shown in films.items()]
         write_grid(directory / VIDEO_FILE, columns)
@@ -161,13 +168,14 @@ def _row(env: str, variant: str, episodes: Sequence[Episodes], seeds: int, cost:
     )
 
 
-def _curves(points: Sequence[CurvePoint]) -> list[Curve]:
+def _curves(points: Sequence[CurvePoint], x: Callable[[CurvePoint], int]) -> list[Curve]:
+    """A curve for each variant over the evaluations that all its seeds have; `x` is averaged over seeds."""
     curves = []
     for variant in dict.fromkeys(point.variant for point in points):
-        mine = [point for point in points if point.variant == variant]
-        steps = sorted({point.env_steps for point in mine})
-        seeds = sorted({point.seed for point in mine})
-        success = {(point.seed, point.env_steps): point.success_once for point in mine}
-        values = np.array([[success[seed, step] for step in steps] for seed in seeds])
-        curves.append(Curve(variant, np.array(steps), values))
+        mine = {(point.seed, point.env_steps): point for point in points if point.variant == variant}
+        seeds = sorted({seed for seed, _ in mine})
+        steps = [step for step in sorted({step for _, step in mine}) if all((seed, step) in mine for seed in seeds)]
+        where = np.array([np.mean([x(mine[seed, step]) for seed in seeds]) for step in steps])
+        values = np.array([[mine[seed, step].success_once for step in steps] for seed in seeds])
+        curves.append(Curve(variant, where, values))
     return curves

@@ -13,6 +13,7 @@ from rpd_jax import distributions, normalization
 from rpd_jax.config import Config
 from rpd_jax.distributions import Gaussian
 from rpd_jax.envs.base import EnvSpec
+from rpd_jax.guidance import schedule
 from rpd_jax.losses.variants import (
     Variant,
     VariantSpec,
@@ -63,7 +64,9 @@ class Population:
             [to_variant(m.variant, config.ppo, self.terms, spec.action_dim) for m in self.members]
         )
         self.guided = [index for index, member in enumerate(self.members) if member.variant.guided]
-        self.update_function = make_update(self.network, config.ppo, self.terms)
+        self.sparse = [index for index in self.guided if self.members[index].variant.guidance.sparse]
+        self.dense = [index for index in self.guided if index not in self.sparse]
+        self.update_function = make_update(self.network, config.ppo, self.terms, config.guidance)
         self._update = jax.jit(self.update_function, donate_argnums=0)
 
     def __len__(self) -> int:
@@ -84,13 +87,22 @@ class Population:
         once can deadlock XLA's CPU backend on few cores.
         """
         optimizer = make_optimizer(self.config.ppo)
+        remembered = self.config.guidance.windows * self.config.guidance.window_iterations
 
-        def init_member(seed: chex.Array) -> MemberState:
+        def init_member(inputs: tuple[chex.Array, Variant]) -> MemberState:
+            seed, variant = inputs
             key, init_key = jax.random.split(jax.random.key(seed))
             params = self.network.init(init_key)
-            return MemberState(params, normalization.init(self._normalized), optimizer.init(params), key)
+            return MemberState(
+                params=params,
+                normalizer=normalization.init(self._normalized),
+                opt_state=optimizer.init(params),
+                key=key,
+                schedule=schedule.begin(variant.guidance, remembered),
+            )
 
-        return jax.jit(lambda seeds: jax.lax.map(init_member, seeds))(jnp.asarray(self.seeds, jnp.uint32))
+        seeds = jnp.asarray(self.seeds, jnp.uint32)
+        return jax.jit(lambda *members: jax.lax.map(init_member, members))(seeds, self.variants)
 
     @functools.partial(jax.jit, static_argnums=0)
     def act(self, members: MemberState, observation: Observation, step: chex.Array) -> Action:

@@ -54,6 +54,12 @@ def quaternion_from_rotvec(v: Array) -> Array:
     return jnp.concatenate([jnp.cos(angle / 2), v * 0.5 * jnp.sinc(angle / (2 * jnp.pi))], axis=-1)
 
 
+def slerp(a: Array, b: Array, share: Array | float) -> Array:
+    """Unit quaternions [..., 4] on the shortest way from a (share 0) to b (share 1), at constant angular speed."""
+    way = rotvec_from_quaternion(quaternion_multiply(b, quaternion_inverse(a)))
+    return quaternion_multiply(quaternion_from_rotvec(way * share), a)
+
+
 def quaternion_from_euler(angles: Array) -> Array:
     """Unit quaternions [..., 4] of angles [..., 3] = (a, b, c) in radians: Rx(a) Ry(b) Rz(c)."""
     (cx, cy, cz), (sx, sy, sz) = (jnp.moveaxis(f(angles / 2), -1, 0) for f in (jnp.cos, jnp.sin))

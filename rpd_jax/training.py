@@ -15,12 +15,12 @@ from rpd_jax import outcome, run_directory
 from rpd_jax.checkpoint import Checkpoint, CheckpointStore, from_paths, to_paths
 from rpd_jax.config import Config, ConfigError
 from rpd_jax.envs.base import VectorEnv
-from rpd_jax.envs.registry import check_env, env_seeds, make_env, make_functional
+from rpd_jax.envs.registry import check_env, contract, env_seeds, make_env, make_functional
 from rpd_jax.evaluation import Evaluator, assess
 from rpd_jax.guidance.labels import Ledger
 from rpd_jax.interrupt import StopRequest, stop_on_signal
 from rpd_jax.loops import GraphLoop, HostLoop, Loop
-from rpd_jax.losses.variants import resolve_variants
+from rpd_jax.losses.variants import VariantSpec, resolve_variants
 from rpd_jax.metrics import METRICS_FILE, ProgressBar, make_writers, read_metrics
 from rpd_jax.networks import STUDENT_KEYS, Params
 from rpd_jax.population import Population
@@ -89,9 +89,29 @@ def check(config: Config, has_teacher: bool) -> None:
     """Raises ConfigError for anything in a config that cannot work, before anything is started."""
     config.validate()
     check_env(config.env)
-    guided = [spec.name for spec in resolve_variants(config) if spec.guided]
-    if guided and not has_teacher:
-        raise ConfigError(f"variants={guided} cannot work without a teacher: train(config, teacher=...)")
+    specs = [spec for spec in resolve_variants(config) if spec.guided]
+    if specs and not has_teacher:
+        names = [spec.name for spec in specs]
+        raise ConfigError(f"variants={names} cannot work without a teacher: train(config, teacher=...)")
+    for spec in specs:
+        _check_guidance(spec, config)
+
+
+def _check_guidance(spec: VariantSpec, config: Config) -> None:
+    """Raises ConfigError for guidance that the environment or the rollout cannot give."""
+    guidance = spec.guidance
+    guidance.max_calls(config.ppo.rollout_length)
+    if (guidance.sparse or "direction" in spec.terms) and contract(config.env) is None:
+        raise ConfigError(
+            f"variant {spec.name!r} cannot work in {config.env.name} with {config.env.control_mode}: "
+            "windows and directions are of end-effector deltas"
+        )
+    judges = guidance.is_transient or guidance.kappa > 0
+    if judges and config.env.reward == "dense" and config.guidance.attainable_reward is None:
+        raise ConfigError(
+            f"guidance.attainable_reward=None cannot work for variant {spec.name!r} with env.reward='dense': "
+            "say what a step pays at most, or use normalized_dense"
+        )
 
 
 def make_teacher(
@@ -119,8 +139,6 @@ def make_loop(config: Config, population: Population, teacher: Teacher | None, s
     rgb = "rgb" in STUDENT_KEYS[config.env.observation]
     seeds = [s for _ in config.variants for seed in config.seeds for s in env_seeds(seed, config.env.num_envs)]
     if teacher is None or teacher.spec.in_graph or not population.guided:
-        if teacher is not None and "rgb" in teacher.spec.observation_keys:
-            rgb = True
         env = make_functional(config.env, rgb=rgb, end_on_success=config.env.end_on_success)
         if env is not None:
             return GraphLoop(config, env, seeds, population, teacher)
@@ -200,7 +218,7 @@ class Trainer:
     def evaluate(self) -> dict[str, float]:
         """A point of the learning curve for every member."""
         episodes, _ = self.evaluator.students(self.members, self.config.eval.curve_episodes)
-        points = outcome.curve_points(self.population, self.env_steps, episodes)
+        points = outcome.curve_points(self.population, self.env_steps, self._labels, episodes)
         self.curve.extend(points)
         metrics = outcome.flatten("eval", self.population, [point.metrics() for point in points])
         success = outcome.headline(self.population, metrics, "eval")
@@ -228,7 +246,7 @@ class Trainer:
         stored = self.store.load()
         params = from_paths(stored.params, learned(self.members), "params")
         state = from_paths(stored.train_state, self._train_state(), "train_state")
-        self.members = MemberState(**params, **{name: state[name] for name in ("opt_state", "key")})
+        self.members = MemberState(**params, **{name: state[name] for name in ("opt_state", "key", "schedule")})
         self.loop.load_state_dict(state["loop"])
         self.iteration, self.seconds = stored.host["iteration"], stored.host["seconds"]
         self.loop.ledgers[:] = [Ledger(**ledger) for ledger in stored.host["ledgers"]]
@@ -241,17 +259,22 @@ class Trainer:
         table: list[ResultRow] = []
         if not interrupted:
             assessment = assess(self.evaluator, self.members, self.teacher, self.config.eval)
-            labels = [ledger.labels for ledger in self.loop.ledgers]
-            cost = outcome.Cost(self.env_steps, labels, self.seconds)
+            cost = outcome.Cost(self.env_steps, self._labels, self.seconds)
             table = outcome.rows(self.config.env.name, self.population, assessment, cost)
-            points = outcome.curve_points(self.population, self.env_steps, assessment.students)
+            points = outcome.curve_points(self.population, self.env_steps, self._labels, assessment.students)
             outcome.write(self.directory, self.config, table, [*self.curve, *points], assessment.films)
         return Result(self.members.params, self.population, self.history, table, self.directory, interrupted)
+
+    @property
+    def _labels(self) -> list[int]:
+        """Observations that the teacher was asked about, of each member."""
+        return [ledger.labels for ledger in self.loop.ledgers]
 
     def _train_state(self) -> dict[str, Any]:
         return {
             "opt_state": self.members.opt_state,
             "key": self.members.key,
+            "schedule": self.members.schedule,
             "loop": self.loop.state_dict(),
         }
 

@@ -17,8 +17,10 @@ import optax
 
 from rpd_jax import distributions, normalization
 from rpd_jax.advantages import ESTIMATORS
-from rpd_jax.config import PPOConfig
+from rpd_jax.config import GuidanceConfig, PPOConfig
 from rpd_jax.distributions import Gaussian
+from rpd_jax.guidance import schedule
+from rpd_jax.guidance.schedule import Schedule
 from rpd_jax.losses import distill, ppo
 from rpd_jax.losses.variants import Variant, distillation_weight, learning_rate
 from rpd_jax.networks import ActorCritic, Params
@@ -35,6 +37,7 @@ class MemberState(NamedTuple):
     normalizer: Normalizer  # of observations; empty where they are not normalised
     opt_state: Any
     key: chex.PRNGKey
+    schedule: Schedule | None = None  # of its guidance; None where members only act
 
 
 def learned(members: MemberState) -> dict[str, Any]:
@@ -63,7 +66,15 @@ def make_optimizer(config: PPOConfig) -> optax.GradientTransformation:
     return optax.chain(optax.clip_by_global_norm(config.max_grad_norm), optax.scale_by_adam(eps=config.adam_eps))
 
 
-def make_update(network: ActorCritic, config: PPOConfig, terms: tuple[str, ...]) -> Update:
+def guidance_weight(member: MemberState, variant: Variant, progress: chex.Numeric) -> chex.Array:
+    """The factor of a member's distillation coefficients at training progress in [0, 1], a scalar."""
+    assert member.schedule is not None, "members that only act have no guidance"
+    return distillation_weight(variant, progress) * schedule.weight(member.schedule, variant.guidance)
+
+
+def make_update(
+    network: ActorCritic, config: PPOConfig, terms: tuple[str, ...], guidance: GuidanceConfig | None = None
+) -> Update:
     """Builds the update program.
 
     The result maps (members [P], variants [P], rollout [T, P, N, ...], labels [T, P, N, ...] or None, progress in
@@ -71,11 +82,15 @@ def make_update(network: ActorCritic, config: PPOConfig, terms: tuple[str, ...])
     is empty.
     """
     optimizer = make_optimizer(config)
+    guidance = guidance or GuidanceConfig()
+    advance = functools.partial(
+        schedule.advance, windows=guidance.windows, attainable=guidance.attainable_reward or 1.0
+    )
 
     def minibatch_step(
         progress: chex.Numeric, member: MemberState, stopped: chex.Array, variant: Variant, batch: Batch
     ) -> tuple[MemberState, chex.Array, Metrics]:
-        weight = distillation_weight(variant, progress)
+        weight = guidance_weight(member, variant, progress)
         grads, metrics = jax.grad(member_loss, has_aux=True)(
             member.params, network, config, terms, variant, weight, batch
         )
@@ -128,9 +143,11 @@ def make_update(network: ActorCritic, config: PPOConfig, terms: tuple[str, ...])
 
         metrics = {name: total / jnp.maximum(applied, 1.0) for name, total in totals.items()}
         metrics["updates_applied"] = applied / shuffles.shape[0]
-        metrics["distill_weight"] = jax.vmap(distillation_weight, in_axes=(0, None))(variants, progress)
+        metrics["distill_weight"] = jax.vmap(guidance_weight, in_axes=(0, 0, None))(members, variants, progress)
+        metrics["rollout_reward"] = jnp.mean(rollout.reward, axis=(0, 2))
+        scheduled = jax.vmap(advance)(members.schedule, variants.guidance, metrics["rollout_reward"])
         metrics["explained_variance"] = jax.vmap(_explained_variance)(batch.value, batch.target)
-        return members._replace(normalizer=renewed), metrics
+        return members._replace(normalizer=renewed, schedule=scheduled), metrics
 
     return update
 

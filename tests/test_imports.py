@@ -15,27 +15,29 @@ ROOT = Path(__file__).resolve().parent.parent
 ROOMS: tuple[tuple[str, ...], ...] = (
     ("rpd_jax.runtime", "rpd_jax.types", "rpd_jax.interrupt"),
     ("rpd_jax.ipc", "rpd_jax.envs.base"),
-    ("rpd_jax.config", "rpd_jax.presets"),
+    ("rpd_jax.validation", "rpd_jax.config", "rpd_jax.presets", "rpd_jax.output_directory"),
     ("rpd_jax.rotations",),
     ("rpd_jax.contracts",),
     ("rpd_jax.distributions", "rpd_jax.networks", "rpd_jax.normalization"),
     ("rpd_jax.advantages",),
-    ("rpd_jax.losses",),
     ("rpd_jax.guidance",),
+    ("rpd_jax.losses",),
     ("rpd_jax.envs",),
     ("rpd_jax.update", "rpd_jax.population"),
     ("rpd_jax.rollout",),
+    ("rpd_jax.labelling",),
     ("rpd_jax.checkpoint", "rpd_jax.metrics", "rpd_jax.report"),
     ("rpd_jax.evaluation", "rpd_jax.demonstrations"),
     ("rpd_jax.run_directory", "rpd_jax.outcome"),
     ("rpd_jax.loops",),
     ("rpd_jax.training", "rpd_jax.reevaluate"),
+    ("rpd_jax.export",),
 )
 WITHOUT_JAX_OR_TORCH = ("rpd_jax.ipc", "rpd_jax.types", "rpd_jax.envs.base", "rpd_jax.runtime")
 MAY_IMPORT_LINEN = ("rpd_jax.networks", "teachers.octo")
-MAY_IMPORT_TORCH = ("rpd_jax.envs.maniskill_fast", "rpd_jax.envs.maniskill_worker", "teachers.openvla.server")
-TORCH = {"torch", "torchvision", "timm", "transformers", "safetensors", "bitsandbytes"}
-OPENVLA_SERVER = "teachers.openvla.server"
+OPENVLA_SERVER, OPENVLA_FINETUNE = "teachers.openvla.server", "teachers.openvla.finetune"
+MAY_IMPORT_TORCH = ("rpd_jax.envs.maniskill_fast", "rpd_jax.envs.maniskill_worker", OPENVLA_SERVER, OPENVLA_FINETUNE)
+TORCH = {"torch", "torchvision", "timm", "transformers", "safetensors", "bitsandbytes", "peft", "accelerate"}
 MAY_BE_IMPORTED_BY_OPENVLA_SERVER = (
     OPENVLA_SERVER,
     "rpd_jax.types",
@@ -165,10 +167,28 @@ def test_the_openvla_server_needs_no_jax(module: str) -> None:
     assert not wrong, f"{module} must not import {wrong}"
 
 
-def test_only_the_comparison_imports_the_openvla_server() -> None:
+def test_openvla_is_fine_tuned_without_jax() -> None:
+    """Nor does anything import it that its modules import, directly or not."""
+    found, pending = set(), {m for m in MODULES if inside(m, OPENVLA_FINETUNE)}
+    while pending:
+        found |= pending
+        pending = {n for m in pending & set(MODULES) for n in imports(m, types_too=False)} - found
+    assert {"torch", "peft", "teachers.openvla.server.model", "h5py"} <= found
+    assert not {name.split(".")[0] for name in found} & {"jax", "jaxlib", "flax", "optax", "orbax", "chex"}
+
+
+def test_only_its_fine_tuning_and_the_comparison_import_the_openvla_server() -> None:
     """Everything else talks to its process."""
     users = {m for m in MODULES if any(inside(name, OPENVLA_SERVER) for name in imports(m))}
-    assert {m for m in users if not inside(m, OPENVLA_SERVER)} == {"teachers.openvla.golden"}
+    others = {m for m in users if not inside(m, OPENVLA_SERVER) and not inside(m, OPENVLA_FINETUNE)}
+    assert others == {"teachers.openvla.golden"}
+
+
+def test_only_the_settings_of_fine_tuning_openvla_are_imported() -> None:
+    users = {m: {n for n in imports(m) if inside(n, f"{OPENVLA_FINETUNE}")} for m in MODULES}
+    names = {n for m, found in users.items() if not inside(m, OPENVLA_FINETUNE) for n in found if n in MODULES}
+    assert names == {f"{OPENVLA_FINETUNE}.settings"}
+    assert not {n.split(".")[0] for n in imports(f"{OPENVLA_FINETUNE}.settings")} & TORCH
 
 
 def modules_after(statement: str) -> set[str]:

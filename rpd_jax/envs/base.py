@@ -22,6 +22,9 @@ class ArraySpec(NamedTuple):
     dtype: str
 
 
+_SCALES = ("translation_scale", "rotation_scale")  # fields of ActionContract
+
+
 @dataclasses.dataclass(frozen=True)
 class EnvSpec:
     """What an environment takes and gives; equal for all environments of a vector."""
@@ -36,6 +39,7 @@ class EnvSpec:
     layout: Mapping[str, Mapping[str, tuple[int, int]]]  # {"state": {"tcp_pose": (19, 26)}}: names of slices
     contract: ActionContract | None = None  # None for control modes that are not end-effector deltas
     frame_shape: tuple[int, int, int] | None = None  # of `frames`, None where nothing can be drawn
+    horizon_scale: int = 1  # how many steps make the movement of one step at 1; `contract` is that of one of them
 
     @property
     def suite(self) -> str:
@@ -44,6 +48,25 @@ class EnvSpec:
     @property
     def task(self) -> str:
         return self.name.split(":", 1)[1]
+
+    @property
+    def undivided_contract(self) -> ActionContract | None:
+        """The contract at a horizon_scale of 1, in which teachers answer.
+
+        Their action moves the tool by as much as `horizon_scale` steps of the same seven numbers under `contract`.
+        """
+        if self.contract is None or self.horizon_scale == 1:
+            return self.contract
+        # rounded, so that dividing and multiplying again gives the same number
+        scales = {name: float(f"{getattr(self.contract, name) * self.horizon_scale:.12g}") for name in _SCALES}
+        return dataclasses.replace(self.contract, **scales)
+
+
+def divided(contract: ActionContract | None, parts: int) -> ActionContract | None:
+    """The contract of one of the `parts` steps into which an action is divided: translation and rotation shrink."""
+    if contract is None or parts == 1:
+        return contract
+    return dataclasses.replace(contract, **{name: getattr(contract, name) / parts for name in _SCALES})
 
 
 def slices(sizes: Mapping[str, int]) -> dict[str, tuple[int, int]]:

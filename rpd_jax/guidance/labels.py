@@ -18,13 +18,15 @@ class Ledger:
     """What guidance has cost one member so far."""
 
     calls: int = 0  # batches sent to the teacher
-    labels: int = 0  # transitions labelled
+    labels: int = 0  # observations that the teacher was asked about
+    covered: int = 0  # transitions with a target: more than labels where answers hold for several steps
     seconds: float = 0.0  # spent waiting for the teacher; 0 where it is part of the learner's program
 
-    def charge(self, labels: int, batch_size: int, seconds: float = 0.0) -> None:
-        """Adds one rollout's labels, asked for in batches."""
+    def charge(self, labels: int, batch_size: int, seconds: float = 0.0, covered: int | None = None) -> None:
+        """Adds one rollout's labels, asked for in batches; `covered` None: each is the target of its own step."""
         self.calls += math.ceil(labels / batch_size)
         self.labels += labels
+        self.covered += labels if covered is None else covered
         self.seconds += seconds
 
 

@@ -1,8 +1,8 @@
 """Distillation terms: how far the student's Gaussian is from the teacher's answer on one transition.
 
-Each term returns one number per action dimension, [A], and is minimised; the caller vmaps over a batch, masks
-labels that are not valid and takes the sum or the mean over dimensions. A new term is one function and one
-line in `TERMS`.
+Each term returns one number per action dimension, [A] (or components of its own), and is minimised; the caller vmaps
+over a batch, masks labels that are not valid and takes the sum or the mean over dimensions. A new term is one function
+and one line in `TERMS`.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import chex
 import jax.numpy as jnp
 
 from rpd_jax.distributions import Gaussian, kl_dims, log_prob_dims
+from rpd_jax.losses import direction
 
 
 class Context(NamedTuple):
@@ -60,6 +61,11 @@ def ppd_reverse(c: Context) -> chex.Array:
     return _proximal_factor(c) * kl_dims(c.student, c.teacher)
 
 
+def cosine_direction(c: Context) -> chex.Array:
+    """[1 - cos of translations, 1 - cos of rotations] of the mean and the label: VLAJS."""
+    return direction.direction(c.student.mean, c.teacher.mean)
+
+
 def _proximal_factor(c: Context) -> chex.Array:
     """max(r, 1 - eps); the gradient flows through r as in the paper."""
     return jnp.maximum(c.ratio, 1.0 - c.clip_ratio)
@@ -69,7 +75,7 @@ class Term(NamedTuple):
     """A distillation term and how it is reduced over action dimensions unless a variant says otherwise."""
 
     loss: Callable[[Context], chex.Array]
-    reduction: str  # "mean" | "sum"
+    reduction: str  # "mean" | "sum"; "fixed": a sum over components that are no action dimensions
 
 
 TERMS: dict[str, Term] = {
@@ -80,6 +86,7 @@ TERMS: dict[str, Term] = {
     "reverse_kl": Term(reverse_kl, "sum"),
     "ppd": Term(ppd, "sum"),
     "ppd_reverse": Term(ppd_reverse, "sum"),
+    "direction": Term(cosine_direction, "fixed"),
 }
 
 

@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from rpd_jax.config import Config, ConfigError, PPOConfig, choice
+from rpd_jax.guidance.settings import Guidance, GuidanceSpec, to_guidance
 from rpd_jax.losses.distill import TERMS
 
 FLOATS = (
@@ -30,6 +31,8 @@ FLOATS = (
     "target_kl",
 )
 """Fields of PPOConfig that a variant may override."""
+
+GUIDANCE = tuple(field.name for field in dataclasses.fields(GuidanceSpec))
 
 ANNEALING = ("constant", "linear", "cosine", "exponential")
 
@@ -49,6 +52,7 @@ class VariantSpec:
     anneal_end: float = 1.0
     anneal_until: float = 1.0
     overrides: dict[str, float] = dataclasses.field(default_factory=dict)  # PPO's floats, see FLOATS
+    guidance: GuidanceSpec = dataclasses.field(default_factory=GuidanceSpec)  # when the teacher is asked
 
     def __post_init__(self) -> None:
         where = f"variant {self.name!r}"
@@ -60,6 +64,9 @@ class VariantSpec:
             choice(f"{where}: override", field, FLOATS)
         if self.reduction is not None:
             choice(f"{where}: reduction", self.reduction, ("mean", "sum"))
+            for term in self.terms:
+                if TERMS[term].reduction == "fixed":
+                    raise ConfigError(f"{where}: reduction={self.reduction!r} cannot work: {term} is not per dimension")
         choice(f"{where}: anneal", self.anneal, ANNEALING)
         lowest_end = 1e-12 if self.anneal == "exponential" else 0.0
         if not lowest_end <= self.anneal_end:
@@ -92,6 +99,14 @@ register_variant(VariantSpec("ppd", {"ppd": 1.0}))
 register_variant(VariantSpec("ppd-reverse", {"ppd_reverse": 1.0}))
 register_variant(VariantSpec("kickstart", {"kl": 1.0}, anneal="linear", anneal_end=0.0))
 
+# VLAJS: sparse calls, windows, and an end. Where its paper names no value (kappa, lambda_0, the threshold) it is ours.
+_PERSISTENT = GuidanceSpec(queries="even")
+_TRANSIENT = dataclasses.replace(_PERSISTENT, kappa=1.0, shut_off=0.6)
+register_variant(VariantSpec("vlajs", {"direction": 0.3}, guidance=_TRANSIENT))
+register_variant(VariantSpec("vlajs-persistent", {"direction": 0.3}, guidance=_PERSISTENT))
+register_variant(VariantSpec("vlajs-rpd", {"mse": 0.3}, "sum", guidance=_TRANSIENT))
+register_variant(VariantSpec("sparse-rpd", {"mse": 0.3}, "sum", guidance=_PERSISTENT))
+
 
 class Variant(NamedTuple):
     """A variant as the learner sees it; every leaf is a float and may carry a leading member axis [P]."""
@@ -108,6 +123,7 @@ class Variant(NamedTuple):
     value_coef: chex.Array
     entropy_coef: chex.Array
     target_kl: chex.Array
+    guidance: Guidance
 
 
 def parse_variant(text: str) -> VariantSpec:
@@ -116,24 +132,28 @@ def parse_variant(text: str) -> VariantSpec:
     choice("variants", base, VARIANTS)
     spec = VARIANTS[base]
     terms, overrides = dict(spec.terms), dict(spec.overrides)
+    guidance: dict[str, str | float] = {}
     fields: dict[str, str | float] = {"name": text}
     for item in items:
         key, separator, value = item.partition("=")
-        choice(f"variants {text!r}: key", key, (*TERMS, *FLOATS, *_TEXT_KEYS, "anneal_end", "anneal_until"))
+        known = (*TERMS, *FLOATS, *GUIDANCE, *_TEXT_KEYS, "anneal_end", "anneal_until")
+        choice(f"variants {text!r}: key", key, known)
         if not separator:
             raise ConfigError(f"variants {text!r}: {item!r} cannot work: write key=value")
         if key in _TEXT_KEYS:
-            fields[key] = value
+            (guidance if key in GUIDANCE else fields)[key] = value
             continue
         try:
             number = float(value)
         except ValueError:
             raise ConfigError(f"variants {text!r}: {key}={value!r} cannot work: it must be a number") from None
-        (terms if key in TERMS else overrides if key in FLOATS else fields)[key] = number  # type: ignore[index]
-    return dataclasses.replace(spec, terms=terms, overrides=overrides, **fields)  # type: ignore[arg-type]
+        where = terms if key in TERMS else overrides if key in FLOATS else guidance if key in GUIDANCE else fields
+        where[key] = number  # type: ignore[index]
+    asking = dataclasses.replace(spec.guidance, **guidance)  # type: ignore[arg-type]
+    return dataclasses.replace(spec, terms=terms, overrides=overrides, guidance=asking, **fields)  # type: ignore[arg-type]
 
 
-_TEXT_KEYS = ("name", "anneal", "reduction")
+_TEXT_KEYS = ("name", "anneal", "reduction", "queries")
 
 
 def resolve_variants(config: Config) -> list[VariantSpec]:
@@ -153,8 +173,7 @@ def active_terms(specs: Sequence[VariantSpec]) -> tuple[str, ...]:
 def to_variant(spec: VariantSpec, ppo: PPOConfig, terms: Sequence[str], action_dim: int) -> Variant:
     """Resolves a spec against the run's settings; a "mean" over dimensions becomes a factor 1 / action_dim."""
     coefficients = [
-        spec.terms.get(term, 0.0) / (action_dim if (spec.reduction or TERMS[term].reduction) == "mean" else 1)
-        for term in terms
+        spec.terms.get(term, 0.0) / (action_dim if _reduction(spec, term) == "mean" else 1) for term in terms
     ]
     floats = {field: spec.overrides.get(field, getattr(ppo, field)) for field in FLOATS}
     return Variant(
@@ -163,7 +182,13 @@ def to_variant(spec: VariantSpec, ppo: PPOConfig, terms: Sequence[str], action_d
         anneal_end=jnp.asarray(spec.anneal_end, jnp.float32),
         anneal_until=jnp.asarray(spec.anneal_until, jnp.float32),
         **{field: jnp.asarray(math.inf if v is None else v, jnp.float32) for field, v in floats.items()},
+        guidance=to_guidance(spec.guidance, ppo.rollout_length),
     )
+
+
+def _reduction(spec: VariantSpec, term: str) -> str:
+    """How a term's components become one number: "mean", "sum", or "fixed", a sum that a variant cannot change."""
+    return spec.reduction or TERMS[term].reduction
 
 
 def stack_variants(variants: Sequence[Variant]) -> Variant:

@@ -24,7 +24,7 @@ class Curve(NamedTuple):
     """A variant's evaluations while it trained."""
 
     variant: str
-    env_steps: np.ndarray  # [K], per member
+    x: np.ndarray  # [K], environment steps per member unless said otherwise
     values: np.ndarray  # [S, K], one row per seed
 
 
@@ -43,7 +43,9 @@ def learning_curves(
     *,
     teacher: TeacherLevel | None = None,
     title: str = "",
+    xlabel: str = "environment steps per member",
     ylabel: str = "success rate",
+    logarithmic: bool = False,
     rate: bool = True,
     rng: int = 0,
 ) -> None:
@@ -54,7 +56,9 @@ def learning_curves(
       curves: in the order of the legend.
       teacher: a dashed line with its interval.
       title: above the plot, e.g. the environment's name.
+      xlabel: what the curves run over.
       ylabel: what the values are.
+      logarithmic: the axis of x is; its values must be positive.
       rate: the values are shares, the axis goes from 0 to 1.
       rng: seeds the bootstrap.
 
@@ -70,12 +74,14 @@ def learning_curves(
     if teacher is not None:
         axes.axhspan(teacher.low, teacher.high, color="black", alpha=0.10, linewidth=0)
         axes.axhline(teacher.value, color="black", linestyle="--", linewidth=1.5, label=teacher.label)
-    axes.set_xlabel("environment steps per member")
+    axes.set_xlabel(xlabel)
     axes.set_ylabel(ylabel)
+    if logarithmic:
+        axes.set_xscale("log")
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))
     if rate:
         axes.set_ylim(-0.02, 1.02)
-    if len(curves) > 0:
+    if len(curves) > 0 and not logarithmic:
         axes.set_xlim(left=0)
     axes.grid(alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)
@@ -88,7 +94,7 @@ def learning_curves(
 
 
 def _draw(axes: Axes, curve: Curve, index: int, rng: int) -> np.ndarray:
-    steps, values = np.asarray(curve.env_steps), np.asarray(curve.values, np.float64)
+    steps, values = np.asarray(curve.x), np.asarray(curve.values, np.float64)
     if values.ndim != 2 or values.shape[1] != len(steps) or values.size == 0:
         raise ValueError(f"values of {curve.variant!r} are {values.shape}: they must be [seeds, {len(steps)} steps]")
     colour, marker = PALETTE[index % len(PALETTE)], MARKERS[index % len(MARKERS)]

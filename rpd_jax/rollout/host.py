@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import numpy as np
 
 from rpd_jax.envs.base import VectorEnv
+from rpd_jax.guidance.sparse import Asked
 from rpd_jax.population import Population
 from rpd_jax.rollout.episodes import EpisodeTracker
 from rpd_jax.types import Observation, Transition
@@ -17,12 +18,33 @@ from rpd_jax.update import MemberState
 Watch = Callable[[Observation, np.ndarray], None]
 
 
+class Questions(Protocol):
+    """Decides, as a rollout goes on, which environments ask the teacher."""
+
+    members: Sequence[int]  # S of them, whose environments it decides about
+
+    def begin(self, age: np.ndarray) -> None:
+        """Before the first step; `age` [S, N]: steps that the episodes under way have lasted."""
+        ...
+
+    def ask(self, step: int, begins: np.ndarray, values: np.ndarray) -> np.ndarray:
+        """Whether they ask at this step, bool [S, N].
+
+        Args:
+          step: of the rollout.
+          begins: bool [S, N], an episode begins with this observation.
+          values: [S, N] of the students.
+        """
+        ...
+
+
 class Rollout(NamedTuple):
     """T steps of every member, and what the teacher is to see of them."""
 
     transition: Transition  # [T, P, N, ...]
     starts: np.ndarray  # [T, P, N] bool: an episode begins with this observation
     teacher_observation: Observation  # [T, G, N, ...] of the guided members
+    asked: list[Asked]  # what the S members of `Questions` ask
     episodes: list[dict[str, float]]  # per member: count and mean return, length, success of ended episodes
 
 
@@ -44,14 +66,21 @@ class HostCollector:
         self._observation: Observation | None = None
         self._starts = np.ones(env.num_envs, bool)
 
-    def collect(self, members: MemberState, guided: Sequence[int] = (), watch: Watch | None = None) -> Rollout:
+    def collect(
+        self,
+        members: MemberState,
+        guided: Sequence[int] = (),
+        watch: Watch | None = None,
+        questions: Questions | None = None,
+    ) -> Rollout:
         """Runs the members for T steps from where the last rollout ended; parameters stay as they are.
 
         Args:
           members: who acts.
-          guided: indices of the members whose observations are kept for the teacher.
+          guided: indices of the members whose observations are all kept for the teacher.
           watch: is shown what the teacher is to see of each step, leaves [G, N, ...], and where episodes begin, [G, N],
             before the step is made.
+          questions: decides which observations of other members are kept for the teacher.
         """
         if self._observation is None:
             self._observation = _to_numpy(self.env.reset())
@@ -59,13 +88,16 @@ class HostCollector:
         starts: list[np.ndarray] = []
         seen: list[Observation] = []
         ended: list[dict[str, np.ndarray]] = []
+        asking = _Asking(self, questions) if questions is not None and questions.members else None
         for step in range(self.length):
             observation = self._members_first(self._observation)
             starts.append(self._starts.reshape(self.num_members, self.num_envs))
-            seen.append(self._teacher_sees(observation, guided))
+            seen.append(self._teacher_sees(guided))
             if watch is not None:
                 watch(seen[-1], starts[-1][list(guided)])
             acted = jax.device_get(self.population.act(members, observation, np.int32(step)))
+            if asking is not None:
+                asking.step(step, starts[-1], acted.value)
             result = self.env.step(acted.action.reshape(self.env.num_envs, -1))
             terminated, truncated = np.array(result.terminated), np.array(result.truncated)
             self._starts = terminated | truncated
@@ -93,22 +125,27 @@ class HostCollector:
         is_end = transition.terminated | transition.truncated
         transition = transition._replace(next_value=np.where(is_end, transition.next_value, following))
         teacher_observation = {key: np.stack([o[key] for o in seen]) for key in seen[0]}
-        return Rollout(transition, np.stack(starts), teacher_observation, self._per_member(ended))
+        asked = asking.asked() if asking is not None else []
+        return Rollout(transition, np.stack(starts), teacher_observation, asked, self._per_member(ended))
 
     def _members_first(self, observation: Observation) -> Observation:
         shape = (self.num_members, self.num_envs)
         return {key: np.reshape(x, shape + x.shape[1:]) for key, x in observation.items()}
 
-    def _teacher_sees(self, observation: Observation, guided: Sequence[int]) -> Observation:
+    def _teacher_sees(self, guided: Sequence[int]) -> Observation:
         """Leaves [G, N, ...]."""
         if not guided:
             return {}
         members = np.asarray(guided)
-        seen = {key: observation[key][members] for key in self.teacher_keys if key in observation}
-        if "rgb" in self.teacher_keys and "rgb" not in observation:
-            indices = members[:, None] * self.num_envs + np.arange(self.num_envs)
-            frames = self.env.frames(indices.ravel().tolist())
-            seen["rgb"] = frames.reshape(*indices.shape, *frames.shape[1:])
+        indices = members[:, None] * self.num_envs + np.arange(self.num_envs)
+        return {key: x.reshape(*indices.shape, *x.shape[1:]) for key, x in self.seen(indices.ravel()).items()}
+
+    def seen(self, indices: np.ndarray) -> Observation:
+        """What the teacher reads of environments [K] now, leaves [K, ...]; frames are drawn for them alone."""
+        assert self._observation is not None
+        seen = {key: self._observation[key][indices] for key in self.teacher_keys if key in self._observation}
+        if "rgb" in self.teacher_keys and "rgb" not in seen:
+            seen["rgb"] = self.env.frames(indices.tolist())
         return seen
 
     def _per_member(self, ended: list[dict[str, np.ndarray]]) -> list[dict[str, float]]:
@@ -134,6 +171,36 @@ class HostCollector:
         if restores_episodes(self.env):
             self.tracker.load_state_dict(state["tracker"])
             self._starts = np.array(state["starts"], bool)
+
+
+class _Asking:
+    """The queries of a rollout under way."""
+
+    def __init__(self, collector: HostCollector, questions: Questions) -> None:
+        self._collector, self._questions = collector, questions
+        self._where: list[np.ndarray] = []  # of each step, [S, N]
+        self._seen: list[tuple[np.ndarray, Observation]] = []  # (which of the S members, leaves [K, ...])
+        shape = (collector.num_members, collector.num_envs)
+        questions.begin(collector.tracker.lengths.reshape(shape)[list(questions.members)])
+
+    def step(self, step: int, begins: np.ndarray, values: np.ndarray) -> None:
+        """One step of all members, arrays [P, N]."""
+        members = np.asarray(self._questions.members)
+        where = self._questions.ask(step, begins[members], values[members])
+        self._where.append(where)
+        mine, envs = np.nonzero(where)
+        if len(mine):
+            self._seen.append((mine, self._collector.seen(members[mine] * self._collector.num_envs + envs)))
+
+    def asked(self) -> list[Asked]:
+        """Of each of the S members."""
+        where = np.stack(self._where)
+        found = []
+        for member in range(where.shape[1]):
+            mine = [{key: x[who == member] for key, x in seen.items()} for who, seen in self._seen]
+            observation = {key: np.concatenate([each[key] for each in mine]) for key in mine[0]} if mine else {}
+            found.append(Asked(where[:, member], observation))
+        return found
 
 
 def restores_episodes(env: VectorEnv) -> bool:

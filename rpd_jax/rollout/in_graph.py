@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import chex
 import jax
@@ -47,7 +47,9 @@ class Rollout(NamedTuple):
 
     transition: Transition  # [T, P, N, ...]
     starts: Array  # [T, P, N] bool
-    teacher_observation: Observation  # [T, P, N, ...]
+    age: Array  # [P, N] int32: steps that the episodes under way had lasted before the first step
+    teacher_observation: Observation  # [T, P, N, ...], but for frames that are still to be drawn
+    states: Any  # [T, P, N, ...] of the environment, where such frames are to be drawn; else None
     ended: Ended
 
 
@@ -72,15 +74,18 @@ def collect(
 ) -> tuple[Running, Rollout]:
     """Runs the members for `length` steps from where the last rollout ended; parameters stay as they are.
 
-    `teacher_keys` are the entries of an observation that the teacher reads.
+    `teacher_keys` are the entries of an observation that the teacher reads. Frames that the environment's observations
+    do not hold are not drawn here: the states are kept, to draw those that are asked for.
     """
     num_members = len(population)
-    kept = tuple(dict.fromkeys((*population.keys, *teacher_keys)))
+    given = tuple(key for key in teacher_keys if key in env.spec.observation)
+    kept = tuple(dict.fromkeys((*population.keys, *given)))
+    keep_states = len(given) < len(teacher_keys)
 
     def by_member(tree: chex.ArrayTree) -> chex.ArrayTree:
         return jax.tree.map(lambda x: x.reshape(num_members, -1, *x.shape[1:]), tree)
 
-    def step(running: Running, index: Array) -> tuple[Running, tuple[Transition, Observation, Array, Ended]]:
+    def step(running: Running, index: Array) -> tuple[Running, tuple[Transition, Observation, Array, Any, Ended]]:
         observation = by_member(running.env.observation)
         acted = population.act(members, observation, index)
         vector, result = vector_step(env, running.env, acted.action.reshape(running.starts.shape[0], -1))
@@ -101,10 +106,14 @@ def collect(
             **by_member({name: getattr(result, name) for name in ("reward", "terminated", "truncated")}),
         )
         seen = {key: observation[key] for key in kept}
-        out = (transition, seen, by_member(running.starts), by_member(ended))
+        states = by_member(running.env.env_state) if keep_states else None
+        out = (transition, seen, by_member(running.starts), states, by_member(ended))
         return Running(vector, is_end, tracker), out
 
-    running, (transition, seen, starts, ended) = jax.lax.scan(step, running, jnp.arange(length, dtype=jnp.int32))
+    age = by_member(running.tracker.lengths.astype(jnp.int32))
+    running, (transition, seen, starts, states, ended) = jax.lax.scan(
+        step, running, jnp.arange(length, dtype=jnp.int32)
+    )
     last_value = population.values(members, by_member(running.env.observation))
     following = jnp.concatenate([transition.value[1:], last_value[None]])
     is_end = transition.terminated | transition.truncated
@@ -113,7 +122,7 @@ def collect(
         next_value=jnp.where(is_end, transition.next_value, following),
     )
     totals = jax.tree.map(lambda x: jnp.sum(x, axis=(0, 2)), ended)
-    return running, Rollout(transition, starts, {key: seen[key] for key in teacher_keys}, totals)
+    return running, Rollout(transition, starts, age, {key: seen[key] for key in given}, states, totals)
 
 
 def _track(tracker: Tracker, result: StepResult, is_end: Array) -> tuple[Tracker, Ended]:

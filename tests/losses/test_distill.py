@@ -30,6 +30,8 @@ EXPECTED = {
     "reverse_kl": REVERSE,
     "ppd": FORWARD,
     "ppd_reverse": REVERSE,
+    # two dimensions are all translation: cos((0, 1), (0.5, -1)) = -1 / sqrt(1.25); there is no rotation to compare
+    "direction": [1 + 1 / np.sqrt(1.25), 0.0],
 }
 
 

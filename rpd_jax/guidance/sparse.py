@@ -1,0 +1,111 @@
+"""Labels for a few steps of a rollout: ask about those alone, and spread the answers over windows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from rpd_jax.guidance import windows
+from rpd_jax.guidance.labels import member_key, no_labels
+from rpd_jax.guidance.settings import Guidance
+from rpd_jax.types import ActionContract, Array, Observation, Teacher, TeacherLabels
+
+See = Callable[[Array, Array], Observation]
+"""What the teacher reads at steps t [B] of environments n [B]: leaves [B, ...]."""
+
+
+class Asked(NamedTuple):
+    """The queries of one member's rollout on the host, in the order of steps, then environments."""
+
+    where: np.ndarray  # bool [T, N]
+    observation: Observation  # leaves [Q, ...]
+
+
+def ask_in_graph(
+    teacher: Teacher,
+    instruction: str,
+    see: See,
+    where: Array,
+    seed: Array,
+    iteration: Array,
+    batch_size: int,
+    most: int,
+    action_dim: int,
+) -> TeacherLabels:
+    """Answers to one member's queries as part of a jitted program; costs what the queries cost, in whole batches.
+
+    Args:
+      teacher: can be traced.
+      instruction: the task in words.
+      see: called for the queried steps only; frames are drawn there.
+      where: bool [T, N]. The labels elsewhere are not valid.
+      seed, iteration: of the member and the run, see `labels.label_member`.
+      batch_size: observations in one call.
+      most: queries that there can be.
+      action_dim: A.
+    """
+    length, num_envs = where.shape
+    batches = -(-most // batch_size)
+    # Beyond the last query the indices are out of range, and what would be written there is dropped.
+    steps, envs = jnp.nonzero(where, size=batches * batch_size, fill_value=length)
+    key = member_key(seed, iteration)
+
+    def body(i: Array, answers: TeacherLabels) -> TeacherLabels:
+        t, n = (jax.lax.dynamic_slice_in_dim(x, i * batch_size, batch_size) for x in (steps, envs))
+        seen = see(jnp.minimum(t, length - 1), jnp.minimum(n, num_envs - 1))
+        labels = teacher.label(_with_history(seen, teacher), instruction, jax.random.fold_in(key, i))
+        return TeacherLabels(*(x.at[t, n].set(y, mode="drop") for x, y in zip(answers, labels, strict=True)))
+
+    blank = TeacherLabels(*(x[:, 0] for x in no_labels((length, 1, num_envs), action_dim)))
+    return jax.lax.fori_loop(0, -(-jnp.sum(where) // batch_size), body, blank)
+
+
+def ask_on_host(
+    teacher: Teacher, instruction: str, asked: Asked, seed: int, iteration: int, batch_size: int, action_dim: int
+) -> TeacherLabels:
+    """Answers [T, N, ...] to one member's queries, in the batches of `ask_in_graph` (the last one may be smaller)."""
+    answers = TeacherLabels(
+        *(np.array(x[:, 0]) for x in no_labels((len(asked.where), 1, asked.where.shape[1]), action_dim))
+    )
+    steps, envs = np.nonzero(asked.where)
+    key = member_key(seed, iteration)
+    for i, begin in enumerate(range(0, len(steps), batch_size)):
+        rows = slice(begin, begin + batch_size)
+        seen = _with_history({name: x[rows] for name, x in asked.observation.items()}, teacher)
+        labels = jax.device_get(teacher.label(seen, instruction, jax.random.fold_in(key, i)))
+        for array, values in zip(answers, labels, strict=True):
+            array[steps[rows], envs[rows]] = values
+    return answers
+
+
+def targets(
+    answers: TeacherLabels,
+    where: Array,
+    starts: Array,
+    guidance: Guidance,
+    source: ActionContract,
+    target: ActionContract,
+) -> TeacherLabels:
+    """Targets [T, N, ...] of one member from its answers [T, N, ...], see `windows`.
+
+    Args:
+      answers: whole deltas in `source`; those where `where` count.
+      where, starts: bool [T, N], the queries and the beginnings of episodes.
+      guidance: the member's.
+      source, target: an environment's `undivided_contract` and its `contract`.
+    """
+    parts = windows.part(answers.action, 1.0 / guidance.window, source, target)
+    held = jax.vmap(windows.hold, in_axes=(1, 1, 1, None), out_axes=1)
+    return held(answers._replace(action=parts), where, starts, guidance.window)
+
+
+def _with_history(observation: Observation, teacher: Teacher) -> Observation:
+    """A query stands alone: the observation takes the place of those before it, as at the beginning of an episode."""
+    history = teacher.spec.history
+    if history == 1:
+        return observation
+    return {name: jnp.repeat(jnp.asarray(x)[:, None], history, axis=1) for name, x in observation.items()}

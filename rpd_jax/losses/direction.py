@@ -1,0 +1,25 @@
+"""Directional guidance (VLAJS): the student is to move the way the teacher does, however far."""
+
+from __future__ import annotations
+
+import chex
+import jax.numpy as jnp
+
+TRANSLATION, ROTATION = slice(0, 3), slice(3, 6)  # of an end-effector delta; the gripper is left out
+NEAR_ZERO = 1e-3  # a teacher's vector shorter than this has no direction
+EPSILON = 1e-8  # under the square root of the student's length: its gradient stays finite at 0
+
+
+def cosine(mean: chex.Array, target: chex.Array) -> chex.Array:
+    """1 - cos between two vectors [n], a scalar in [0, 2]; 0 where the target is near zero."""
+    chex.assert_rank([mean, target], 1)
+    length = jnp.sqrt(jnp.sum(target**2))
+    is_far = length >= NEAR_ZERO
+    unit = target / jnp.where(is_far, length, 1.0)
+    along = jnp.dot(mean, unit) / jnp.sqrt(jnp.sum(mean**2) + EPSILON)
+    return jnp.where(is_far, 1.0 - along, 0.0)
+
+
+def direction(mean: chex.Array, target: chex.Array) -> chex.Array:
+    """[1 - cos of the translations, 1 - cos of the rotations] of actions [7], each 0 where it is to be skipped."""
+    return jnp.stack([cosine(mean[part], target[part]) for part in (TRANSLATION, ROTATION)])
