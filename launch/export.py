@@ -1,0 +1,52 @@
+"""Writes one student of a run as ONNX and StableHLO, with a runner that needs only numpy and onnxruntime.
+
+  python -m launch.export --run=runs/quickstart --variant=rpd-mse --seed=0
+  python runs/quickstart/export/rpd-mse-0/runner.py --measure
+
+Everything goes into the directory `export/VARIANT-SEED` of the run unless --output says otherwise: student.onnx,
+student.stablehlo (read by `jax.export.deserialize`), student.json (what it sees, in which order; what its actions mean)
+and runner.py. Needs pip install 'rpd_jax[export]'.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from absl import flags
+
+from launch.flags import run
+from rpd_jax.config import ConfigError
+from rpd_jax.export.files import check_output, check_packages, export_student
+from rpd_jax.export.student import load_student
+
+_RUN = flags.DEFINE_string("run", "", "Run directory.")
+_VARIANT = flags.DEFINE_string("variant", "", "Name of the student's variant; empty: the only one.")
+_SEED = flags.DEFINE_integer("seed", None, "The student's seed; none given: the only one.")
+_ITERATION = flags.DEFINE_integer("iteration", None, "Of the checkpoint; none given: the newest.")
+_OUTPUT = flags.DEFINE_string("output", "", "Directory for the files.")
+_OVERWRITE = flags.DEFINE_bool("overwrite", False, "Replace an export that is there.")
+_TEXT = flags.DEFINE_bool("text", False, "Also write StableHLO as text, student.mlir.")
+
+
+def main(argv: Sequence[str]) -> None:
+    if not _RUN.value:
+        raise ConfigError("--run is missing: name the directory of a run")
+    check_packages()
+    if _OUTPUT.value:  # before a simulator is started
+        check_output(Path(_OUTPUT.value), _OVERWRITE.value)
+    student = load_student(_RUN.value, _VARIANT.value, _SEED.value, iteration=_ITERATION.value)
+    output = Path(_OUTPUT.value or Path(_RUN.value) / "export" / f"{student.variant}-{student.seed}")
+    manifest = export_student(student, output, overwrite=_OVERWRITE.value, text=_TEXT.value)
+    show(output, manifest.env, student.variant, student.seed)
+
+
+def show(output: Path, env: str, variant: str, seed: int) -> None:
+    print(f"{variant}/{seed} of {env}:")
+    for file in sorted(output.iterdir()):
+        print(f"  {file.name:20} {file.stat().st_size:>12,} bytes")
+    print(f"try: python {output / 'runner.py'} --measure")
+
+
+if __name__ == "__main__":
+    run(main)

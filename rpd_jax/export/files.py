@@ -1,0 +1,116 @@
+"""Writes an export: every program is compared with the student before anything is written."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from rpd_jax.config import ConfigError
+from rpd_jax.export.manifest import Manifest, make_manifest, write_manifest
+from rpd_jax.export.student import Student
+from rpd_jax.report.files import atomic_path
+from rpd_jax.types import Observation
+
+ONNX, STABLEHLO, TEXT = "student.onnx", "student.stablehlo", "student.mlir"
+MANIFEST, RUNNER = "student.json", "runner.py"
+TOLERANCE = 1e-5  # of actions, whose box is about 1: float32 sums in another order
+
+
+def export_student(student: Student, output: Path | str, *, overwrite: bool = False, text: bool = False) -> Manifest:
+    """Writes a student as ONNX and StableHLO, with its manifest and a runner that needs neither JAX nor this library.
+
+    Args:
+      student: see `load_student`.
+      output: directory for the files; an earlier export's manifest is replaced last.
+      overwrite: replace an export that is there.
+      text: also write StableHLO as text, which takes about nine bytes for each parameter.
+
+    Raises:
+      ConfigError: the directory holds something, or onnx, onnxruntime or flatbuffers is missing.
+      ValueError: the network is not known, or an exported program does not act as the student does.
+    """
+    target = Path(output)
+    check_output(target, overwrite)
+    programs = _programs(student, text)
+    target.mkdir(parents=True, exist_ok=True)
+    for name in (STABLEHLO, ONNX, TEXT, RUNNER):
+        if name in programs:
+            with atomic_path(target / name) as temporary:
+                temporary.write_bytes(programs[name])
+        else:
+            (target / name).unlink(missing_ok=True)  # of an earlier export: it would be another student's
+    hashes = {name: hashlib.sha256(content).hexdigest() for name, content in programs.items()}
+    manifest = make_manifest(student, hashes)
+    write_manifest(target / MANIFEST, manifest)
+    return manifest
+
+
+def check_output(target: Path, overwrite: bool) -> None:
+    """Raises ConfigError where `export_student` must not write."""
+    if target.exists() and not target.is_dir():
+        raise ConfigError(f"output={str(target)!r} is a file: choose another path")
+    if not target.exists() or not any(target.iterdir()):
+        return
+    if not overwrite:
+        raise ConfigError(f"output={str(target)!r} exists and is not empty: use --overwrite or another path")
+    if not (target / MANIFEST).is_file():
+        raise ConfigError(f"output={str(target)!r} will not be overwritten: it is no export (it has no {MANIFEST})")
+
+
+def check_packages() -> None:
+    """Raises ConfigError, saying what to install, unless the packages of the extra are there."""
+    try:
+        import flatbuffers  # noqa: F401
+        import onnx  # noqa: F401
+        import onnxruntime  # noqa: F401
+    except ImportError as error:
+        raise ConfigError(
+            f"exporting needs onnx, onnxruntime and flatbuffers: pip install 'rpd_jax[export]' ({error})"
+        ) from error
+
+
+def random_observation(student: Student, batch: int, seed: int = 0) -> Observation:
+    """Observations [batch, ...] of the right shapes: around the mean where entries are normalised."""
+    rng, scales = np.random.default_rng(seed), student.scales
+    observation = {}
+    for name, array in student.observation.items():
+        shape = (batch, *array.shape)
+        if array.dtype == "uint8":
+            observation[name] = rng.integers(0, 256, shape, dtype=np.uint8)
+            continue
+        x = rng.normal(size=shape)
+        if name in scales:
+            x = x * np.asarray(scales[name].std)[None] + np.asarray(scales[name].mean)[None]
+        observation[name] = x.astype(array.dtype)
+    return observation
+
+
+def _programs(student: Student, text: bool) -> dict[str, bytes]:
+    """Contents of the files by name, compared with the student's own actions."""
+    check_packages()
+    import onnxruntime
+
+    from rpd_jax.export import onnx_graph, stablehlo
+
+    exported = stablehlo.export_stablehlo(student)
+    programs = {ONNX: onnx_graph.export_onnx(student).SerializeToString(), STABLEHLO: stablehlo.serialize(exported)}
+    session = onnxruntime.InferenceSession(programs[ONNX], providers=["CPUExecutionProvider"])
+    others = {
+        ONNX: lambda observation: session.run(None, observation)[0],
+        STABLEHLO: stablehlo.load_stablehlo(programs[STABLEHLO]),
+    }
+    act = jax.jit(student.act)
+    for batch in (1, 3):
+        observation = random_observation(student, batch, seed=batch)
+        wanted = np.asarray(act(observation))
+        for name, other in others.items():
+            error = float(np.max(np.abs(np.asarray(other(observation)) - wanted)))
+            if not error <= TOLERANCE:
+                raise ValueError(f"{name} differs from the student by {error:.2g} in an action: at most {TOLERANCE}")
+    if text:
+        programs[TEXT] = exported.mlir_module().encode()
+    programs[RUNNER] = Path(__file__).with_name(RUNNER).read_bytes()
+    return programs

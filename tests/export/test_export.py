@@ -1,0 +1,306 @@
+"""Exported students act as the originals do, over whole episodes, and the runner needs neither jax nor this library."""
+
+import dataclasses
+import hashlib
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+import onnxruntime
+import pytest
+
+import rpd_jax
+from rpd_jax import normalization
+from rpd_jax.checkpoint import CONFIG_FILE, Checkpoint, CheckpointStore, to_paths
+from rpd_jax.config import ConfigError, EnvConfig
+from rpd_jax.envs.registry import make_env
+from rpd_jax.envs.tabletop.hand import CONTRACT
+from rpd_jax.export import files, manifest, onnx_graph, runner, stablehlo
+from rpd_jax.export.student import env_spec, load_student, scales
+from rpd_jax.population import Population
+from rpd_jax.update import learned
+
+ROOT = Path(__file__).parents[2]
+OBSERVATIONS = ("state", "rgb+proprio")
+STEPS = 12
+# What must not be imported where a student is deployed, and the first thing that the process does.
+BLOCKER = """
+import sys
+class Blocker:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in {"jax", "jaxlib", "flax", "rpd_jax", "teachers", "launch", "onnx"}:
+            raise ImportError(f"{name} is not to be imported")
+sys.meta_path.insert(0, Blocker())
+"""
+
+
+def configure(preset, directory):
+    config = rpd_jax.get_preset(preset)
+    config.variants, config.seeds = ("ppo", "ppo:gamma=0.9:name=far"), (0, 1)
+    config.env.num_envs, config.env.max_episode_steps = 2, STEPS
+    config.network.hidden, config.network.normalize_observations = (32, 16), True
+    config.ppo.total_steps, config.ppo.rollout_length = 2 * 2 * 6, 6
+    config.ppo.epochs, config.ppo.minibatches, config.ppo.learning_rate = 4, 2, 1e-2
+    config.eval.every, config.eval.videos, config.eval.episodes, config.eval.num_envs = 0, 0, 1, 1
+    config.run.directory, config.run.tensorboard = str(directory), False
+    return config
+
+
+def save_made_up(config):
+    """A run directory as training leaves it, with random parameters: to compile training with frames takes long."""
+    population, rng = Population(config.validate(), env_spec(config.env)), np.random.default_rng(0)
+    shapes = jax.eval_shape(population.init)
+    params = jax.tree.map(lambda leaf: rng.normal(0.0, 0.07, leaf.shape).astype(np.float32), shapes.params)
+    normalizer = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes.normalizer)
+    seen = {"proprio": rng.normal(1.0, 2.0, (len(population), 50, 23)).astype(np.float32)}
+    normalizer = jax.vmap(normalization.update)(normalizer, seen)
+    members = shapes._replace(params=params, normalizer=normalizer)
+    Path(config.run.directory).mkdir(parents=True)
+    (Path(config.run.directory) / CONFIG_FILE).write_text(config.to_json())
+    store = CheckpointStore(config.run.directory)
+    store.save(2, Checkpoint(to_paths(learned(members)), {"nothing": np.zeros(1)}, {"iteration": 2}))
+    store.close()
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """A run for each kind of observation."""
+    directories = {kind: tmp_path_factory.mktemp("runs") / "run" for kind in OBSERVATIONS}
+    rpd_jax.train(configure("debug", directories["state"]))
+    config = configure("quickstart", directories["rgb+proprio"])
+    config.env.observation, config.env.image_size = "rgb+proprio", 48
+    save_made_up(config)
+    return directories
+
+
+@pytest.fixture(scope="module")
+def exports(runs, tmp_path_factory):
+    """The students and the directories of their exports."""
+    found = {}
+    for observation, run in runs.items():
+        student, directory = load_student(run, "far", 1), tmp_path_factory.mktemp("exports") / "export"
+        files.export_student(student, directory)
+        found[observation] = (student, directory)
+    return found
+
+
+@pytest.mark.parametrize("kind", OBSERVATIONS)
+def test_whole_episodes_are_the_same(exports, kind):
+    student, directory = exports[kind]
+    onnx_student = runner.Student(directory)
+    hlo_student = stablehlo.load_stablehlo((directory / files.STABLEHLO).read_bytes())
+    act = jax.jit(student.act)
+    env = make_env(student.config.env, [0, 1, 2], rgb="rgb" in kind, end_on_success=False)
+    observation, moved = env.reset(), []
+    for step in range(STEPS):
+        seen = {key: np.array(observation[key]) for key in student.observation}
+        action = np.asarray(act(observation))
+        assert action.shape == (3, 7) and action.dtype == np.float32
+        np.testing.assert_allclose(onnx_student.act(seen), action, atol=1e-5, rtol=0)
+        np.testing.assert_allclose(hlo_student(seen), action, atol=1e-5, rtol=0)
+        alone = onnx_student.act({key: x[1] for key, x in seen.items()})
+        np.testing.assert_allclose(alone, action[1], atol=1e-5, rtol=0)
+        moved.append(action)
+        result = env.step(action)
+        assert np.all(result.truncated) == (step == STEPS - 1)
+        observation = result.observation
+    env.close()
+    assert np.std(moved, axis=(0, 1)).max() > 1e-3  # far more than what the comparison allows
+    assert np.mean(np.abs(moved) < 1.0) > 0.5  # nor is it all at the edge of the box
+
+
+def test_it_is_the_member_that_was_asked_for(runs, exports):
+    student, _ = exports["state"]
+    assert (student.variant, student.seed, student.iteration, student.env_steps) == ("far", 1, 2, 24)
+    population, far = student.population, student.member
+    observation = files.random_observation(student, 4)
+    everyone = (
+        load_student(runs["state"], "ppo", 1).act(observation),
+        load_student(runs["state"], "far", 0).act(observation),
+    )
+    own = np.asarray(population.apply(far, observation)[0].mean)
+    np.testing.assert_allclose(student.act(observation), np.clip(own, -1, 1), atol=1e-6)
+    assert all(np.abs(np.asarray(other) - own).max() > 1e-4 for other in everyone)
+
+
+def test_actions_end_at_the_box_of_each_dimension(exports):
+    student, _ = exports["state"]
+    params = jax.tree_util.tree_map_with_path(
+        lambda path, x: 300.0 * x if "actor_out" in str(path) else x, student.member.params
+    )
+    low, high = (-1.0, -0.5, -0.25, -1.0, -1.0, -1.0, 0.0), (1.0, 0.5, 0.75, 1.0, 1.0, 1.0, 1.0)
+    spec = dataclasses.replace(student.spec, action_low=low, action_high=high)
+    wide = dataclasses.replace(student, spec=spec, member=student.member._replace(params=params))
+    observation = files.random_observation(wide, 64)
+    session = onnxruntime.InferenceSession(onnx_graph.export_onnx(wide).SerializeToString())
+    (action,) = session.run(None, observation)
+    np.testing.assert_allclose(action, wide.act(observation), atol=1e-4)
+    np.testing.assert_allclose(action.min(axis=0), low)
+    np.testing.assert_allclose(action.max(axis=0), high)
+
+
+def test_normalisation_by_hand():
+    # 4 observations whose squared differences add up to 36: a variance of 9; the second entry never varied
+    moments = normalization.Moments(
+        np.float32(4.0), np.array([2.0, 5.0], np.float32), np.array([36.0, 0.0], np.float32)
+    )
+    (scale,) = scales({"state": moments}).values()
+    assert scale.mean == (2.0, 5.0) and scale.std == pytest.approx((3.0, 1.0)) and scale.clip == 10.0
+
+
+def test_far_observations_are_clipped_as_in_training(exports):
+    student, directory = exports["state"]
+    observation = {"state": 1e4 * np.ones((2, 6), np.float32) * np.array([[1.0], [-1.0]], np.float32)}
+    action = runner.Student(directory).act(observation)
+    np.testing.assert_allclose(action, student.act(observation), atol=1e-5)
+    assert np.abs(action[0] - action[1]).max() > 1e-3
+
+
+@pytest.mark.parametrize("kind", OBSERVATIONS)
+def test_the_manifest_says_what_is_what(exports, kind, tmp_path):
+    student, directory = exports[kind]
+    written = manifest.read_manifest(directory / files.MANIFEST)
+    manifest.write_manifest(tmp_path / "again.json", written)
+    assert (tmp_path / "again.json").read_text() == (directory / files.MANIFEST).read_text()
+    assert written == manifest.make_manifest(student, written.files)
+    assert (written.variant, written.seed, written.iteration) == ("far", 1, 2)
+    for name, digest in written.files.items():
+        assert hashlib.sha256((directory / name).read_bytes()).hexdigest() == digest
+    assert set(written.files) | {files.MANIFEST} == {path.name for path in directory.iterdir()}
+    if kind == "state":
+        (entry,) = written.observation.values()
+        assert entry.shape == (6,) and entry.layout["goal_pos"] == manifest.Slice(3, 6, "m")
+        assert len(entry.normalization.std) == 6 and written.env == "toy:Reach-v0" and written.control_hz is None
+    else:
+        assert written.observation["rgb"] == manifest.Entry((48, 48, 3), "uint8", {}, None)
+        proprio = written.observation["proprio"]
+        assert proprio.layout["qpos"] == manifest.Slice(0, 8, "3 m, 3 rad, 2 m")
+        assert proprio.layout["tcp_pose"] == manifest.Slice(16, 23, "m (x, y, z), quaternion (w, x, y, z)")
+        assert proprio.normalization.clip == 10.0 and written.action.contract == CONTRACT
+        assert written.env == "tabletop:PickCube-v1" and written.control_hz == pytest.approx(20.0)
+
+
+@pytest.mark.parametrize("observation", ["state", "ee"])
+def test_units_of_the_tabletop_tasks_are_known(observation):
+    for task in ("PickCube-v1", "RollBall-v1", "PegInsertionSide-v1", "StackCube-v1"):
+        layout = env_spec(EnvConfig(name=f"tabletop:{task}", observation=observation)).layout[observation]
+        assert all(manifest.unit_of("tabletop", name, stop - start) for name, (start, stop) in layout.items()), layout
+    assert manifest.unit_of("tabletop", "qpos", 9) is None and manifest.unit_of("toy", "x", 1) is None
+
+
+def test_what_is_no_manifest_is_refused(tmp_path):
+    path = tmp_path / "student.json"
+    for text, message in (("{", "no manifest"), ("{}", "format=None"), ('{"format": 1}', "'observation'")):
+        path.write_text(text)
+        with pytest.raises(ValueError, match=message):
+            manifest.read_manifest(path)
+
+
+@pytest.mark.parametrize("kind", OBSERVATIONS)
+def test_the_runner_stands_alone(exports, kind, tmp_path):
+    student, directory = exports[kind]
+    observation = files.random_observation(student, 5)
+    np.savez(tmp_path / "observation.npz", **observation)
+    program = f"""{BLOCKER}
+sys.path.insert(0, {str(directory)!r})
+import numpy as np, runner
+with np.load("observation.npz") as found:
+    np.save("action.npy", runner.Student().act(dict(found)))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    np.testing.assert_allclose(np.load(tmp_path / "action.npy"), student.act(observation), atol=1e-5)
+
+
+def test_the_runner_measures_itself(exports, tmp_path):
+    _, directory = exports["state"]
+    path = str(directory / "runner.py")
+    program = (
+        f"{BLOCKER}\nimport runpy\nsys.argv = ['runner.py', '--measure']\nrunpy.run_path({path!r}, run_name='__main__')"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert re.fullmatch(r"[1-9]\d* steps per second; control at an unknown rate\n", done.stdout), done.stderr
+
+
+def test_the_runner_refuses_what_does_not_fit(exports):
+    _, directory = exports["rgb+proprio"]
+    student = runner.Student(directory)
+    good = {"rgb": np.zeros((48, 48, 3), np.uint8), "proprio": np.zeros(23)}  # double numbers are narrowed
+    assert student.act(good).shape == (7,)
+    for wrong, message in (
+        ({"rgb": good["rgb"]}, "lacks 'proprio'"),
+        (good | {"rgb": np.zeros((48, 48, 3))}, "rgb is float64: it must be uint8"),
+        (good | {"proprio": np.zeros(22)}, r"proprio has shape \(22,\): it must be \(23,\)"),
+        (good | {"proprio": np.zeros((1, 23))}, "some entries have a batch axis"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            student.act(wrong)
+
+
+def test_an_export_is_not_overwritten_unless_asked(exports, tmp_path):
+    student, _ = exports["state"]
+    output = tmp_path / "out"
+    files.export_student(student, output, text=True)
+    assert "stablehlo.dot_general" in (output / files.TEXT).read_text()
+    with pytest.raises(ConfigError, match="use --overwrite or another path"):
+        files.export_student(student, output)
+    files.export_student(student, output, overwrite=True)
+    assert not (output / files.TEXT).exists()  # of the earlier export
+    (output / files.MANIFEST).unlink()
+    with pytest.raises(ConfigError, match=r"no export \(it has no student.json\)"):
+        files.export_student(student, output, overwrite=True)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigError, match="is a file"):
+        files.export_student(student, tmp_path / "file", overwrite=True)
+
+
+def test_what_does_not_act_alike_is_not_written(exports, tmp_path, monkeypatch):
+    student, _ = exports["rgb+proprio"]
+    build = onnx_graph.export_onnx
+    params = jax.tree.map(lambda x: 1.5 * x, student.member.params)
+    other = dataclasses.replace(student, member=student.member._replace(params=params))
+    monkeypatch.setattr(onnx_graph, "export_onnx", lambda _: build(other))
+    with pytest.raises(ValueError, match=r"student.onnx differs from the student"):
+        files.export_student(student, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_network_that_is_not_known_is_refused(exports):
+    student, _ = exports["state"]
+    member = student.member._replace(params=student.member.params | {"memory": np.zeros(3)})
+    with pytest.raises(ValueError, match=r"\['memory'\] have no place"):
+        onnx_graph.export_onnx(dataclasses.replace(student, member=member))
+
+
+def test_wrong_names_are_told_what_there_is(runs, tmp_path):
+    run = runs["state"]
+    for arguments, message in (
+        (("fra", 1), "variant='fra' is unknown: choose from ppo, far; did you mean 'far'"),
+        (("far", 7), "seed='7' is unknown: choose from 0, 1"),
+        (("", 0), "variant is missing: choose from ppo, far"),
+        (("far", None), "seed is missing: choose from 0, 1"),
+    ):
+        with pytest.raises(ConfigError, match=re.escape(message)):
+            load_student(run, *arguments)
+
+
+def test_the_launcher(runs, tmp_path):
+    def launch(*arguments):
+        command = [sys.executable, "-m", "launch.export", f"--run={runs['state']}", *arguments]
+        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+
+    done = launch("--variant=ppo", "--seed=1", f"--output={tmp_path / 'out'}")
+    assert done.returncode == 0, done.stderr
+    assert "ppo/1 of toy:Reach-v0" in done.stdout and "student.onnx" in done.stdout
+    assert manifest.read_manifest(tmp_path / "out" / "student.json").variant == "ppo"
+    refused = launch("--variant=rpd-mse")
+    assert refused.returncode == 2 and "Traceback" not in refused.stderr
+    assert "error: variant='rpd-mse' is unknown: choose from ppo, far" in refused.stderr
+    assert "use --overwrite or another path" in launch(f"--output={tmp_path / 'out'}").stderr
