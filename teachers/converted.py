@@ -17,7 +17,8 @@ class ConvertedTeacher:
 
     Args:
       teacher: whose labels to translate.
-      env_spec: of the environment, whose contract they are translated into.
+      env_spec: of the environment; they are translated into its `undivided_contract`, so that the numbers of a label
+        do not depend on the environment's horizon scale.
       gripper: "fixed" or "reference", see `rpd_jax.contracts.convert`.
 
     Raises:
@@ -25,7 +26,7 @@ class ConvertedTeacher:
     """
 
     def __init__(self, teacher: Teacher, env_spec: EnvSpec, gripper: str = "fixed") -> None:
-        source, target = teacher.spec.contract, env_spec.contract
+        source, target = teacher.spec.contract, env_spec.undivided_contract
         check_convertible(source, target)
         assert source is not None and target is not None
         self._teacher, self._gripper = teacher, gripper

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -46,8 +47,8 @@ class PolicyTeacher:
         everyone = restore_members(population, checkpoint)
         self._member: MemberState = jax.tree.map(lambda leaf: leaf[names.index(name)], everyone)
         self._samples = samples
-        own = contract(config.env)
-        self._own = own if own != env_spec.contract else None
+        own = contract(dataclasses.replace(config.env, horizon_scale=1))  # teachers answer with whole deltas
+        self._own = own if own != env_spec.undivided_contract else None
         self.spec = TeacherSpec(
             name=f"policy:{name}",
             observation_keys=STUDENT_KEYS[config.env.observation],

@@ -17,7 +17,7 @@ from rpd_jax.envs.base import EnvSpec, VectorEnv
 from rpd_jax.types import ActionContract, Observation
 from teachers import conventions
 
-_MOVE_STEPS, _REST_STEPS, _GRIP_STEPS = 2, 1, 3
+_MOVE_STEPS, _REST_STEPS, _GRIP_STEPS = 2, 1, 3  # moves at a horizon scale of 1
 _AXES = ("x", "y", "z", "rotation x", "rotation y", "rotation z")
 
 
@@ -41,7 +41,8 @@ class ProbeReport:
 def probe_actions(env: VectorEnv, base_yaw: float | None = None) -> ProbeReport:
     """Moves the arm along every axis and closes and opens the gripper; 24 steps of every environment.
 
-    Begins a new episode and leaves it in the middle: `env.reset` comes next.
+    Begins a new episode and leaves it in the middle: `env.reset` comes next. At a horizon scale of k the moves, which
+    are half of the steps, take k times as many to go as far.
 
     Args:
       env: its observations must name "tcp_pose" and "qpos" (whose last two entries are the finger joints).
@@ -55,7 +56,7 @@ def probe_actions(env: VectorEnv, base_yaw: float | None = None) -> ProbeReport:
     check_convertible(contract, contract)
     if base_yaw is None:
         base_yaw = conventions.BASE_YAW.get(env.spec.task, 0.0)
-    walker = _Walker(env)
+    walker, move_steps = _Walker(env), _MOVE_STEPS * env.spec.horizon_scale
     still = np.zeros(env.spec.action_dim, np.float32)
     still[6] = contract.gripper_open
     rows, commanded = [], []
@@ -63,9 +64,9 @@ def probe_actions(env: VectorEnv, base_yaw: float | None = None) -> ProbeReport:
         action = still.copy()
         action[axis] = _amplitude(contract) * (contract.rotation_sign if axis >= 3 else 1)
         scale = contract.translation_scale if axis < 3 else contract.rotation_scale
-        commanded.append(abs(float(action[axis])) * scale * _MOVE_STEPS)
+        commanded.append(abs(float(action[axis])) * scale * move_steps)
         before = walker.pose()
-        walker.walk(action, _MOVE_STEPS)
+        walker.walk(action, move_steps)
         rows.append(_change(before, walker.pose(), base_yaw))
         walker.walk(still, _REST_STEPS)
     widths = []

@@ -62,6 +62,8 @@ class TabletopVectorEnv(VectorEnv):
         max_episode_steps: int | None = None,
         end_on_success: bool = True,
         physics: str = "auto",
+        horizon_scale: int = 1,
+        instruction: str = "",
     ) -> None:
         """Compiles the task's model.
 
@@ -70,7 +72,7 @@ class TabletopVectorEnv(VectorEnv):
           num_envs: B.
           observation: one of "state", "ee", "proprio" and "rgb", which gives an array, or several joined by "+", which
             give a dictionary.
-          reward: "normalized_dense" (at most 1 a step), "dense" or "sparse" (1 at success).
+          reward: "normalized_dense" (at most 1 a step), "dense", "sparse" (1 at success), "v2" or "v3": see `rewards`.
           seed: of the episodes until `reset` is given one; None: a random one.
           render_mode: "rgb_array", or None.
           image_size: pixels, square, of "rgb" and `render`.
@@ -78,6 +80,8 @@ class TabletopVectorEnv(VectorEnv):
           max_episode_steps: None: the task's own.
           end_on_success: whether success terminates an episode.
           physics: "c", "mjx" (for accelerators) or "auto".
+          horizon_scale: k gives episodes k times the steps, each of which moves and turns the hand by a k-th.
+          instruction: the task in words, for `env_spec`; empty: the task's own.
 
         Raises:
           ConfigError: an unknown task, observation, reward, render mode or engine.
@@ -96,6 +100,8 @@ class TabletopVectorEnv(VectorEnv):
             camera=camera,
             max_episode_steps=max_episode_steps,
             end_on_success=end_on_success,
+            horizon_scale=horizon_scale,
+            instruction=instruction,
         )
         self.num_envs, self.render_mode, self.env_spec = num_envs, render_mode, env.spec
         spaces = {key: _space(env.spec.observation[key]) for key in self._keys}

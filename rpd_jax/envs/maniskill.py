@@ -13,7 +13,15 @@ import numpy as np
 
 from rpd_jax.envs._pool import Request, WorkerPool
 from rpd_jax.envs.base import StepResult, episode_seed
-from rpd_jax.envs.maniskill_settings import Settings, array_specs, env_spec, proprio_columns, start_error
+from rpd_jax.envs.maniskill_settings import (
+    Settings,
+    array_specs,
+    divide_motion,
+    env_spec,
+    proprio_columns,
+    start_error,
+)
+from rpd_jax.envs.tabletop.scene import Camera
 from rpd_jax.ipc.arrays import SharedArrays, memory_descriptor
 from rpd_jax.ipc.process import SidecarProcess
 from rpd_jax.types import Array, Observation
@@ -50,6 +58,9 @@ class ManiSkillVectorEnv:
         end_on_success: bool = True,
         processes: int | None = None,
         deadline_s: float = 60.0,
+        horizon_scale: int = 1,
+        instruction: str = "",
+        camera: Camera | None = None,
     ):
         """Starts the workers; takes some seconds.
 
@@ -58,13 +69,17 @@ class ManiSkillVectorEnv:
           num_envs: how many environments.
           seeds: one base seed per environment; its k-th episode is reset with `episode_seed(seed, k)`.
           control_mode: one of `maniskill_tasks.CONTROL_MODES`.
-          reward_mode: "normalized_dense" (at most 1 a step), "dense" or "sparse".
+          reward_mode: "normalized_dense" (at most 1 a step), "dense", "sparse", or "v2" or "v3", see `rewards.py`.
           observations: "rgb" adds pictures; "state" and "proprio" are there anyway.
           image_size: pixels, of "rgb" and of `frames`.
-          max_episode_steps: None means ManiSkill's own limit for the task.
+          max_episode_steps: at a `horizon_scale` of 1; None means ManiSkill's own limit for the task.
           end_on_success: success ends an episode (`terminated`); False lets it run on, for evaluation.
           processes: how many workers at most; None means one per processor.
           deadline_s: seconds after which a worker that does not answer is replaced.
+          horizon_scale: k gives episodes k times the steps, each of which moves and turns the tool by a k-th; only
+            in control mode "pd_ee_delta_pose".
+          instruction: the task in words; empty: what RPD's teachers were fine-tuned with.
+          camera: of "rgb" and `frames`, instead of the task's human render camera.
 
         Raises:
           ValueError: an argument that cannot be.
@@ -82,6 +97,9 @@ class ManiSkillVectorEnv:
             end_on_success=end_on_success,
             processes=processes,
             deadline_s=deadline_s,
+            horizon_scale=horizon_scale,
+            instruction=instruction,
+            camera=camera,
         )
         self.num_envs = num_envs
         self._settings = settings
@@ -289,6 +307,7 @@ class ManiSkillVectorEnv:
         if np.isnan(shared).any():
             rows = np.flatnonzero(np.isnan(shared).any(axis=1)).tolist()
             raise ValueError(f"action: must be numbers, got NaN for environments {rows}")
+        divide_motion(shared, self._settings.horizon_scale)
 
     def _read(self, state: str, frame: str) -> Observation:
         values = self._arrays[state].copy()

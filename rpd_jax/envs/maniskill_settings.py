@@ -12,7 +12,9 @@ from typing import Any
 import numpy as np
 
 from rpd_jax.envs import maniskill_tasks as tasks
-from rpd_jax.envs.base import ArraySpec, EnvSpec
+from rpd_jax.envs import rewards
+from rpd_jax.envs.base import ArraySpec, EnvSpec, divided
+from rpd_jax.envs.tabletop.scene import Camera
 from rpd_jax.ipc.messages import RemoteError
 from rpd_jax.ipc.process import SidecarProcess
 
@@ -34,20 +36,30 @@ class Settings:
     end_on_success: bool
     processes: int | None
     deadline_s: float
+    horizon_scale: int = 1
+    instruction: str = ""
+    camera: Camera | None = None
 
     def __post_init__(self) -> None:
         """Fills in what was left open. Raises ValueError for what cannot be."""
         facts = tasks.TASKS[tasks.check_choice("task", self.task, tasks.TASKS)]
         tasks.check_choice("control_mode", self.control_mode, tasks.CONTROL_MODES)
         tasks.check_choice("reward_mode", self.reward_mode, tasks.REWARD_MODES)
+        rewards.check(self.task, self.reward_mode)
         if isinstance(self.observations, str):
             raise ValueError(f"observations: need a sequence of names, got the string {self.observations!r}")
         for name in self.observations:
             tasks.check_choice("observations", name, tasks.OBSERVATIONS)
         if self.max_episode_steps is None:
             self.max_episode_steps = facts.max_episode_steps
-        for field in ("num_envs", "image_size", "max_episode_steps"):
+        for field in ("num_envs", "image_size", "max_episode_steps", "horizon_scale"):
             _check_positive(field, getattr(self, field))
+        if self.horizon_scale > 1 and tasks.contract(self.control_mode) is None:
+            raise ValueError(
+                f"horizon_scale: must be 1 in control mode {self.control_mode!r}, got {self.horizon_scale}: "
+                "only end-effector deltas (pd_ee_delta_pose) can be divided"
+            )
+        self.instruction = self.instruction or facts.instruction
         if self.processes is None:
             self.processes = len(os.sched_getaffinity(0))
         _check_positive("processes", self.processes)
@@ -65,6 +77,11 @@ class Settings:
         """Whether every state is drawn."""
         return "rgb" in self.observations
 
+    @property
+    def episode_steps(self) -> int:
+        """Steps after which an episode is truncated."""
+        return self.horizon_scale * self.max_episode_steps
+
     def rows(self) -> list[slice]:
         """Which environments each worker has: consecutive ones, as evenly as can be."""
         bounds = [worker * self.num_envs // self.processes for worker in range(self.processes + 1)]
@@ -76,9 +93,10 @@ class Settings:
             "task": self.task,
             "control_mode": self.control_mode,
             "reward_mode": self.reward_mode,
-            "max_episode_steps": self.max_episode_steps,
+            "max_episode_steps": self.episode_steps,
             "end_on_success": bool(self.end_on_success),
             "image_size": self.image_size,
+            "camera": None if self.camera is None else dataclasses.asdict(self.camera),
             "draw": self.draws,
             "first": rows.start,
             "count": rows.stop - rows.start,
@@ -87,7 +105,7 @@ class Settings:
 
 def env_spec(settings: Settings, made: Mapping[str, Any]) -> EnvSpec:
     """The specification, from the reply to a "make" request."""
-    state = _layout(made["state"])
+    state = layout(made["state"])
     state_size = max(stop for _, stop in state.values())
     proprio: dict[str, tuple[int, int]] = {}
     end = 0
@@ -100,16 +118,28 @@ def env_spec(settings: Settings, made: Mapping[str, Any]) -> EnvSpec:
         observation["rgb"] = ArraySpec(image, "uint8")
     return EnvSpec(
         name=f"maniskill:{settings.task}",
-        instruction=tasks.TASKS[settings.task].instruction,
-        max_episode_steps=settings.max_episode_steps,
+        instruction=settings.instruction,
+        max_episode_steps=settings.episode_steps,
         action_dim=len(made["action_low"]),
         action_low=tuple(made["action_low"]),
         action_high=tuple(made["action_high"]),
         observation=observation,
         layout={"state": state, "proprio": proprio},
-        contract=tasks.contract(settings.control_mode),
+        contract=divided(tasks.contract(settings.control_mode), settings.horizon_scale),
         frame_shape=image,
+        horizon_scale=settings.horizon_scale,
     )
+
+
+def divide_motion(action: np.ndarray, horizon_scale: int) -> None:
+    """Turns actions [B, 7] of the box into what ManiSkill's `pd_ee_delta_pose` is told at that horizon scale, in place.
+
+    The controller limits the rotation's norm to 1; that is done here, since the divided rotation never gets there.
+    """
+    if horizon_scale == 1:
+        return
+    action[:, 3:6] /= np.maximum(np.linalg.norm(action[:, 3:6], axis=1, keepdims=True), 1.0)
+    action[:, :6] /= horizon_scale
 
 
 def proprio_columns(spec: EnvSpec) -> np.ndarray:
@@ -151,15 +181,18 @@ def start_error(error: Exception, process: SidecarProcess) -> RuntimeError:
     return RuntimeError(f"{process.name} does not start: {text}")
 
 
-def _layout(leaves: Sequence[tuple[str, int]]) -> dict[str, tuple[int, int]]:
-    """Names of the slices of the flat state: the last component of a path, or all of it where ambiguous."""
+def layout(leaves: Sequence[tuple[str, int]]) -> dict[str, tuple[int, int]]:
+    """Names of the slices of the flat state: the last component of a path, or all of it where ambiguous.
+
+    `leaves` are the paths and lengths of its parts, in order.
+    """
     names = collections.Counter(path.rsplit("/", 1)[-1] for path, _ in leaves)
-    layout: dict[str, tuple[int, int]] = {}
+    found: dict[str, tuple[int, int]] = {}
     end = 0
     for path, length in leaves:
         name = path.rsplit("/", 1)[-1]
-        layout[name if names[name] == 1 else path] = (end, end := end + length)
-    return layout
+        found[name if names[name] == 1 else path] = (end, end := end + length)
+    return found
 
 
 def _check_positive(field: str, value: object) -> None:

@@ -6,6 +6,7 @@ import difflib
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
+from rpd_jax.envs import rewards
 from rpd_jax.types import ActionContract
 
 
@@ -39,7 +40,7 @@ CONTROL_MODES = (
     "pd_joint_target_delta_pos",
     "pd_joint_vel",
 )
-REWARD_MODES = ("normalized_dense", "dense", "sparse")
+REWARD_MODES = ("normalized_dense", "dense", "sparse", *rewards.KINDS)
 OBSERVATIONS = ("state", "proprio", "rgb")
 
 _CONTRACTS = {

@@ -16,6 +16,8 @@ from typing import Any
 
 import numpy as np
 
+from rpd_jax.envs import rewards
+from rpd_jax.envs.maniskill_settings import layout
 from rpd_jax.ipc.arrays import SharedArrays
 from rpd_jax.ipc.sidecar import serve
 
@@ -31,6 +33,8 @@ class Worker:
         self._max_steps = 0
         self._end_on_success = True
         self._draw = False
+        self._simplified: Any = None  # what pays instead of the task's own reward
+        self._entries: dict[str, tuple[int, int]] = {}
         self._elapsed: list[int] = []
         self._since_collection = 0
 
@@ -42,10 +46,14 @@ class Worker:
         self._envs = self._create(fields)
         self._elapsed = [0] * len(self._envs)
         space = self._envs[0].single_action_space
+        leaves = _slices(self._envs[0].get_obs(unflattened=True))
+        self._entries = layout(leaves)
+        if fields["reward_mode"] in rewards.KINDS:
+            self._simplified = rewards.simplified(fields["task"], fields["reward_mode"])
         return {
             "action_low": space.low.tolist(),
             "action_high": space.high.tolist(),
-            "state": _slices(self._envs[0].get_obs(unflattened=True)),
+            "state": leaves,
         }
 
     def attach(self, fields: dict[str, Any]) -> None:
@@ -70,8 +78,9 @@ class Worker:
         for row, env in enumerate(self._envs):
             observation, reward, ended, _, info = env.step(self._action[row])
             self._final_state[row] = self._state[row] = observation.numpy()[0]
-            self._reward[row] = reward.item()
-            self._success[row] = "success" in info and info["success"].item()
+            success = "success" in info and info["success"].item()
+            self._success[row] = success
+            self._reward[row] = reward.item() if self._simplified is None else self._simplify(row, success)
             self._elapsed[row] += 1
             terminated = self._end_on_success and ended.item()
             truncated = self._elapsed[row] >= self._max_steps
@@ -98,6 +107,10 @@ class Worker:
         if self._draw:
             self._render(row)
 
+    def _simplify(self, row: int, success: bool) -> float:
+        state = self._final_state[row]
+        return float(self._simplified({name: state[low:high] for name, (low, high) in self._entries.items()}, success))
+
     def _render(self, row: int) -> None:
         self._frame[row] = self._envs[row].render()[0].numpy()
 
@@ -106,6 +119,7 @@ class Worker:
         import gymnasium
         import mani_skill.envs  # noqa: F401  (registers the tasks)
         import torch
+        from mani_skill.utils.sapien_utils import look_at
 
         from rpd_jax.envs import maniskill_fast
 
@@ -116,7 +130,11 @@ class Worker:
         gc.collect()
         gc.freeze()
         gc.disable()
-        size = fields["image_size"]
+        camera: dict[str, Any] = {"width": fields["image_size"], "height": fields["image_size"]}
+        if fields["camera"] is not None:
+            eye, target, fov = (fields["camera"][name] for name in ("eye", "target", "fov"))
+            camera |= {"pose": look_at(eye, target), "fov": fov}
+        simplified = fields["reward_mode"] in rewards.KINDS
         return [
             # Without the wrappers: time limits and resets are done here.
             gymnasium.make(
@@ -124,11 +142,11 @@ class Worker:
                 num_envs=1,
                 obs_mode="state",
                 control_mode=fields["control_mode"],
-                reward_mode=fields["reward_mode"],
+                reward_mode="sparse" if simplified else fields["reward_mode"],
                 sim_backend="physx_cpu",
                 render_backend="sapien_cpu",
                 render_mode="rgb_array",
-                human_render_camera_configs={"width": size, "height": size},
+                human_render_camera_configs=dict(camera),
             ).unwrapped
             for _ in range(fields["count"])
         ]

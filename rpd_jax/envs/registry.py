@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from rpd_jax.config import REWARDS, ConfigError, EnvConfig, choice
-from rpd_jax.envs.base import FunctionalEnv, VectorEnv, episode_seed
+from rpd_jax.envs import rewards
+from rpd_jax.envs.base import FunctionalEnv, VectorEnv, divided, episode_seed
 from rpd_jax.types import ActionContract
 
 if TYPE_CHECKING:
     from rpd_jax.envs.tabletop.scene import Camera
 
 SUITES = ("tabletop", "maniskill", "toy")
-TABLETOP_ONLY = ("physics", "camera_eye", "camera_target", "camera_fov")  # fields of EnvConfig
+CAMERA = ("camera_eye", "camera_target", "camera_fov", "camera_shift")  # fields of EnvConfig
+KNOWN_TO: Mapping[str, tuple[str, ...]] = {
+    "physics": ("tabletop",),
+    **dict.fromkeys((*CAMERA, "horizon_scale", "instruction"), ("maniskill", "tabletop")),
+}
+"""Field of EnvConfig -> the suites that know it; all suites know those that are not here."""
 
 
 def check_env(config: EnvConfig) -> None:
@@ -23,15 +29,21 @@ def check_env(config: EnvConfig) -> None:
     choice("env.name: suite", suite, SUITES)
     choice("env.reward", config.reward, REWARDS)
     known = applicable(config)
-    for field in TABLETOP_ONLY:
-        if getattr(config, field) != getattr(known, field):
-            value = getattr(config, field)
-            raise ConfigError(f"env.{field}={value!r} cannot work: {suite} tasks have no such setting, tabletop's do")
+    for field, suites in KNOWN_TO.items():
+        value = getattr(config, field)
+        if value != getattr(known, field):
+            owners = " and ".join(f"{name}'s" for name in suites)
+            raise ConfigError(f"env.{field}={value!r} cannot work: {suite} tasks have no such setting, {owners} do")
     if suite == "maniskill":
         from rpd_jax.envs import maniskill_tasks
 
         choice("env.name: task", task, maniskill_tasks.TASKS)
         choice("env.control_mode", config.control_mode, maniskill_tasks.CONTROL_MODES)
+        if config.horizon_scale > 1 and maniskill_tasks.contract(config.control_mode) is None:
+            raise ConfigError(
+                f"env.horizon_scale={config.horizon_scale} cannot work with env.control_mode={config.control_mode!r}: "
+                "only end-effector deltas (pd_ee_delta_pose) can be divided"
+            )
         if config.observation == "ee":
             from rpd_jax.envs.tabletop import tasks
 
@@ -49,14 +61,14 @@ def check_env(config: EnvConfig) -> None:
         choice("env.name: task", task, toy.TASKS)
         if config.observation != "state":
             raise ConfigError(f"env.observation={config.observation!r} cannot work: toy tasks have state only")
+    rewards.check(task, config.reward)
 
 
 def applicable(config: EnvConfig) -> EnvConfig:
     """The config with settings that the environment's suite does not know at their defaults."""
-    if config.name.startswith("tabletop:"):
-        return config
-    defaults = EnvConfig()
-    return dataclasses.replace(config, **{field: getattr(defaults, field) for field in TABLETOP_ONLY})
+    suite, defaults = config.name.partition(":")[0], EnvConfig()
+    foreign = [field for field, suites in KNOWN_TO.items() if suite not in suites]
+    return dataclasses.replace(config, **{field: getattr(defaults, field) for field in foreign})
 
 
 def contract(config: EnvConfig) -> ActionContract | None:
@@ -69,11 +81,11 @@ def contract(config: EnvConfig) -> ActionContract | None:
     if suite == "maniskill":
         from rpd_jax.envs import maniskill_tasks
 
-        return maniskill_tasks.contract(config.control_mode)
+        return divided(maniskill_tasks.contract(config.control_mode), config.horizon_scale)
     if suite == "tabletop":
         from rpd_jax.envs.tabletop import hand
 
-        return hand.CONTRACT
+        return divided(hand.CONTRACT, config.horizon_scale)
     from rpd_jax.envs import toy
 
     return toy.make(task, None, True).spec.contract
@@ -108,6 +120,9 @@ def make_env(config: EnvConfig, seeds: Sequence[int], *, rgb: bool, end_on_succe
             end_on_success=end_on_success,
             processes=config.processes,
             deadline_s=config.deadline_seconds,
+            horizon_scale=config.horizon_scale,
+            instruction=config.instruction,
+            camera=_camera(config, task) if any(getattr(config, field) for field in CAMERA) else None,
         )
         return _with_ee(env, task) if config.observation == "ee" else env
     from rpd_jax.envs.functional import FunctionalVectorEnv
@@ -136,6 +151,8 @@ def make_functional(config: EnvConfig, *, rgb: bool, end_on_success: bool) -> Fu
             camera=_camera(config, task),
             max_episode_steps=config.max_episode_steps,
             end_on_success=end_on_success,
+            horizon_scale=config.horizon_scale,
+            instruction=config.instruction,
         )
     if suite == "toy":
         from rpd_jax.envs import toy
@@ -145,10 +162,16 @@ def make_functional(config: EnvConfig, *, rgb: bool, end_on_success: bool) -> Fu
 
 
 def _camera(config: EnvConfig, task: str) -> Camera:
+    """The task's camera, which both suites share, with the changes that the config names."""
     from rpd_jax.envs.tabletop import tasks
 
     given = {"eye": config.camera_eye, "target": config.camera_target, "fov": config.camera_fov}
-    return dataclasses.replace(tasks.load(task).scene.camera, **{name: value for name, value in given.items() if value})
+    own = tasks.load(task).scene.camera
+    camera = dataclasses.replace(own, **{name: value for name, value in given.items() if value})
+    if not config.camera_shift:
+        return camera
+    x, y, z = (a + b for a, b in zip(camera.eye, config.camera_shift, strict=True))
+    return dataclasses.replace(camera, eye=(x, y, z))
 
 
 def _with_ee(env: VectorEnv, task: str) -> VectorEnv:

@@ -36,7 +36,7 @@ class ScriptedTeacher:
             )
         self._slices = _slices(task, env_spec)
         self._size = env_spec.observation["state"].shape[-1]
-        self._task, self._contract = task, env_spec.contract
+        self._task, self._contract = task, env_spec.undivided_contract
         self.corruption, self.sampling = corruption, sampling
         self.spec = TeacherSpec(
             name=f"scripted:{name}",

@@ -42,6 +42,10 @@ GOOD = {
         ({"max_episode_steps": -1}, "max_episode_steps: must be a positive integer, got -1"),
         ({"processes": 0}, "processes: must be a positive integer, got 0"),
         ({"deadline_s": 0.0}, "deadline_s: must be positive, got 0.0"),
+        ({"horizon_scale": 0}, "horizon_scale: must be a positive integer, got 0"),
+        ({"horizon_scale": 2.5}, "horizon_scale: must be a positive integer, got 2.5"),
+        ({"horizon_scale": 2, "control_mode": "pd_joint_pos"}, "horizon_scale: must be 1 in control mode"),
+        ({"reward_mode": "v2"}, "env.reward='v2' cannot work in RollBall-v1"),
     ],
 )
 def test_bad_settings(change, message):

@@ -102,6 +102,16 @@ def test_rewards_arrive_and_actions_are_clipped_to_the_box(make):
     assert result.reward.tolist() == [0.25, -0.5, 1.0, -1.0, 1.0]
 
 
+def test_a_horizon_scale_lengthens_episodes_and_divides_actions_once_clipped(make):
+    env = make(horizon_scale=4, max_episode_steps=2)
+    env.reset()
+    values = np.zeros((5, 3))
+    values[:, 2] = [0.25, -0.5, 7.0, -9.0, 1.0]
+    results = [env.step(values) for _ in range(8)]
+    assert results[0].reward.tolist() == [0.0625, -0.125, 0.25, -0.25, 0.25]
+    assert [bool(result.truncated.all()) for result in results] == [False] * 7 + [True]
+
+
 def test_results_are_not_overwritten_by_later_steps(make):
     env = make()
     first = env.reset()

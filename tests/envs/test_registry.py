@@ -23,9 +23,22 @@ TABLETOP = EnvConfig(name="tabletop:PickCube-v1")
         ({"name": "tabletop:PickCube-v1", "control_mode": "pd_joint_pos"}, "choose from pd_ee_delta_pose"),
         ({"name": "tabletop:PickCube-v1", "reward": "dens"}, "did you mean 'dense'"),
         ({"name": "maniskill:PickCube-v1", "physics": "c"}, "env.physics='c' cannot work: maniskill"),
-        ({"name": "maniskill:PickCube-v1", "camera_fov": 0.5}, "env.camera_fov=0.5 cannot work: maniskill"),
+        ({"name": "toy:Reach-v0", "camera_fov": 0.5}, "cannot work: toy .*, maniskill's and tabletop's do"),
         ({"name": "toy:Reach-v0", "camera_eye": (1.0, 0.0, 0.0)}, r"env.camera_eye=\(1.0, 0.0, 0.0\) cannot work: toy"),
+        ({"name": "toy:Reach-v0", "camera_shift": (0.1, 0.0, 0.0)}, "env.camera_shift=.* cannot work: toy"),
+        ({"name": "toy:Reach-v0", "horizon_scale": 10}, "env.horizon_scale=10 cannot work: toy"),
+        ({"name": "toy:Reach-v0", "instruction": "go"}, "env.instruction='go' cannot work: toy"),
         ({"name": "toy:Reach-v0", "observation": "ee"}, "toy tasks have state only"),
+        ({"name": "toy:Reach-v0", "reward": "v2"}, "env.reward='v2' cannot work in Reach-v0: it can in PickCube-v1, "),
+        (
+            {"name": "tabletop:StackCube-v1", "reward": "v3"},
+            "env.reward='v3' cannot work in StackCube-v1: .*PushCube-v1",
+        ),
+        ({"name": "maniskill:RollBall-v1", "reward": "v2"}, "env.reward='v2' cannot work in RollBall-v1"),
+        (
+            {"name": "maniskill:PickCube-v1", "control_mode": "pd_joint_pos", "horizon_scale": 2},
+            "env.horizon_scale=2 cannot work with env.control_mode='pd_joint_pos'",
+        ),
     ],
 )
 def test_what_cannot_work_is_named(settings, message):
@@ -44,12 +57,15 @@ def test_ee_needs_a_task_that_both_suites_know(monkeypatch):
 
 
 def test_settings_of_other_suites_are_put_back():
-    given = {"physics": "c", "camera_eye": (1.0, 0.0, 1.0), "camera_target": (0.0,) * 3, "camera_fov": 0.7}
-    config = dataclasses.replace(TABLETOP, image_size=64, **given)
+    shared = {"camera_eye": (1.0, 0.0, 1.0), "camera_fov": 0.7, "horizon_scale": 3, "instruction": "lift the cube"}
+    config = dataclasses.replace(TABLETOP, image_size=64, physics="c", **shared)
     assert registry.applicable(config) == config
     moved = registry.applicable(dataclasses.replace(config, name="maniskill:PickCube-v1"))
-    assert moved == EnvConfig(name="maniskill:PickCube-v1", image_size=64)
+    assert moved == EnvConfig(name="maniskill:PickCube-v1", image_size=64, **shared)
     registry.check_env(moved)
+    toy = registry.applicable(dataclasses.replace(config, name="toy:Reach-v0"))
+    assert toy == EnvConfig(name="toy:Reach-v0", image_size=64)
+    registry.check_env(toy)
 
 
 def test_contracts_are_known_without_starting_anything():
@@ -57,6 +73,10 @@ def test_contracts_are_known_without_starting_anything():
     assert (ours.rotation_sign, theirs.rotation_sign) == (1, -1)
     assert dataclasses.replace(ours, rotation_sign=-1) == theirs
     assert registry.contract(EnvConfig(name="maniskill:PickCube-v1", control_mode="pd_joint_pos")) is None
+    for config in (TABLETOP, EnvConfig(name="maniskill:PickCube-v1")):
+        whole, tenth = (registry.contract(dataclasses.replace(config, horizon_scale=k)) for k in (1, 10))
+        # 0.1 m and 0.1 rad over ten steps
+        assert tenth == dataclasses.replace(whole, translation_scale=0.01, rotation_scale=0.01)
     assert registry.contract(EnvConfig(name="toy:Reach-v0")) == TOY_CONTRACT
     assert registry.contract(EnvConfig(name="toy:ConstantReward-v0")) is None
     with pytest.raises(ConfigError, match="did you mean"):
@@ -97,6 +117,11 @@ def test_the_camera_is_the_tasks_own_but_for_what_is_given():
         dataclasses.replace(TABLETOP, camera_target=(0.0, 0.1, 0.0), camera_fov=0.5), "PickCube-v1"
     )
     assert turned == dataclasses.replace(own, target=(0.0, 0.1, 0.0), fov=0.5)
+    shifted = registry._camera(dataclasses.replace(TABLETOP, camera_shift=(0.1, -0.2, 0.0)), "PickCube-v1")
+    np.testing.assert_allclose(shifted.eye, (0.7, 0.5, 0.6))  # from (0.6, 0.7, 0.6)
+    assert dataclasses.replace(shifted, eye=own.eye) == own
+    both = dataclasses.replace(TABLETOP, camera_eye=(1.0, 0.0, 2.0), camera_shift=(0.0, 0.0, -0.5))
+    np.testing.assert_allclose(registry._camera(both, "PickCube-v1").eye, (1.0, 0.0, 1.5))
 
 
 def test_a_tabletop_task_steps_and_is_drawn_on_the_host():

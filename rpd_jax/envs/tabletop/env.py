@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -11,8 +12,8 @@ import jax.numpy as jnp
 
 from rpd_jax import rotations
 from rpd_jax.config import REWARDS, choice
-from rpd_jax.envs import ee
-from rpd_jax.envs.base import ArraySpec, EnvSpec, slices
+from rpd_jax.envs import ee, rewards
+from rpd_jax.envs.base import ArraySpec, EnvSpec, divided, slices
 from rpd_jax.envs.tabletop import hand, physics
 from rpd_jax.envs.tabletop.model import build
 from rpd_jax.envs.tabletop.physics import Physics
@@ -55,29 +56,41 @@ class TabletopEnv:
         camera: Camera | None = None,
         max_episode_steps: int | None = None,
         end_on_success: bool = True,
+        horizon_scale: int = 1,
+        instruction: str = "",
     ) -> None:
         """Compiles the model.
 
         Args:
           task: a name of `tasks.TASKS`.
           engine: "c", "mjx" or "auto", see `physics.make_step`.
-          reward: "normalized_dense" (at most about 1 a step), "dense" or "sparse" (1 at success).
+          reward: "normalized_dense" (at most about 1 a step), "dense", "sparse" (1 at success), or "v2" or "v3", see
+            `envs/rewards.py`.
           rgb: whether observations hold a picture.
           image_size: pixels, square.
           camera: None: the task's own.
-          max_episode_steps: None: the task's own.
+          max_episode_steps: at a `horizon_scale` of 1; None: the task's own.
           end_on_success: whether success terminates an episode.
+          horizon_scale: k gives episodes k times the steps, each of which moves and turns the hand by a k-th.
+          instruction: the task in words; empty: the task's own.
 
         Raises:
-          ConfigError: an unknown task, engine or reward, or MJX is missing.
+          ConfigError: an unknown task, engine or reward, a task without that reward, or MJX is missing.
         """
         self.task = load(task)
         choice("env.reward", reward, REWARDS)
+        rewards.check(task, reward)
+        self._simplified = rewards.simplified(task, reward) if reward in rewards.KINDS else None
         self._reward, self._rgb, self._end_on_success = reward, rgb, end_on_success
+        self._contract = divided(hand.CONTRACT, horizon_scale)
         self._model = build(self.task.scene)
         self._physics_step = physics.make_step(self._model, engine)
         self._picture = make_picture(self.task.scene, camera or self.task.scene.camera, image_size)
-        self.spec = self._make_spec(task, max_episode_steps, image_size)
+        steps = horizon_scale * (max_episode_steps or self.task.max_episode_steps)
+        spec = self._make_spec(task, steps, image_size)
+        self.spec = dataclasses.replace(
+            spec, horizon_scale=horizon_scale, instruction=instruction or self.task.instruction
+        )
 
     def reset(self, key: Array) -> tuple[State, Observation]:
         """Begins an episode: objects where the task places them, the hand near its home, at rest."""
@@ -103,7 +116,7 @@ class TabletopEnv:
 
     def step(self, state: State, action: Array) -> tuple[State, Observation, Array, Array, Array, Array]:
         """One control step (0.05 s). Returns (state, observation, reward, terminated, truncated, success)."""
-        target = hand.targets(state.physics.qpos[: hand.JOINTS], action, self.task.scene.base_yaw)
+        target = hand.targets(state.physics.qpos[: hand.JOINTS], action, self.task.scene.base_yaw, self._contract)
         moved = self._physics_step(state.physics, target)
         sane = jnp.all(jnp.isfinite(moved.qpos)) & jnp.all(jnp.isfinite(moved.qvel))
         still = state.physics._replace(qvel=jnp.zeros_like(moved.qvel))
@@ -156,13 +169,15 @@ class TabletopEnv:
     def _reward_of(self, view: View, success: Array) -> Array:
         if self._reward == "sparse":
             return success.astype(jnp.float32)
+        if self._simplified is not None:
+            return jnp.asarray(self._simplified(self.task.observe(view), success), jnp.float32)
         scale = self.task.reward_scale if self._reward == "normalized_dense" else 1.0
         return jnp.asarray(self.task.dense(view, success) / scale, jnp.float32)
 
     def _is_over(self, state: State) -> Array:
         return state.steps >= self.spec.max_episode_steps
 
-    def _make_spec(self, name: str, length: int | None, image_size: int) -> EnvSpec:
+    def _make_spec(self, name: str, length: int, image_size: int) -> EnvSpec:
         image = (image_size, image_size, 3)
         blank = jax.eval_shape(self._begin, jax.random.key(0))
         shapes = jax.eval_shape(self.observe, blank)
@@ -181,13 +196,13 @@ class TabletopEnv:
         return EnvSpec(
             name=f"tabletop:{name}",
             instruction=self.task.instruction,
-            max_episode_steps=length or self.task.max_episode_steps,
+            max_episode_steps=length,
             action_dim=7,
             action_low=(-1.0,) * 7,
             action_high=(1.0,) * 7,
             observation={key: ArraySpec(x.shape, x.dtype.name) for key, x in shapes.items()},
             layout=layout,
-            contract=hand.CONTRACT,
+            contract=self._contract,
             frame_shape=image,
         )
 

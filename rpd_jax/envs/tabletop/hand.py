@@ -69,16 +69,17 @@ def hinges_of(quaternion: Array) -> Array:
     return jnp.stack([jnp.arctan2(z[0], z[2]), jnp.arcsin(jnp.clip(-z[1], -1.0, 1.0)), jnp.arctan2(x[1], y[1])])
 
 
-def targets(joints: Array, action: Array, base_yaw: float) -> Array:
-    """What the joints' position servos are told [8], for an action [7] in the box of `CONTRACT`.
+def targets(joints: Array, action: Array, base_yaw: float, contract: ActionContract = CONTRACT) -> Array:
+    """What the joints' position servos are told [8], for an action [7] in the box of `contract`.
 
-    As in ManiSkill the target is relative to where the hand *is*, and the rotation's norm is limited to 1.
+    As in ManiSkill the target is relative to where the hand *is*, and the rotation's norm is limited to 1. `contract`
+    is `CONTRACT` but for its scales.
     """
     chex.assert_shape([joints, action], [(JOINTS,), (7,)])
     action = jnp.clip(jnp.nan_to_num(action, nan=0.0), -1.0, 1.0)
-    position = joints[:3] + CONTRACT.translation_scale * rotations.turn_about_z(action[:3], base_yaw)
+    position = joints[:3] + contract.translation_scale * rotations.turn_about_z(action[:3], base_yaw)
     rotation = action[3:6] / jnp.maximum(jnp.linalg.norm(action[3:6]), 1.0)
-    angles = CONTRACT.rotation_sign * CONTRACT.rotation_scale * rotation
+    angles = contract.rotation_sign * contract.rotation_scale * rotation
     turn = rotations.quaternion_from_euler(angles)
     turn = jnp.append(turn[0], rotations.turn_about_z(turn[1:], base_yaw))
     wanted = rotations.quaternion_multiply(turn, orientation(joints[3:6]))
