@@ -38,6 +38,7 @@ FACTORIES: Mapping[str, str] = {
     "octo": "teachers.octo:make",
     "openvla": "teachers.openvla:make",
     "policy": "teachers.policy:make",
+    "remote": "teachers.remote:make",
     "scripted": "teachers.scripted:make",
     "toy": "teachers.toy:make",
 }

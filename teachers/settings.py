@@ -30,6 +30,13 @@ SETTINGS: dict[str, Callable[[TeacherConfig], dict[str, Any]]] = {
         )
     },
     "policy": lambda c: {"directory": c.path, "samples": c.samples},
+    "remote": lambda c: {
+        name: getattr(c, name)
+        for name in (
+            *("address", "protocol", "request", "frame_size", "connections", "deadline_seconds"),
+            *("contract", "samples", "std", "min_std"),
+        )
+    },
     "toy": lambda c: {"noise": c.noise, "bias": c.bias},
 }
 """What each kind of teacher is told of a TeacherConfig."""

@@ -1,0 +1,93 @@
+"""What an adapter is: how to connect to one kind of policy server, and how to ask it."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import socket
+import urllib.parse
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
+
+import numpy as np
+
+from rpd_jax.ipc.messages import ProtocolError
+
+Fields = Mapping[str, np.ndarray | str]
+"""One observation, under the names that the server has for its parts: frames uint8 [H, W, 3], float32 [D], text."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Address:
+    """Where a policy server listens."""
+
+    url: str
+    host: str
+    port: int
+
+    @classmethod
+    def parse(cls, url: str, schemes: Sequence[str]) -> Address:
+        """Reads "scheme://host:port". Raises ValueError for anything else; there is no default host or port."""
+        wrong = ValueError(f"teacher.address={url!r}: need scheme, host and port, e.g. {schemes[0]}://127.0.0.1:8000")
+        try:
+            parts = urllib.parse.urlsplit(url)
+            port = parts.port
+        except ValueError:
+            raise wrong from None
+        if parts.scheme not in schemes or not parts.hostname or not port or parts.username is not None:
+            raise wrong
+        return cls(url, parts.hostname, port)
+
+    def open(self, timeout_s: float) -> socket.socket:
+        """A TCP connection to this host and port and nowhere else. Raises OSError."""
+        connection = socket.create_connection((self.host, self.port), timeout_s)
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return connection
+
+
+class Connection(Protocol):
+    """One connection to a server, which answers one question at a time."""
+
+    def ask(self, fields: Fields, timeout_s: float) -> np.ndarray:
+        """The policy's answer to an observation: an action [A] or a chunk of actions [horizon, A], as it came.
+
+        Raises:
+          OSError: the connection broke, or (TimeoutError) no answer came in time.
+          RemoteError: the server's own error.
+          ProtocolError: the answer is not what this protocol's servers answer.
+        """
+        ...
+
+    def close(self) -> None:
+        """Idempotent; may be called from another thread, whose `ask` then fails."""
+        ...
+
+
+@dataclasses.dataclass(frozen=True)
+class Adapter:
+    """One kind of policy server.
+
+    Attributes:
+      name: of the protocol.
+      schemes: of its addresses.
+      request: what it is sent where the user does not say; see `request.Request`.
+      connect: (address, timeout in seconds) -> Connection; raises OSError where there is no such server.
+    """
+
+    name: str
+    schemes: Sequence[str]
+    request: Sequence[str]
+    connect: Callable[[Address, float], Connection]
+
+
+def array_from(data: object, dtype: object, shape: object) -> np.ndarray:
+    """An array of numbers from its bytes, as a message holds them. Raises ProtocolError for anything else."""
+    try:
+        if not isinstance(data, bytes) or not isinstance(dtype, str) or not isinstance(shape, (list, tuple)):
+            raise TypeError("need bytes, the name of a dtype, and a shape")
+        kind, sizes = np.dtype(dtype), [int(size) for size in shape]
+        if kind.kind not in "biuf" or min(sizes, default=0) < 0 or math.prod(sizes) * kind.itemsize != len(data):
+            raise ValueError(f"{len(data)} bytes are no {dtype} of shape {sizes}")
+        return np.frombuffer(data, kind).reshape(sizes)
+    except (TypeError, ValueError) as error:
+        raise ProtocolError(f"an array that is none: {error}") from None

@@ -1,0 +1,156 @@
+"""A teacher that somebody else serves, asked about one observation at a time over one or several connections."""
+
+from __future__ import annotations
+
+import queue
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+
+from rpd_jax.envs.base import EnvSpec
+from rpd_jax.ipc.limits import Limits
+from rpd_jax.ipc.messages import ProtocolError, RemoteError
+from rpd_jax.types import ActionContract, Array, Observation, TeacherLabels, TeacherSpec
+from teachers.remote.adapters import Adapter, Address, Fields
+from teachers.remote.line import Line
+from teachers.remote.request import Request
+from teachers.sampling import Sampling
+
+ACTION_DIM = 7  # what an ActionContract is about
+
+
+class RemoteTeacher:
+    """Labels by a policy server; the first action of a chunk is the label.
+
+    The keys are not used: a server that draws its actions has random numbers of its own, so a run with it cannot be
+    repeated exactly. Questions go out from threads, one for each connection, while the caller does something else.
+    """
+
+    def __init__(
+        self,
+        env_spec: EnvSpec,
+        adapter: Adapter,
+        address: Address,
+        request: Request,
+        contract: ActionContract,
+        sampling: Sampling | None = None,
+        *,
+        connections: int = 1,
+        limits: Limits | None = None,
+    ) -> None:
+        """Connects, and asks about one black observation: many servers compile then, and mistakes show.
+
+        Args:
+          env_spec: of the environment whose transitions are labelled.
+          adapter: what is spoken at the address.
+          address: of the server.
+          request: what the server is sent.
+          contract: of the server's actions.
+          sampling: how often each observation is asked about, and the std of a label.
+          connections: questions that are under way at the same time.
+          limits: see `Line`.
+
+        Raises:
+          PolicyServerFailed: nobody answers there.
+          ValueError: it refuses the observation, or its actions are not those of a contract.
+        """
+        if connections < 1:
+            raise ValueError(f"teacher.connections={connections!r}: must be at least 1")
+        self._address, self._request, self._sampling = address, request, sampling or Sampling()
+        self._lines: list[Line] = []
+        self._free: queue.SimpleQueue[Line] = queue.SimpleQueue()
+        self._threads = ThreadPoolExecutor(connections, "policy-server")
+        try:
+            for _ in range(connections):
+                self._lines.append(Line(adapter, address, limits or Limits()))
+            answer = self._first_answer(request.fields(request.blank(), 0, env_spec.instruction))
+        except BaseException:
+            self.close()
+            raise
+        for line in self._lines:
+            self._free.put(line)
+        self.spec = TeacherSpec(
+            name=f"remote:{adapter.name}",
+            observation_keys=request.observation_keys,
+            contract=contract,
+            chunk=len(answer) if answer.ndim == 2 else 1,
+            samples_actions=True,  # who knows
+        )
+
+    def label(self, observation: Observation, instruction: str, key: Array) -> TeacherLabels:
+        """Labels observations [B, ...] in the server's contract.
+
+        Raises:
+          PolicyServerFailed: the server is gone, or too slow, and did not come back.
+          RemoteError: the server's own error; with its traceback.
+          ProtocolError: an answer of another kind.
+          ValueError: observations that do not fit, or an answer that is no action.
+        """
+        return self.begin(observation, instruction, key)()
+
+    def begin(self, observation: Observation, instruction: str, key: Array) -> Callable[[], TeacherLabels]:
+        """Begins to label a batch and returns a function that waits for the labels; see `label`.
+
+        The observations must not change until then.
+        """
+        del key
+        arrays = self._request.check(observation)
+        rows = len(arrays[self._request.observation_keys[0]])
+
+        def ask(row: int) -> np.ndarray:
+            line = self._free.get()
+            try:
+                return self._action(line.ask(self._request.fields(arrays, row, instruction)))
+            finally:
+                self._free.put(line)
+
+        answers = [self._threads.submit(ask, row) for _ in range(self._sampling.samples) for row in range(rows)]
+
+        def wait() -> TeacherLabels:
+            try:
+                draws = np.stack([answer.result() for answer in answers])
+            except BaseException:
+                for answer in answers:
+                    answer.cancel()
+                raise
+            return self._sampling.label(draws.reshape(self._sampling.samples, rows, ACTION_DIM))
+
+        return wait
+
+    def poll(self) -> None:
+        """Nothing is left to do: the threads work by themselves."""
+
+    def metrics(self) -> dict[str, float]:
+        """Counts since the beginning, for the log."""
+        return {"teacher/server_reconnects": float(sum(line.reconnects for line in self._lines))}
+
+    def close(self) -> None:
+        """Ends the connections and threads. Idempotent."""
+        for line in self._lines:
+            line.close()
+        self._threads.shutdown(wait=True, cancel_futures=True)
+
+    def _first_answer(self, fields: Fields) -> np.ndarray:
+        """An answer, known to be an action or a chunk of actions."""
+        try:
+            answer = self._lines[0].ask(fields, first=True)
+        except (RemoteError, ProtocolError) as error:
+            sent = {name: repr(x) if isinstance(x, str) else f"{x.dtype} {x.shape}" for name, x in fields.items()}
+            why = error.message if isinstance(error, RemoteError) else error
+            raise ValueError(f"the policy server at {self._address.url} was sent {sent}: {why}") from error
+        self._action(answer)
+        return answer
+
+    def _action(self, answer: np.ndarray) -> np.ndarray:
+        """The action [A] of an answer."""
+        action = answer[0] if answer.ndim == 2 and len(answer) else answer
+        if action.shape != (ACTION_DIM,):
+            raise ValueError(
+                f"the policy server at {self._address.url}: need an action of shape ({ACTION_DIM},) or a chunk "
+                f"(horizon, {ACTION_DIM}) (translation, rotation, gripper), got {answer.shape}"
+            )
+        action = action.astype(np.float32)
+        if not np.isfinite(action).all():
+            raise ValueError(f"the policy server at {self._address.url}: action {action} is not finite")
+        return action

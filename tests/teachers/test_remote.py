@@ -1,0 +1,344 @@
+"""Teachers that somebody serves; the servers are processes that speak the wire formats (`policy_server.py`)."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import contextlib
+import dataclasses
+import socket
+import subprocess
+import sys
+import time
+import types
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from kinematic_arm import pick_cube_spec
+from policy_server import HORIZON, policy
+
+import rpd_jax
+from rpd_jax.config import ConfigError
+from rpd_jax.ipc.limits import Limits
+from rpd_jax.ipc.messages import ProtocolError, RemoteError
+from teachers import base
+from teachers.conventions import MANISKILL_EE
+from teachers.remote.adapters import Address, array_from
+from teachers.remote.line import Line, PolicyServerFailed
+from teachers.remote.openpi import OPENPI, pack, unpack
+from teachers.remote.request import Request, fitted
+from teachers.remote.teacher import RemoteTeacher
+from teachers.remote.vlagents import VLAGENTS, decode, encode
+from teachers.settings import teacher_factory
+
+NEEDS = {"openpi": "websockets", "vlagents": "rpyc"}
+SCHEMES = {"openpi": "ws", "vlagents": "rpyc"}
+QUICK = Limits(deadline_s=5.0, start_deadline_s=5.0, max_restarts=100, backoff_s=0.05, max_backoff_s=0.2)
+SIZE = 16
+
+
+class Server:
+    """A policy server in a process of its own, which can be killed and started again at the same port."""
+
+    def __init__(self, protocol: str) -> None:
+        self._protocol, self.port = protocol, 0
+        self.start()
+
+    def start(self) -> None:
+        command = [sys.executable, str(Path(__file__).parent / "policy_server.py"), self._protocol, str(self.port)]
+        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2])
+        assert self._process.stdout is not None
+        self.port = int(self._process.stdout.readline())
+
+    def kill(self) -> None:
+        self._process.kill()
+        self._process.wait()
+        self._process.stdout.close()
+
+    @property
+    def url(self) -> str:
+        return f"{SCHEMES[self._protocol]}://127.0.0.1:{self.port}"
+
+
+@contextlib.contextmanager
+def running(protocol: str):
+    pytest.importorskip(NEEDS[protocol])
+    server = Server(protocol)
+    try:
+        yield server
+    finally:
+        server.kill()
+
+
+@pytest.fixture(scope="module")
+def openpi():
+    with running("openpi") as server:
+        yield server
+
+
+@pytest.fixture
+def mortal():
+    with running("openpi") as server:
+        yield server
+
+
+def spec_with_frames():
+    spec = pick_cube_spec()
+    return dataclasses.replace(spec, frame_shape=(SIZE, SIZE, 3))
+
+
+def frames(size: int) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (size, SIZE, SIZE, 3), np.uint8)
+
+
+def teacher_at(server: Server, adapter=OPENPI, limits: Limits = QUICK, connections: int = 1) -> RemoteTeacher:
+    spec = spec_with_frames()
+    address = Address.parse(server.url, adapter.schemes)
+    request = Request(adapter.request, spec, 0)
+    return RemoteTeacher(spec, adapter, address, request, MANISKILL_EE, connections=connections, limits=limits)
+
+
+def ask(teacher, instruction: str = "pick up the cube", size: int = 3):
+    return teacher.label({"rgb": frames(size)}, instruction, jax.random.key(0))
+
+
+@pytest.mark.parametrize("protocol", NEEDS)
+@pytest.mark.parametrize("connections", [1, 3])
+def test_labels_are_the_first_actions_of_the_policy(protocol, connections):
+    with running(protocol) as server:
+        settings = {"address": server.url, "protocol": protocol, "contract": "maniskill", "std": 0.2}
+        settings |= {"connections": connections, "frame_size": 0}
+        teacher = base.make("remote", spec_with_frames(), settings)
+        try:
+            labels = ask(teacher, "slow", 10)
+            ask_one = ask(teacher, "one action", 1)
+        finally:
+            teacher.close()
+    expected = np.stack([policy(frame, "")[0] for frame in frames(10)])
+    np.testing.assert_array_equal(labels.action, expected)
+    np.testing.assert_array_equal(ask_one.action, expected[:1])
+    np.testing.assert_array_equal(labels.std, np.full((10, 7), 0.2, np.float32))
+    assert np.all(labels.valid)
+    assert teacher.spec.name == f"remote:{protocol}" and teacher.spec.observation_keys == ("rgb",)
+    assert teacher.spec.contract == MANISKILL_EE and not teacher.spec.in_graph
+    assert teacher.spec.chunk == HORIZON
+
+
+@pytest.mark.parametrize("adapter", [OPENPI, VLAGENTS], ids=lambda adapter: adapter.name)
+def test_a_server_killed_in_the_middle_is_asked_again(adapter):
+    with running(adapter.name) as server:
+        teacher = teacher_at(server, adapter, connections=2)
+        try:
+            wait = teacher.begin({"rgb": frames(20)}, "slow", jax.random.key(0))
+            server.kill()  # 20 answers by two connections take 0.3 s
+            server.start()
+            labels = wait()
+            assert teacher.metrics()["teacher/server_reconnects"] == 2
+        finally:
+            teacher.close()
+    np.testing.assert_array_equal(labels.action, np.stack([policy(frame, "")[0] for frame in frames(20)]))
+
+
+def test_a_server_that_stays_away_is_given_up(mortal):
+    teacher = teacher_at(mortal, limits=Limits(deadline_s=5.0, max_restarts=2, backoff_s=0.01))
+    try:
+        mortal.kill()
+        with pytest.raises(
+            PolicyServerFailed, match=rf"openpi .* ws://127.0.0.1:{mortal.port} failed 3 times in a row"
+        ):
+            ask(teacher)
+        mortal.start()
+        assert len(ask(teacher).action) == 3  # nor is it given up for ever
+    finally:
+        teacher.close()
+
+
+@pytest.mark.parametrize("adapter", [OPENPI, VLAGENTS], ids=lambda adapter: adapter.name)
+def test_an_answer_that_is_late_is_a_failure(adapter):
+    with running(adapter.name) as server:
+        teacher = teacher_at(server, adapter, limits=Limits(deadline_s=0.4, max_restarts=1, backoff_s=0.01))
+        try:
+            with pytest.raises(PolicyServerFailed, match=r"failed 2 times in a row, with .*Timeout.*"):
+                ask(teacher, "hang", 1)
+            assert len(ask(teacher).action) == 3
+        finally:
+            teacher.close()
+
+
+@pytest.mark.parametrize("adapter", [OPENPI, VLAGENTS], ids=lambda adapter: adapter.name)
+def test_closing_does_not_wait_for_answers(adapter):
+    with running(adapter.name) as server:
+        teacher = teacher_at(server, adapter, connections=2, limits=Limits(deadline_s=25.0))
+        wait = teacher.begin({"rgb": frames(4)}, "hang", jax.random.key(0))
+        time.sleep(0.3)
+        started = time.monotonic()
+        teacher.close()
+        assert time.monotonic() - started < 5
+        with pytest.raises((PolicyServerFailed, concurrent.futures.CancelledError)):
+            wait()
+
+
+@pytest.mark.parametrize(
+    ("adapter", "instruction", "error", "message"),
+    [
+        (OPENPI, "too few", ValueError, rf"need an action of shape \(7,\) or a chunk .*, got \({HORIZON}, 6\)"),
+        (OPENPI, "not finite", ValueError, "is not finite"),
+        (OPENPI, "raise", RemoteError, "the policy is tired"),
+        (OPENPI, "no actions", ProtocolError, "without an array \"actions\", but .'server_timing'."),
+        (VLAGENTS, "too few", ValueError, rf"need an action .*, got \({HORIZON}, 6\)"),
+        (VLAGENTS, "raise", RemoteError, "the policy is tired"),
+    ],
+)
+def test_wrong_answers_are_named_and_the_teacher_goes_on(adapter, instruction, error, message):
+    with running(adapter.name) as server:
+        teacher = teacher_at(server, adapter)
+        try:
+            with pytest.raises(error, match=message):
+                ask(teacher, instruction)
+            assert len(ask(teacher).action) == 3
+        finally:
+            teacher.close()
+
+
+@pytest.mark.parametrize("instruction", ["too few", "raise"])
+def test_they_are_found_at_the_start(openpi, instruction):
+    spec = dataclasses.replace(spec_with_frames(), instruction=instruction)
+    message = {"too few": r"got \(3, 6\)", "raise": r"was sent .*uint8 \(224, 224, 3\).*the policy is tired"}
+    with pytest.raises(ValueError, match=message[instruction]):
+        base.make("remote", spec, {"address": openpi.url, "contract": "maniskill"})
+
+
+@pytest.mark.parametrize("protocol", NEEDS)
+def test_nobody_listens(protocol):
+    pytest.importorskip(NEEDS[protocol])
+    with socket.create_server(("127.0.0.1", 0)) as unused:
+        url = f"{SCHEMES[protocol]}://127.0.0.1:{unused.getsockname()[1]}"
+    settings = {"address": url, "protocol": protocol, "contract": "maniskill"}
+    with pytest.raises(PolicyServerFailed, match=f"{protocol} policy server at {url} cannot be reached"):
+        base.make("remote", spec_with_frames(), settings)
+
+
+def test_a_server_of_another_kind():
+    pytest.importorskip("websockets")
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        address = Address.parse(f"ws://127.0.0.1:{listening.getsockname()[1]}", ["ws"])
+        with pytest.raises(PolicyServerFailed, match="cannot be reached, with TimeoutError"):
+            Line(OPENPI, address, Limits(deadline_s=0.2))
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"address": ""}, r"teacher.address='': need scheme, host and port, e.g. ws://127.0.0.1:8000"),
+        ({"address": "127.0.0.1:8000"}, "need scheme"),
+        ({"address": "ws://127.0.0.1"}, "need scheme, host and port"),
+        ({"address": "ws://127.0.0.1:port"}, "need scheme, host and port"),
+        ({"address": "rpyc://127.0.0.1:80"}, "e.g. ws://"),
+        ({"protocol": "openpie"}, "did you mean 'openpi'"),
+        ({"contract": ""}, "does not say what its actions mean"),
+        ({"request": ("image",)}, "must be NAME=SOURCE"),
+        ({"request": ("image=rgb", "image=rgb")}, "each name once"),
+        ({"request": ("image=depth",)}, "has no 'depth': choose from"),
+        ({"request": ("state=state.elbow",)}, "has no 'state.elbow'"),
+        ({"request": ("prompt=instruction",)}, "would see nothing"),
+        ({"connections": 0}, "at least 1"),
+        ({"colour": 1}, "remote has no setting 'colour'"),
+    ],
+)
+def test_mistakes_are_named(settings, message):
+    good = {"address": "ws://127.0.0.1:1", "contract": "maniskill"}
+    with pytest.raises(ValueError, match=message):
+        base.make("remote", spec_with_frames(), {**good, **settings})
+
+
+def test_a_request_has_the_servers_names():
+    spec = spec_with_frames()
+    begin, end = spec.layout["state"]["tcp_pose"]
+    entries = ("a/image=rgb", "a/wrist=black", "tool=state.tcp_pose", "all=state", "prompt=instruction")
+    request = Request(entries, spec, 0)
+    state = np.arange(2 * spec.observation["state"].shape[0], dtype=np.float32).reshape(2, -1)
+    fields = request.fields(request.check({"rgb": frames(2), "state": state}), 1, "go")
+    assert request.observation_keys == ("rgb", "state") and list(fields) == [
+        "a/image",
+        "a/wrist",
+        "tool",
+        "all",
+        "prompt",
+    ]
+    np.testing.assert_array_equal(fields["a/image"], frames(2)[1])
+    assert fields["a/wrist"].shape == (SIZE, SIZE, 3) and not fields["a/wrist"].any()
+    np.testing.assert_array_equal(fields["tool"], state[1, begin:end])
+    np.testing.assert_array_equal(fields["all"], state[1])
+    assert fields["prompt"] == "go"
+    with pytest.raises(ValueError, match=r"observation\['rgb'\]: need uint8 of shape"):
+        request.check({"rgb": frames(2)[:, :8], "state": state})
+
+
+def test_frames_are_fitted_with_black_bars():
+    # 4 x 8 pixels into 4 x 4: half the size, 2 rows, and one black row above and below.
+    frame = np.full((4, 8, 3), 200, np.uint8)
+    expected = np.zeros((4, 4, 3), np.uint8)
+    expected[1:3] = 200
+    np.testing.assert_array_equal(fitted(frame, 4), expected)
+    assert fitted(frames(1)[0], SIZE) is not None and fitted(frames(1)[0], 224).shape == (224, 224, 3)
+
+
+def test_openpis_messages():
+    # A fixmap of one, its key "x", an array as msgpack-numpy writes it: bytes as keys, and no extension type.
+    written = pack({"x": np.array([1, 2], np.uint8)})
+    assert written.startswith(b"\x81\xa1x\x84\xc4\x0b__ndarray__\xc3\xc4\x04data\xc4\x02\x01\x02\xc4\x05dtype\xa3|u1")
+    np.testing.assert_array_equal(unpack(written)["x"], [1, 2])
+    for wrong in (b"", b"\xc1", pack([1])):
+        with pytest.raises(ProtocolError):
+            unpack(wrong)
+
+
+@pytest.mark.parametrize(
+    ("data", "dtype", "shape"),
+    [(b"12345678", "|O", [1]), (b"1234", "<f4", [2]), (b"1234", "<f4", [-1]), ("1234", "<f4", [1]), (b"", "x", [0])],
+)
+def test_arrays_that_are_none(data, dtype, shape):
+    with pytest.raises(ProtocolError):
+        array_from(data, dtype, shape)
+
+
+def test_vlagents_texts():
+    robot, text = encode({"right/rgb_side": frames(1)[0], "right/joints": np.zeros(7), "language_instruction": "go"})
+    assert robot == "right" and '"camera_data_type": "raw"' in text
+    for wrong in ({"rgb": frames(1)[0]}, {"right/tquat": np.zeros(7)}, {"language_instruction": "go"}):
+        with pytest.raises(ValueError, match=r"teacher\.request: vlagents"):
+            encode(wrong)
+    answer = '{"acts": [{"right": {"action": [1, 2], "gripper": 0.5}}, {"right": {"action": [3, 4], "gripper": 1}}]}'
+    np.testing.assert_array_equal(decode(answer, "right"), [[1, 2, 0.5], [3, 4, 1]])
+    for wrong in ('{"acts": []}', "{}", "[", answer.replace("right", "left")):
+        with pytest.raises(ProtocolError, match="without actions of robot 'right'"):
+            decode(wrong, "right")
+
+
+def test_training_with_a_served_teacher(tmp_path, openpi):
+    """The policy is a toy that knows nothing of the task: only the path is tested."""
+    config = rpd_jax.get_preset("quickstart")
+    config.variants, config.seeds = ("rpd-mse",), (0,)
+    config.env.name, config.env.num_envs, config.env.image_size = "tabletop:PickCube-v1", 2, SIZE
+    config.env.max_episode_steps, config.env.processes = 8, 1
+    config.network.hidden = (16,)
+    config.ppo.total_steps, config.ppo.rollout_length, config.ppo.epochs, config.ppo.minibatches = 32, 8, 1, 2
+    config.teacher = type(config.teacher)(name="remote", address=openpi.url, contract="maniskill", probe=False)
+    config.teacher.connections, config.teacher.frame_size, config.teacher.batch_size = 2, 32, 8
+    config.eval.every, config.eval.episodes, config.eval.num_envs, config.eval.videos = 0, 2, 2, 0
+    config.run.directory, config.run.tensorboard, config.run.checkpoint_every = str(tmp_path / "run"), False, 0
+    result = rpd_jax.train(config.validate(), teacher_factory(config.teacher))
+    assert [row.variant for row in result.table] == ["teacher:remote:openpi", "rpd-mse"]
+    assert [row.teacher_calls for row in result.table] == [0, 32]
+    assert np.isfinite(result.history[-1]["update/distill_mse/rpd-mse/0"])
+
+
+def test_a_run_without_a_server_ends_in_one_line():
+    pytest.importorskip("websockets")
+    config = rpd_jax.Config().teacher
+    config.name, config.address, config.contract = "remote", "ws://127.0.0.1:1", "maniskill"
+    with pytest.raises(
+        ConfigError, match=r"teacher.name='remote' cannot work: the openpi policy server at ws://127.0.0.1:1"
+    ):
+        teacher_factory(config)(types.SimpleNamespace(spec=spec_with_frames()))
