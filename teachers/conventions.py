@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 from collections.abc import Mapping
+from pathlib import Path
 
 from rpd_jax.envs import maniskill_tasks
 from rpd_jax.types import ActionContract
+
+CONTRACT_FILE = "action_contract.json"
+"""Beside a fine-tuned model: what the actions of its data mean."""
 
 BASE_YAW: Mapping[str, float] = {"RollBall-v1": -math.pi / 2}
 """Turn about z of the robot's base in the world, radians, by task, where it is not zero (in any suite)."""
@@ -57,3 +62,23 @@ CONTRACTS: Mapping[str, ActionContract] = {
     "oxe_metric": OXE_METRIC,
 }
 """Contracts that a model's data can be said to have."""
+
+
+def contract_of(directory: Path | None, name: str) -> ActionContract:
+    """The contract of this name, or if it is empty the one that a fine-tuned model's directory brings.
+
+    Raises ValueError if the name is unknown, or the file is missing or cannot be read.
+    """
+    if name:
+        if name not in CONTRACTS:
+            raise ValueError(f"contract={name!r} is unknown: choose from {sorted(CONTRACTS)}")
+        return CONTRACTS[name]
+    path = directory / CONTRACT_FILE if directory else None
+    if path is None or not path.exists():
+        raise ValueError(
+            f"the checkpoint has no {CONTRACT_FILE}: say what its actions mean, contract = one of {sorted(CONTRACTS)}"
+        )
+    try:
+        return ActionContract(**json.loads(path.read_text()))
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{path} is no action contract: {error}") from error

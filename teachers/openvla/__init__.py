@@ -1,6 +1,6 @@
 """OpenVLA and OpenVLA-OFT as teachers.
 
-`server/` is the model, in torch, with its own requirements file; it imports neither jax nor anything that does.
+`server/` is the model and `finetune/` its training, in torch, with their own requirements file; neither imports jax.
 `golden.py` compares it with reference arrays. Here is the learner's side: processes that serve the model, see
 `teachers.sidecar`.
 """
@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rpd_jax.envs.base import EnvSpec
@@ -23,7 +24,8 @@ def make(env_spec: EnvSpec, settings: Mapping[str, Any]) -> SidecarTeacher:
 
     Args:
       env_spec: of the environment whose transitions it labels.
-      settings: "path" of the checkpoint and "contract" (a name of `conventions.CONTRACTS`), and if wanted
+      settings: "path" of the checkpoint or of a fine-tuned adapter, "contract" (a name of `conventions.CONTRACTS`;
+        empty: what the fine-tuned model brings), and if wanted
         "statistics_key", "dtype", "center_crop", "samples", "std", "min_std", "python" (the interpreter of another
         virtual environment), "devices" (for each a process: "0", "1" for GPUs, "cpu") and "rows" (frames a request).
     Raises:
@@ -31,7 +33,7 @@ def make(env_spec: EnvSpec, settings: Mapping[str, Any]) -> SidecarTeacher:
       SidecarFailed: the model cannot be loaded; with the process's last output.
     """
     from rpd_jax.ipc.limits import Limits
-    from teachers.conventions import CONTRACTS
+    from teachers.conventions import CONTRACT_FILE, CONTRACTS
     from teachers.sidecar.launching import Replica
     from teachers.sidecar.teacher import SidecarTeacher
 
@@ -39,12 +41,12 @@ def make(env_spec: EnvSpec, settings: Mapping[str, Any]) -> SidecarTeacher:
     path, contract = settings.pop("path", ""), settings.pop("contract", "")
     if not path:
         raise ValueError("teacher.path is empty: name a checkpoint directory")
-    if contract not in CONTRACTS:
+    if contract not in CONTRACTS and (contract or not (Path(path) / CONTRACT_FILE).is_file()):
         raise ValueError(
             f"teacher.contract={contract!r} is unknown: an OpenVLA checkpoint does not say what its actions mean; "
             f"choose from {sorted(CONTRACTS)}"
         )
-    arguments = [f"--checkpoint={path}", f"--contract={contract}"]
+    arguments = [f"--checkpoint={path}", *([f"--contract={contract}"] if contract else [])]
     for name in ("statistics_key", "dtype", "samples", "std", "min_std"):
         value = settings.pop(name, None)
         if value not in (None, ""):

@@ -15,12 +15,12 @@ from flax import traverse_util
 
 from rpd_jax.config import ConfigError, require
 from teachers.octo.config import ModelConfig
-from teachers.octo.finetune.recordings import Recordings
 from teachers.octo.finetune.settings import FinetuneSettings
 from teachers.octo.fresh import TEXT_LENGTH, example_batch, init_octo, nano_config
 from teachers.octo.model import Octo
 from teachers.octo.network import OctoModule
 from teachers.octo.text import TOKENIZER_FILE, VOCABULARY_FILE, T5Tokenizer, WordTokenizer
+from teachers.recordings import Recordings
 
 
 def merge_params(pretrained: Mapping[str, Any], fresh: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:

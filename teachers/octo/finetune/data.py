@@ -13,10 +13,10 @@ import jax
 import numpy as np
 
 from rpd_jax.config import ConfigError
-from teachers.octo.finetune.recordings import Recordings
 from teachers.octo.finetune.settings import DataSettings
 from teachers.octo.finetune.windows import actions, completed, draw_goals, history
 from teachers.octo.statistics import normalize, select_statistics
+from teachers.recordings import Recordings
 
 Batch = dict[str, Any]
 

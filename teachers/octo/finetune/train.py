@@ -20,17 +20,17 @@ from absl import logging
 from rpd_jax.checkpoint import Checkpoint, CheckpointError, CheckpointStore, from_paths, to_paths
 from rpd_jax.interrupt import StopRequest, stop_on_signal
 from rpd_jax.metrics import METRICS_FILE, ProgressBar, make_writers, read_metrics
+from rpd_jax.output_directory import check_path, refuse_difference
 from rpd_jax.report.files import write_json
-from rpd_jax.run_directory import check_path, refuse_difference
+from teachers.conventions import CONTRACT_FILE
 from teachers.octo.finetune.adapt import adapt, image_sizes, new_octo, text_files
 from teachers.octo.finetune.data import Windows, iterate
 from teachers.octo.finetune.optimizer import frozen_patterns, is_frozen
-from teachers.octo.finetune.recordings import CAMERAS, Episodes, Recordings, load
 from teachers.octo.finetune.settings import FinetuneSettings
 from teachers.octo.finetune.step import Array, Batch, Params, Trainer, TrainState
 from teachers.octo.losses import batch_loss
 from teachers.octo.model import LANGUAGE, Octo
-from teachers.octo.teacher import CONTRACT_FILE
+from teachers.recordings import CAMERAS, Episodes, Recordings, load
 
 SETTINGS_FILE = "finetune_config.json"
 MAY_CHANGE = ("steps", "log_every", "validate_every", "save_every", "keep_checkpoints", "tensorboard", "wandb_project")

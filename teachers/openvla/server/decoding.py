@@ -102,6 +102,15 @@ def score(model: OpenVLA, images: Tensor, ids: Sequence[Sequence[int]], tokens: 
       images, ids: as in `decode`.
       given: [B, A] action tokens.
     """
+    logits = logits_along(model, images, ids, given)
+    return Scored(logits[..., tokens.columns], logits.logsumexp(-1))
+
+
+def logits_along(model: OpenVLA, images: Tensor, ids: Sequence[Sequence[int]], given: Tensor) -> Tensor:
+    """Logits [B, K, vocabulary] float32 of the K tokens `given` [B, K] after each prompt, each given those before it.
+
+    Others as in `decode`. The output matrix is applied at these K positions only.
+    """
     language = model.language_model
     tail = language.embed(given[:, :-1])
     # Padding on the right: no token that counts may look at it, so plain causal attention is exact.
@@ -110,5 +119,4 @@ def score(model: OpenVLA, images: Tensor, ids: Sequence[Sequence[int]], tokens: 
     steps = given.shape[1]
     where = (lengths - steps)[:, None] + torch.arange(steps, device=given.device)
     rows = torch.arange(len(given), device=given.device)[:, None]
-    logits = language.logits(hidden[rows, where])
-    return Scored(logits[..., tokens.columns], logits.logsumexp(-1))
+    return language.logits(hidden[rows, where])

@@ -34,6 +34,14 @@ class Language(nn.Module):
         with torch.device(device):
             self.model.rotary_emb = LlamaRotaryEmbedding(self.config)
 
+    def recompute_activations(self) -> None:
+        """Keeps only the layers' inputs for the gradient, and computes the rest twice."""
+        model = self.model
+        # Renamed in transformers 5; the old name goes in 6.
+        enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
+        enable({"use_reentrant": False})
+        self.model.train()  # transformers recomputes in this mode only; there is no dropout that it would turn on
+
     def embed(self, ids: Tensor) -> Tensor:
         return self.model.embed_tokens(ids)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,10 +11,11 @@ import torch
 from teachers.openvla.server.action_tokens import ActionTokens
 from teachers.openvla.server.checkpoint import load_model
 from teachers.openvla.server.config import ModelConfig, read_json
+from teachers.openvla.server.lora import ADAPTER_CONFIG
 from teachers.openvla.server.model import OpenVLA
 from teachers.openvla.server.preprocessing import Preprocessor
 from teachers.openvla.server.prompts import Prompter
-from teachers.openvla.server.statistics import read_statistics, select_statistics
+from teachers.openvla.server.statistics import STATISTICS_FILE, read_statistics, select_statistics
 
 DTYPES = {"bf16": torch.bfloat16, "f32": torch.float32, "nf4": torch.bfloat16}
 """Names of number formats -> type of activations; "nf4" has the language model's weights in four bits."""
@@ -41,19 +43,21 @@ def load_parts(
     adapter: str | Path | None = None,
     max_batch: int = 32,
     images: int = 1,
+    statistics: Mapping[str, Any] | None = None,
 ) -> Parts:
     """Reads a checkpoint; what is wrong with its small files is said before the large ones are read.
 
     Args:
-      path: directory in the layout of Hugging Face.
+      path: directory in the layout of Hugging Face, or one of an adapter that names the checkpoint it belongs to.
       dtype: "bf16", "f32", or "nf4" (four bits, with bitsandbytes).
       device: as torch names it; None: the GPU if there is one.
       statistics_key: data set whose statistics undo the normalisation; None where there is only one.
       center_crop, libero: see `Preprocessor`.
       template: see `Prompter`.
-      adapter: a PEFT directory of LoRA matrices to add.
+      adapter: a PEFT directory of LoRA matrices to add; if it has statistics, they come before the checkpoint's.
       max_batch: sequences computed at a time, for the estimate of memory.
       images: of one observation, likewise.
+      statistics: of one data set, in place of the checkpoint's.
     Raises:
       ValueError: something is missing, unknown, or does not fit.
     """
@@ -61,9 +65,13 @@ def load_parts(
         raise ValueError(f"dtype={dtype!r} is unknown: choose from {sorted(DTYPES)}")
     if max_batch < 1:
         raise ValueError(f"max_batch={max_batch}: need at least 1")
-    directory = Path(path)
+    directory, adapter = find_base(Path(path), None if adapter is None else Path(adapter))
     config = ModelConfig.from_dict(read_json(directory / "config.json"))
-    statistics = select_statistics(*read_statistics(directory, config.norm_stats), statistics_key)
+    if statistics is None:
+        own, base = read_statistics(directory, config.norm_stats)
+        if adapter is not None and (adapter / STATISTICS_FILE).is_file():
+            own, base = read_statistics(adapter, base | own)
+        statistics = select_statistics(own, base, statistics_key)
     prompter = Prompter(directory, template)
     preprocessor = Preprocessor.from_checkpoint(directory, center_crop=center_crop, libero=libero)
     if len(preprocessor.mean) != len(config.towers) or preprocessor.size != config.towers[0].image_size:
@@ -71,18 +79,35 @@ def load_parts(
             f"{directory}: preprocessor_config.json has {len(preprocessor.mean)} towers of {preprocessor.size} pixels, "
             f"config.json {len(config.towers)} of {config.towers[0].image_size}"
         )
-    where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    try:
+        where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    except RuntimeError:
+        raise ValueError(f"device={device!r} is unknown: need a name of torch's, such as cpu or cuda:0") from None
     if where.type == "cuda" and not torch.cuda.is_available():
         raise ValueError(f"device={device!r}: torch finds no GPU")
     model = load_model(
         directory,
         DTYPES[dtype],
         where,
-        adapter=None if adapter is None else Path(adapter),
+        adapter=adapter,
         reserve=_activations(config, max_batch, images, DTYPES[dtype]),
         four_bits=dtype == "nf4",
     )
-    return Parts(model, prompter, preprocessor, statistics, ActionTokens(config.vocabulary, config.bins))
+    return Parts(model, prompter, preprocessor, dict(statistics), ActionTokens(config.vocabulary, config.bins))
+
+
+def find_base(path: Path, adapter: Path | None) -> tuple[Path, Path | None]:
+    """The directories of the checkpoint and of the adapter, where `path` may be the adapter's alone.
+
+    Raises ValueError if the checkpoint that the adapter names is not there.
+    """
+    described = path / ADAPTER_CONFIG
+    if adapter is not None or not described.is_file() or (path / "config.json").is_file():
+        return path, adapter
+    base = read_json(described).get("base_model_name_or_path")
+    if not base or not Path(base).is_dir():
+        raise ValueError(f"{described}: base_model_name_or_path={base!r} is no directory: name its checkpoint's")
+    return Path(base), path
 
 
 def _activations(config: ModelConfig, batch: int, images: int, dtype: torch.dtype) -> int:

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from teachers.openvla.server.config import read_json
 
-_PREFIX = "base_model.model."
+ADAPTER_CONFIG, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+PREFIX = "base_model.model."
 _MATRIX = re.compile(r".*\.lora_[AB]\.weight")
 _REFUSED = ("use_dora", "fan_in_fan_out", "rank_pattern", "alpha_pattern", "modules_to_save")
 """Settings of PEFT that change what has to be added, and are not supported."""
@@ -46,16 +47,16 @@ class Adapter:
         Raises:
           ValueError: a file is missing, the settings are not plain LoRA, or a matrix lacks its partner or its weight.
         """
-        config = read_json(directory / "adapter_config.json")
+        config = read_json(directory / ADAPTER_CONFIG)
         refused = {name: config[name] for name in _REFUSED if config.get(name)}
         if config.get("peft_type", "LORA") != "LORA" or config.get("bias", "none") != "none" or refused:
             raise ValueError(
                 f"{directory / 'adapter_config.json'}: only plain LoRA is supported, not {refused or config}"
             )
-        path = directory / "adapter_model.safetensors"
+        path = directory / ADAPTER_WEIGHTS
         if not path.is_file():
-            raise ValueError(f"{directory} has no adapter_model.safetensors")
-        matrices = {name.removeprefix(_PREFIX): value for name, value in load_file(path).items()}
+            raise ValueError(f"{directory} has no {ADAPTER_WEIGHTS}")
+        matrices = {name.removeprefix(PREFIX): value for name, value in load_file(path).items()}
         strange = [name for name in matrices if not _MATRIX.fullmatch(name)]
         if strange:
             raise ValueError(f"{path}: {sorted(strange)[:8]} are no LoRA matrices")

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from rpd_jax.types import TeacherSpec
-from teachers.conventions import CONTRACTS
+from teachers.conventions import CONTRACTS, contract_of
 from teachers.openvla.server.policy import OpenVLAPolicy
 from teachers.sidecar.server import describe, serve_model
 
@@ -30,7 +30,7 @@ class OpenVLAModel:
         spec = TeacherSpec(
             name=f"openvla:{self._name}",
             observation_keys=("rgb",),
-            contract=CONTRACTS[self._options.contract],
+            contract=contract_of(Path(self._options.checkpoint), self._options.contract),
             samples_actions=self._options.samples > 1,
         )
         return describe(spec, self._policy.bounds.dims, {"rgb": ((None, None, 3), "uint8")})
@@ -47,7 +47,7 @@ class OpenVLAModel:
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--checkpoint", required=True)
-    parser.add_argument("--contract", required=True, choices=sorted(CONTRACTS))
+    parser.add_argument("--contract", default="", choices=["", *sorted(CONTRACTS)], help="empty: a fine-tuned model's")
     parser.add_argument("--statistics-key", default=None)
     parser.add_argument("--dtype", default="bf16")
     parser.add_argument("--device", default=None)

@@ -12,6 +12,7 @@ import numpy as np
 
 from teachers.openvla.server.config import read_json
 
+STATISTICS_FILE = "dataset_statistics.json"
 BOUNDS = {"quantiles": ("q01", "q99"), "range": ("min", "max")}
 """Kind of normalisation -> the statistics that became -1 and 1."""
 
@@ -68,7 +69,7 @@ def read_statistics(directory: Path, norm_stats: Mapping[str, Any]) -> tuple[dic
 
     Fine-tunes keep the base model's statistics in config.json; theirs are in dataset_statistics.json.
     """
-    path = directory / "dataset_statistics.json"
+    path = directory / STATISTICS_FILE
     own = read_json(path) if path.is_file() else {}
     return own, {name: value for name, value in norm_stats.items() if name not in own}
 

@@ -10,7 +10,7 @@ import pytest
 
 from rpd_jax.envs.base import ArraySpec, EnvSpec
 from teachers import base
-from teachers.conventions import CONTRACTS, MANISKILL_EE
+from teachers.conventions import CONTRACT_FILE, CONTRACTS, MANISKILL_EE
 from teachers.octo import OctoTeacher
 from teachers.octo.text import VOCABULARY_FILE
 from teachers.sampling import Sampling

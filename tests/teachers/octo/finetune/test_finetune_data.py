@@ -8,8 +8,8 @@ from made_episodes import made_episode
 
 from rpd_jax.config import ConfigError
 from teachers.octo.finetune.data import Windows, iterate, with_instructions
-from teachers.octo.finetune.recordings import load, resize
 from teachers.octo.finetune.settings import DataSettings
+from teachers.recordings import load, resize
 
 SIZES = {"image_primary": 8}
 

@@ -5,19 +5,18 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
 from absl import logging
 from PIL import Image
 
-from rpd_jax.config import ConfigError
 from rpd_jax.demonstrations.episode import Episode
 from rpd_jax.demonstrations.reading import Demonstrations
 from rpd_jax.demonstrations.statistics import action_mask, action_statistics
 from rpd_jax.types import ActionContract
-from teachers.octo.finetune.settings import DataSettings
+from rpd_jax.validation import ConfigError
 
 CAMERAS = ("primary", "wrist")
 NO_INSTRUCTION = ""
@@ -29,6 +28,15 @@ class Episodes(Protocol):
     def __len__(self) -> int: ...
 
     def __getitem__(self, index: int) -> Episode: ...
+
+
+class Selection(Protocol):
+    """Settings of what is read; a model with a wrist camera has `wrist` too."""
+
+    primary: str  # observation key of the camera image_primary
+    mask: tuple[bool, ...]  # action dimensions that are normalised; empty: as the control mode says
+    successes_only: bool  # leave out episodes that failed
+    max_memory: float  # GiB of frames kept in memory; more are kept in a temporary file
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,7 +69,19 @@ class Recordings:
         return np.sort(np.concatenate(train)), np.sort(np.concatenate(held_out))
 
 
-def load(sources: Sequence[Episodes], settings: DataSettings, sizes: Mapping[str, int]) -> Recordings:
+def resize(frames: np.ndarray, size: int) -> np.ndarray:
+    """Frames uint8 [T, H, W, 3] as [T, size, size, 3]; Lanczos-3 with antialiasing, whatever the aspect ratio."""
+    if frames.shape[1:3] == (size, size):
+        return frames
+    return np.stack([np.asarray(Image.fromarray(f).resize((size, size), Image.Resampling.LANCZOS)) for f in frames])
+
+
+def load(
+    sources: Sequence[Episodes],
+    settings: Selection,
+    sizes: Mapping[str, int],
+    resizer: Callable[[np.ndarray, int], np.ndarray] = resize,
+) -> Recordings:
     """Reads every episode once.
 
     Args:
@@ -69,6 +89,7 @@ def load(sources: Sequence[Episodes], settings: DataSettings, sizes: Mapping[str
       settings: which cameras, whether failures are left out, how much memory frames may take.
       sizes: "image_primary" -> pixels of the side, of the images that the model takes; others are not read. 0: those
         of the first frame.
+      resizer: frames uint8 [T, H, W, 3] and S -> uint8 [T, S, S, 3].
 
     Raises:
       ConfigError: there are no episodes, or one lacks a camera, or actions differ in size.
@@ -76,7 +97,7 @@ def load(sources: Sequence[Episodes], settings: DataSettings, sizes: Mapping[str
     listed = _outline(sources, settings)
     episodes = [episode for _, _, episode in listed]
     length = np.array([episode.length for episode in episodes])
-    cameras = {f"image_{name}": getattr(settings, name) for name in CAMERAS if getattr(settings, name)}
+    cameras = {f"image_{name}": getattr(settings, name) for name in CAMERAS if getattr(settings, name, "")}
     cameras = {name: key for name, key in cameras.items() if name in sizes}
     if not cameras:
         raise ConfigError(
@@ -90,7 +111,7 @@ def load(sources: Sequence[Episodes], settings: DataSettings, sizes: Mapping[str
     for start, (source, index, episode) in zip(first_frame, listed, strict=True):
         whole = _read(sources[source], index, tuple(cameras.values()))
         for name, key in cameras.items():
-            images[name][start : start + episode.length + 1] = resize(_pictures(whole, name, key), sides[name])
+            images[name][start : start + episode.length + 1] = resizer(_pictures(whole, name, key), sides[name])
     instructions = (NO_INSTRUCTION, *sorted({episode.instruction for episode in episodes} - {NO_INSTRUCTION}))
     return Recordings(
         images=images,
@@ -106,19 +127,12 @@ def load(sources: Sequence[Episodes], settings: DataSettings, sizes: Mapping[str
     )
 
 
-def resize(frames: np.ndarray, size: int) -> np.ndarray:
-    """Frames uint8 [T, H, W, 3] as [T, size, size, 3]; Lanczos-3 with antialiasing, whatever the aspect ratio."""
-    if frames.shape[1:3] == (size, size):
-        return frames
-    return np.stack([np.asarray(Image.fromarray(f).resize((size, size), Image.Resampling.LANCZOS)) for f in frames])
-
-
 def _read(source: Episodes, index: int, keys: tuple[str, ...]) -> Episode:
     """An episode with at least these observations; without others where reading them would cost."""
     return source.episode(index, keys) if isinstance(source, Demonstrations) else source[index]
 
 
-def _outline(sources: Sequence[Episodes], settings: DataSettings) -> list[tuple[int, int, Episode]]:
+def _outline(sources: Sequence[Episodes], settings: Selection) -> list[tuple[int, int, Episode]]:
     """(set, number in it, episode without frames) of all episodes that are used."""
     listed = []
     for number, source in enumerate(sources):
@@ -171,7 +185,7 @@ def _contract(sources: Sequence[Episodes]) -> ActionContract | None:
     return contracts[0]
 
 
-def _statistics(source: Episodes, episodes: Sequence[Episode], settings: DataSettings) -> dict[str, Any]:
+def _statistics(source: Episodes, episodes: Sequence[Episode], settings: Selection) -> dict[str, Any]:
     size = episodes[0].action.shape[1]
     mask = list(settings.mask)
     if not mask:

@@ -1,0 +1,64 @@
+"""Fine-tunes OpenVLA on recorded demonstrations, with LoRA.
+
+  python -m launch.finetune_openvla --checkpoint=models/openvla-7b --data=demos/pick --output=runs/openvla
+  python -m launch.finetune_openvla --checkpoint=... --data=demos/pick --data=demos/push --output=... \
+      --config.steps=5000 --config.data.batch_size=16 --config.accumulation=4 --config.gradient_checkpointing
+  python -m launch.finetune_openvla ... --resume
+
+The defaults are the official recipe; `--config.FIELD` changes them (see teachers/openvla/finetune/settings.py). It runs
+in a process of the OpenVLA environment, which --python names if it is not this one. The output directory gets
+metrics.jsonl, checkpoints, and the adapter with its statistics: a teacher for
+`launch.train --config.teacher.name=openvla --config.teacher.path=OUTPUT`. SIGTERM and Ctrl-C save and stop; `--resume`
+goes on from there, given the same arguments.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from absl import flags
+
+from launch.flags import define_settings, run
+from rpd_jax.config import ConfigError
+from rpd_jax.ipc.process import environment_for
+from rpd_jax.output_directory import check_path
+from teachers.openvla.finetune.settings import SETTINGS_FILE, FinetuneSettings
+
+MODULE = "teachers.openvla.finetune.main"
+
+_CONFIG = define_settings(FinetuneSettings())
+_CHECKPOINT = flags.DEFINE_string("checkpoint", "", "Model to fine-tune: a directory in the layout of Hugging Face.")
+_DATA = flags.DEFINE_multi_string("data", [], "Demonstrations, a directory or .h5; several are mixed.")
+_OUTPUT = flags.DEFINE_string("output", "", "Directory of the run.")
+_RESUME = flags.DEFINE_bool("resume", False, "Go on with the run in --output, if there is one.")
+_OVERWRITE = flags.DEFINE_bool("overwrite", False, "Delete the run in --output first.")
+_PYTHON = flags.DEFINE_string("python", sys.executable, "The interpreter, perhaps of another virtual environment.")
+
+
+def main(argv: Sequence[str]) -> None:
+    settings = _CONFIG.value.validate()
+    if not _OUTPUT.value:
+        raise ConfigError("--output is missing: name the directory of the run")
+    if not _DATA.value:
+        raise ConfigError("--data is missing: name a set of demonstrations, as launch.collect makes")
+    if not (Path(_CHECKPOINT.value) / "config.json").is_file():
+        raise ConfigError(f"--checkpoint={_CHECKPOINT.value!r} cannot be used: it must be a directory with config.json")
+    python = shutil.which(_PYTHON.value)
+    if python is None:
+        raise ConfigError(f"--python={_PYTHON.value!r} cannot work: it must be a program that can be run")
+    check_path(Path(_OUTPUT.value), SETTINGS_FILE, "output", _RESUME.value, _OVERWRITE.value)
+    command = [python, "-m", MODULE, f"--checkpoint={_CHECKPOINT.value}", f"--output={_OUTPUT.value}"]
+    command += [f"--data={path}" for path in _DATA.value]
+    command += [f"--settings={json.dumps(settings.to_dict())}"]
+    command += [f"--{flag.name}" for flag in (_RESUME, _OVERWRITE) if flag.value]
+    # In place of this process: so it has the terminal, and signals reach it.
+    os.execve(python, command, environment_for(python, {}))
+
+
+if __name__ == "__main__":
+    run(main)
