@@ -71,9 +71,11 @@ def label_in_program(
     )
     seeds = jnp.asarray(np.asarray(population.seeds, np.uint32)[chosen])
 
+    kinds = tuple(dict.fromkeys(population.members[p].variant.guidance.queries for p in population.sparse))
+
     def one(inputs: tuple) -> tuple[TeacherLabels, Array]:
         (starts, value, observation, states), guidance, calls, age, seed = inputs
-        where = queries.plan(member_key(seed, iteration), guidance, calls, starts, value, age)
+        where = queries.plan(member_key(seed, iteration), guidance, calls, starts, value, age, kinds)
 
         def see(t: Array, n: Array) -> Observation:
             seen = {key: x[t, n] for key, x in observation.items()}
@@ -86,8 +88,14 @@ def label_in_program(
         )
         return sparse.targets(answers, where, starts, guidance, *_contracts(env.spec)), jnp.sum(where)
 
+    def none(inputs: tuple) -> tuple[TeacherLabels, Array]:
+        return TeacherLabels(*(x[:, 0] for x in no_labels((len(rollout.starts), 1, num_envs), env.spec.action_dim))), 0
+
     # One member after the other: each costs what it asks, and nothing when it has stopped asking.
-    answers, asked = jax.lax.map(one, (rows, guidance, calls, rollout.age[chosen], seeds))
+    answers, asked = jax.lax.map(
+        lambda inputs: jax.lax.cond(inputs[2] > 0, one, none, inputs),
+        (rows, guidance, calls, rollout.age[chosen], seeds),
+    )
     labels = jax.tree.map(lambda whole, x: whole.at[:, chosen].set(jnp.moveaxis(x, 0, 1)), labels, answers)
     return labels, count.at[chosen].set(asked)
 

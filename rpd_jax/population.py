@@ -66,7 +66,8 @@ class Population:
         self.guided = [index for index, member in enumerate(self.members) if member.variant.guided]
         self.sparse = [index for index in self.guided if self.members[index].variant.guidance.sparse]
         self.dense = [index for index in self.guided if index not in self.sparse]
-        self.update_function = make_update(self.network, config.ppo, self.terms, config.guidance)
+        may_end = bool(self.guided) and all(self.members[p].variant.guidance.is_transient for p in self.guided)
+        self.update_function = make_update(self.network, config.ppo, self.terms, config.guidance, may_end)
         self._update = jax.jit(self.update_function, donate_argnums=0)
 
     def __len__(self) -> int:

@@ -101,7 +101,7 @@ def _check_guidance(spec: VariantSpec, config: Config) -> None:
     """Raises ConfigError for guidance that the environment or the rollout cannot give."""
     guidance = spec.guidance
     guidance.max_calls(config.ppo.rollout_length)
-    if (guidance.sparse or "direction" in spec.terms) and contract(config.env) is None:
+    if (guidance.sparse or {"direction", "gripper"} & set(spec.terms)) and contract(config.env) is None:
         raise ConfigError(
             f"variant {spec.name!r} cannot work in {config.env.name} with {config.env.control_mode}: "
             "windows and directions are of end-effector deltas"

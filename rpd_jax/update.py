@@ -73,22 +73,31 @@ def guidance_weight(member: MemberState, variant: Variant, progress: chex.Numeri
 
 
 def make_update(
-    network: ActorCritic, config: PPOConfig, terms: tuple[str, ...], guidance: GuidanceConfig | None = None
+    network: ActorCritic,
+    config: PPOConfig,
+    terms: tuple[str, ...],
+    guidance: GuidanceConfig | None = None,
+    may_end: bool = False,
 ) -> Update:
     """Builds the update program.
 
     The result maps (members [P], variants [P], rollout [T, P, N, ...], labels [T, P, N, ...] or None, progress in
     [0, 1]) to (members, metrics [P]). It must be jitted by the caller. `labels` may be None only if `terms`
-    is empty.
+    is empty. With `may_end` the terms are left out once no member's guidance has any weight.
     """
-    optimizer = make_optimizer(config)
+    optimizer, all_terms = make_optimizer(config), terms
     guidance = guidance or GuidanceConfig()
     advance = functools.partial(
         schedule.advance, windows=guidance.windows, attainable=guidance.attainable_reward or 1.0
     )
 
     def minibatch_step(
-        progress: chex.Numeric, member: MemberState, stopped: chex.Array, variant: Variant, batch: Batch
+        terms: tuple[str, ...],
+        progress: chex.Numeric,
+        member: MemberState,
+        stopped: chex.Array,
+        variant: Variant,
+        batch: Batch,
     ) -> tuple[MemberState, chex.Array, Metrics]:
         weight = guidance_weight(member, variant, progress)
         grads, metrics = jax.grad(member_loss, has_aux=True)(
@@ -105,6 +114,33 @@ def make_update(
             (member.params, member.opt_state),
         )
         return member._replace(params=params, opt_state=opt_state), stopped, metrics
+
+    def epochs(
+        terms: tuple[str, ...],
+        progress: chex.Numeric,
+        members: MemberState,
+        variants: Variant,
+        batch: Batch,
+        shuffles: chex.Array,
+    ) -> tuple[MemberState, Metrics, chex.Array]:
+        """All minibatches; returns (members, sums of metrics [P], minibatches that each member learnt from [P])."""
+
+        def run(carry: tuple, indices: chex.Array) -> tuple:
+            members, stopped, totals, applied = carry
+            minibatch = jax.vmap(lambda leaves, i: jax.tree.map(lambda x: x[i], leaves))(batch, indices)
+            step = network.over_members(functools.partial(minibatch_step, terms, progress))
+            members, stopped, metrics = step(members, stopped, variants, minibatch)
+            totals |= {name: totals[name] + jnp.where(stopped, 0.0, m) for name, m in metrics.items()}
+            return members, stopped, totals, applied + 1.0 - stopped.astype(jnp.float32)
+
+        def scan_body(carry: tuple, indices: chex.Array) -> tuple[tuple, None]:
+            everyone_stopped = jnp.all(carry[1])
+            return jax.lax.cond(everyone_stopped, lambda c, _: c, run, carry, indices), None
+
+        zeros = jnp.zeros(len(members.key))
+        carry = (members, zeros > 0, {name: zeros for name in _metric_names(all_terms)}, zeros)
+        (members, _, totals, applied), _ = jax.lax.scan(scan_body, carry, shuffles)
+        return members, totals, applied
 
     def update(
         members: MemberState,
@@ -124,26 +160,16 @@ def make_update(
         # [P, epochs, minibatches, size] -> [epochs * minibatches, P, size]
         shuffles = jnp.moveaxis(shuffles.reshape(num_members, -1, size), 0, 1)
 
-        def run(carry: tuple, indices: chex.Array) -> tuple:
-            members, stopped, totals, applied = carry
-            minibatch = jax.vmap(lambda leaves, i: jax.tree.map(lambda x: x[i], leaves))(batch, indices)
-            step = network.over_members(functools.partial(minibatch_step, progress))
-            members, stopped, metrics = step(members, stopped, variants, minibatch)
-            totals = jax.tree.map(lambda total, m: total + jnp.where(stopped, 0.0, m), totals, metrics)
-            return members, stopped, totals, applied + 1.0 - stopped.astype(jnp.float32)
-
-        def scan_body(carry: tuple, indices: chex.Array) -> tuple[tuple, None]:
-            everyone_stopped = jnp.all(carry[1])
-            return jax.lax.cond(everyone_stopped, lambda c, _: c, run, carry, indices), None
-
-        zeros = jnp.zeros(num_members)
-        totals = {name: zeros for name in _metric_names(terms)}
-        carry = (members, jnp.zeros(num_members, bool), totals, zeros)
-        (members, _, totals, applied), _ = jax.lax.scan(scan_body, carry, shuffles)
+        weights = jax.vmap(guidance_weight, in_axes=(0, 0, None))(members, variants, progress)
+        learn = functools.partial(epochs, all_terms, progress)
+        if may_end:  # then the terms cost nothing, either
+            taught = jnp.any((weights > 0) & jnp.any(variants.coefficients > 0, axis=1))
+            learn = functools.partial(jax.lax.cond, taught, learn, functools.partial(epochs, (), progress))
+        members, totals, applied = learn(members, variants, batch, shuffles)
 
         metrics = {name: total / jnp.maximum(applied, 1.0) for name, total in totals.items()}
         metrics["updates_applied"] = applied / shuffles.shape[0]
-        metrics["distill_weight"] = jax.vmap(guidance_weight, in_axes=(0, 0, None))(members, variants, progress)
+        metrics["distill_weight"] = weights
         metrics["rollout_reward"] = jnp.mean(rollout.reward, axis=(0, 2))
         scheduled = jax.vmap(advance)(members.schedule, variants.guidance, metrics["rollout_reward"])
         metrics["explained_variance"] = jax.vmap(_explained_variance)(batch.value, batch.target)

@@ -181,3 +181,14 @@ def test_impossible_settings(changes, message, tmp_path):
     with pytest.raises(ConfigError, match=message):
         rpd_jax.train(config, teacher=lambda env: None)
     assert not (tmp_path / "run").exists()
+
+
+def test_after_the_end_a_member_learns_like_ppo():
+    """All guidance over: the program leaves the terms out, and the parameters are those of PPO, bit for bit."""
+    config = config_for((ENDS, "ppo"))
+    population, _, graph = loops(config, Counting())
+    members = population.init()
+    over = members.schedule._replace(calls=jnp.zeros(2, jnp.int32), off=jnp.ones(2, bool))
+    members, rows = graph.run(members._replace(schedule=over), 0, 1)
+    jax.tree.map(lambda x: np.testing.assert_array_equal(x[0], x[1]), members.params)
+    assert rows[0]["update/distill_direction/ends/0"] == 0.0

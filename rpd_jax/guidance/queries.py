@@ -7,7 +7,7 @@ calls in a rollout of N environments.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import chex
@@ -102,9 +102,16 @@ def begin(key: chex.PRNGKey, age: chex.Array, length: int) -> Asking:
 
 
 def ask(
-    state: Asking, guidance: Guidance, calls: chex.Array, index: chex.Array, begins: chex.Array, values: chex.Array,
+    state: Asking,
+    guidance: Guidance,
+    calls: chex.Array,
+    index: chex.Array,
+    begins: chex.Array,
+    values: chex.Array,
+    *,
     length: int,
-) -> tuple[Asking, chex.Array]:  # fmt: skip
+    kinds: Sequence[str] = QUERIES,
+) -> tuple[Asking, chex.Array]:
     """Decides about one step of a member; returns (state, bool [N]).
 
     Args:
@@ -115,21 +122,31 @@ def ask(
       begins: bool [N], an episode begins with this observation.
       values: [N] of the student.
       length: T.
+      kinds: the strategies that the member's can be one of; no others are computed.
     """
     age = jnp.where(begins, 0, state.age + 1)
     chance = jax.random.uniform(jax.random.fold_in(state.key, index), age.shape)
     step = Step(index, length, calls, guidance.window, state.asked, age, values, state.phase, chance)
-    wanted = jnp.stack([strategy(step) for strategy in STRATEGIES.values()])[guidance.strategy] & (calls > 0)
+    wanted = jnp.zeros_like(begins, bool)
+    for kind in kinds:
+        wanted |= STRATEGIES[kind](step) & (guidance.strategy == QUERIES.index(kind))
+    wanted &= calls > 0
     return state._replace(asked=state.asked + wanted, age=age), wanted
 
 
 def plan(
-    key: chex.PRNGKey, guidance: Guidance, calls: chex.Array, begins: chex.Array, values: chex.Array, age: chex.Array
+    key: chex.PRNGKey,
+    guidance: Guidance,
+    calls: chex.Array,
+    begins: chex.Array,
+    values: chex.Array,
+    age: chex.Array,
+    kinds: Sequence[str] = QUERIES,
 ) -> chex.Array:
     """What `ask` decides about a whole rollout, bool [T, N].
 
     Args:
-      key, guidance, calls: as in `begin` and `ask`.
+      key, guidance, calls, kinds: as in `begin` and `ask`.
       begins: bool [T, N].
       values: [T, N].
       age: int [N], as in `begin`.
@@ -137,8 +154,7 @@ def plan(
     length = len(begins)
 
     def step(state: Asking, inputs: tuple) -> tuple[Asking, chex.Array]:
-        index, begun, value = inputs
-        return ask(state, guidance, calls, index, begun, value, length)
+        return ask(state, guidance, calls, *inputs, length=length, kinds=kinds)
 
     state = begin(key, age, length)
     return jax.lax.scan(step, state, (jnp.arange(length), begins, values))[1]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import chex
 import jax.numpy as jnp
 
-TRANSLATION, ROTATION = slice(0, 3), slice(3, 6)  # of an end-effector delta; the gripper is left out
+TRANSLATION, ROTATION, GRIPPER = slice(0, 3), slice(3, 6), slice(6, 7)  # of an end-effector delta
 NEAR_ZERO = 1e-3  # a teacher's vector shorter than this has no direction
 EPSILON = 1e-8  # under the square root of the student's length: its gradient stays finite at 0
 
@@ -21,5 +21,8 @@ def cosine(mean: chex.Array, target: chex.Array) -> chex.Array:
 
 
 def direction(mean: chex.Array, target: chex.Array) -> chex.Array:
-    """[1 - cos of the translations, 1 - cos of the rotations] of actions [7], each 0 where it is to be skipped."""
+    """[1 - cos of the translations, 1 - cos of the rotations] of actions [7], each 0 where it is to be skipped.
+
+    The gripper is left out.
+    """
     return jnp.stack([cosine(mean[part], target[part]) for part in (TRANSLATION, ROTATION)])

@@ -66,6 +66,11 @@ def cosine_direction(c: Context) -> chex.Array:
     return direction.direction(c.student.mean, c.teacher.mean)
 
 
+def gripper(c: Context) -> chex.Array:
+    """(mu - a_T)^2 of the gripper alone, [1]: what VLAJS leaves out and tasks with a grasp may need (ours)."""
+    return (c.student.mean[direction.GRIPPER] - c.teacher.mean[direction.GRIPPER]) ** 2
+
+
 def _proximal_factor(c: Context) -> chex.Array:
     """max(r, 1 - eps); the gradient flows through r as in the paper."""
     return jnp.maximum(c.ratio, 1.0 - c.clip_ratio)
@@ -87,6 +92,7 @@ TERMS: dict[str, Term] = {
     "ppd": Term(ppd, "sum"),
     "ppd_reverse": Term(ppd_reverse, "sum"),
     "direction": Term(cosine_direction, "fixed"),
+    "gripper": Term(gripper, "fixed"),
 }
 
 

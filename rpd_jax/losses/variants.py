@@ -103,6 +103,7 @@ register_variant(VariantSpec("kickstart", {"kl": 1.0}, anneal="linear", anneal_e
 _PERSISTENT = GuidanceSpec(queries="even")
 _TRANSIENT = dataclasses.replace(_PERSISTENT, kappa=1.0, shut_off=0.6)
 register_variant(VariantSpec("vlajs", {"direction": 0.3}, guidance=_TRANSIENT))
+register_variant(VariantSpec("vlajs-gripper", {"direction": 0.3, "gripper": 0.3}, guidance=_TRANSIENT))  # ours
 register_variant(VariantSpec("vlajs-persistent", {"direction": 0.3}, guidance=_PERSISTENT))
 register_variant(VariantSpec("vlajs-rpd", {"mse": 0.3}, "sum", guidance=_TRANSIENT))
 register_variant(VariantSpec("sparse-rpd", {"mse": 0.3}, "sum", guidance=_PERSISTENT))

@@ -155,16 +155,14 @@ def test_the_probe_measures_the_divided_contract(scaled):
         probe_actions(env)
 
 
-@pytest.mark.parametrize("whole", [True, pytest.param(False, marks=pytest.mark.slow)])
-def test_a_scripted_teacher_succeeds(whole):
-    """Whether it answers with whole deltas or in the contract of one step.
+def test_a_scripted_teacher_succeeds():
+    """It answers with whole deltas, each of which is the part of one step as it is.
 
     It closes the gripper by how far the cube still is, at a pace that is not divided: a hand that comes ten times more
     slowly would close above the cube, so that it is told to close 1.5 cm later.
     """
     env = TabletopEnv("PickCube-v1", engine="c", horizon_scale=SCALE, end_on_success=False)
-    spec = dataclasses.replace(env.spec, contract=env.spec.undivided_contract) if whole else env.spec
-    act = acting(scripted.make(spec, {"gripper_shift": 0.015}))
+    act = acting(scripted.make(env.spec, {"gripper_shift": 0.015}))
     run = jax.jit(lambda seeds: play(env, act, seeds, env.spec.max_episode_steps, jax.random.key(0)).success)
     success = run(jnp.arange(16, dtype=jnp.uint32))
     assert float(success.any(axis=0).mean()) >= 0.85

@@ -91,6 +91,13 @@ def test_step_by_step_is_the_same_as_in_one_go(strategy):
     state = queries.begin(KEY, age, T)
     rows = []
     for t in range(T):
-        state, row = queries.ask(state, guidance, jnp.int32(3), jnp.int32(t), begins[t], values[t], T)
+        state, row = queries.ask(state, guidance, jnp.int32(3), jnp.int32(t), begins[t], values[t], length=T)
         rows.append(np.asarray(row))
     np.testing.assert_array_equal(np.stack(rows), planned(strategy, 3, inputs=(begins, values, age)))
+
+
+def test_strategies_that_are_left_out_change_nothing_for_the_others():
+    begins, values, age = inputs(1)
+    guidance = to_guidance(GuidanceSpec(queries="starts"), T)
+    alone = queries.plan(KEY, guidance, jnp.int32(3), begins, values, age, ("starts",))
+    np.testing.assert_array_equal(alone, planned("starts", 3, inputs=(begins, values, age)))

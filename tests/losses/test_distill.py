@@ -32,6 +32,7 @@ EXPECTED = {
     "ppd_reverse": REVERSE,
     # two dimensions are all translation: cos((0, 1), (0.5, -1)) = -1 / sqrt(1.25); there is no rotation to compare
     "direction": [1 + 1 / np.sqrt(1.25), 0.0],
+    "gripper": [],  # two dimensions have no seventh
 }
 
 
@@ -80,3 +81,10 @@ def test_masked_mean_ignores_invalid_labels_even_where_they_are_not_finite():
     valid = jnp.array([True, False, True])
     np.testing.assert_allclose(masked_mean(loss, valid), 2.0)
     assert masked_mean(loss, jnp.zeros(3, bool)) == 0.0
+
+
+def test_the_gripper_is_the_last_of_seven_dimensions():
+    """(0.5 - -1)^2 = 2.25, whatever the other six are."""
+    student = Gaussian(jnp.arange(7.0).at[6].set(0.5), jnp.zeros(7))
+    teacher = Gaussian(jnp.zeros(7).at[6].set(-1.0), jnp.zeros(7))
+    np.testing.assert_allclose(TERMS["gripper"].loss(Context(student, teacher, jnp.float32(1.0), 0.2)), [2.25])
