@@ -1,6 +1,6 @@
 """VLAJS's claims, read off finished runs: each is reported with its figures, whether it holds or not.
 
-    python -m launch.train --preset=vlajs-push            # and others, see rpd_jax/presets.py
+    python -m launch.train --preset=vlajs-push            # and others, see rpd_jax/presets/vlajs.py
     python -m benchmarks.vlajs runs/vlajs-push runs/... --json=vlajs.json
 
 Of every run, from curves.json and metrics.jsonl; VARIANT is one of its variants, curves are means over seeds:

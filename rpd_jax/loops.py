@@ -19,7 +19,7 @@ from rpd_jax import outcome
 from rpd_jax.config import Config
 from rpd_jax.envs.base import FunctionalEnv, VectorEnv
 from rpd_jax.guidance.labels import Ledger, label_rollout, ledger_metrics, no_labels, spread
-from rpd_jax.guidance.stream import BackgroundTeacher, LabelStream
+from rpd_jax.guidance.stream import STREAMED, BackgroundTeacher, LabelStream
 from rpd_jax.labelling import Questions, label_in_program, label_questions
 from rpd_jax.population import Population
 from rpd_jax.rollout import host, in_graph
@@ -101,8 +101,11 @@ class HostLoop:
         """Labels the rollout while it is collected, where the teacher can."""
         if not guided or not isinstance(self._teacher, BackgroundTeacher):
             return None
-        instruction = self._env.spec.instruction
-        return LabelStream(self._teacher, instruction, *self._asked(guided, iteration))
+        seeds, iteration, batch_size, ledgers = self._asked(guided, iteration)
+        num_envs = self._env.num_envs // len(self._population)
+        steps = -(-STREAMED // num_envs)  # whole steps, so that a batch begins as soon as they are made
+        batch_size = min(batch_size, steps * num_envs)
+        return LabelStream(self._teacher, self._env.spec.instruction, seeds, iteration, batch_size, ledgers)
 
     def _label(
         self,

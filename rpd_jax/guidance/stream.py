@@ -13,6 +13,8 @@ import numpy as np
 from rpd_jax.guidance.labels import Ledger, flat_windows, member_key
 from rpd_jax.types import Array, Observation, TeacherLabels, TeacherSpec
 
+STREAMED = 128  # observations of a member with which a batch is begun: more would wait for the end of the rollout
+
 
 @runtime_checkable
 class BackgroundTeacher(Protocol):

@@ -117,3 +117,15 @@ def test_the_loop_trains_the_same_with_labels_from_the_background():
     assert teacher.begun and teacher.polls == 2 * config.ppo.rollout_length
     jax.tree.map(np.testing.assert_array_equal, *[params for params, _ in results])
     assert results[0][1] == results[1][1]
+
+
+def test_large_batches_do_not_wait_for_the_end_of_the_rollout():
+    """8 environments, 20 steps: 160 observations, of which the first 128 are asked about after 16 steps."""
+    config = rpd_jax.get_preset("debug")
+    config.variants, config.seeds = ("rpd-mse",), (0,)
+    assert config.validate().teacher.batch_size > 160
+    env = make_env(config.env, env_seeds(0, config.env.num_envs), rgb=False, end_on_success=True)
+    population = Population(config, env.spec)
+    teacher = Background(teacher_factory(config.teacher)(env))
+    HostLoop(config, env, population, teacher).run(population.init(), 0, 1)
+    assert len(teacher.begun) == 2

@@ -1,8 +1,6 @@
-"""Named starting points; every value not set here is a default of `config.py`."""
+"""Presets of PPO and refined policy distillation; every value not set here is a default of `config.py`."""
 
 from __future__ import annotations
-
-from collections.abc import Callable
 
 from rpd_jax.config import (
     Config,
@@ -12,7 +10,6 @@ from rpd_jax.config import (
     PPOConfig,
     RunConfig,
     TeacherConfig,
-    choice,
 )
 
 
@@ -197,26 +194,3 @@ def debug() -> Config:
         eval=EvalConfig(every=2, curve_episodes=8, episodes=16, num_envs=8, videos=0),
         run=RunConfig(directory="runs/debug", checkpoint_every=2),
     )
-
-
-PRESETS: dict[str, Callable[[], Config]] = {
-    "quickstart": quickstart,
-    "quickstart-vla": quickstart_vla,
-    "quickstart-vla-rgb": quickstart_vla_rgb,
-    "maniskill-quickstart": maniskill_quickstart,
-    "sparse": sparse,
-    "tabletop-ppo": tabletop_ppo,
-    "maniskill-state": maniskill_state,
-    "maniskill-rgb": maniskill_rgb,
-    "rpd-paper": rpd_paper,
-    "rpd-code": rpd_code,
-    "debug": debug,
-}
-
-
-def get_preset(name: str) -> Config:
-    """A fresh, validated config; ConfigError lists the names when `name` is none of them."""
-    choice("preset", name, PRESETS)
-    config = PRESETS[name]()
-    config.preset = name
-    return config.validate()

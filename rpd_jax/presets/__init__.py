@@ -1,0 +1,81 @@
+"""Named starting points: `get_preset` by name, or the functions themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from rpd_jax.config import Config, choice
+from rpd_jax.presets.distillation import (
+    debug,
+    maniskill_quickstart,
+    maniskill_rgb,
+    maniskill_state,
+    quickstart,
+    quickstart_vla,
+    quickstart_vla_rgb,
+    rpd_code,
+    rpd_paper,
+    sparse,
+    tabletop_ppo,
+)
+from rpd_jax.presets.vlajs import (
+    vlajs_horizon,
+    vlajs_lift,
+    vlajs_maniskill_pick,
+    vlajs_maniskill_push,
+    vlajs_pick,
+    vlajs_pick_octo,
+    vlajs_push,
+)
+
+__all__ = [
+    "PRESETS",
+    "debug",
+    "get_preset",
+    "maniskill_quickstart",
+    "maniskill_rgb",
+    "maniskill_state",
+    "quickstart",
+    "quickstart_vla",
+    "quickstart_vla_rgb",
+    "rpd_code",
+    "rpd_paper",
+    "sparse",
+    "tabletop_ppo",
+    "vlajs_horizon",
+    "vlajs_lift",
+    "vlajs_maniskill_pick",
+    "vlajs_maniskill_push",
+    "vlajs_pick",
+    "vlajs_pick_octo",
+    "vlajs_push",
+]
+
+PRESETS: dict[str, Callable[[], Config]] = {
+    "quickstart": quickstart,
+    "quickstart-vla": quickstart_vla,
+    "quickstart-vla-rgb": quickstart_vla_rgb,
+    "vlajs-push": vlajs_push,
+    "vlajs-pick": vlajs_pick,
+    "vlajs-pick-octo": vlajs_pick_octo,
+    "vlajs-lift": vlajs_lift,
+    "vlajs-horizon": vlajs_horizon,
+    "vlajs-maniskill-push": vlajs_maniskill_push,
+    "vlajs-maniskill-pick": vlajs_maniskill_pick,
+    "maniskill-quickstart": maniskill_quickstart,
+    "sparse": sparse,
+    "tabletop-ppo": tabletop_ppo,
+    "maniskill-state": maniskill_state,
+    "maniskill-rgb": maniskill_rgb,
+    "rpd-paper": rpd_paper,
+    "rpd-code": rpd_code,
+    "debug": debug,
+}
+
+
+def get_preset(name: str) -> Config:
+    """A fresh, validated config; ConfigError lists the names when `name` is none of them."""
+    choice("preset", name, PRESETS)
+    config = PRESETS[name]()
+    config.preset = name
+    return config.validate()
