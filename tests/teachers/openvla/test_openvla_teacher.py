@@ -69,8 +69,11 @@ def test_labels_are_those_of_the_model(checkpoint, policy):
     np.testing.assert_allclose(labels.std, np.maximum(direct["std"], 0.05), atol=1e-4)
 
 
-def test_training_goes_through_a_kill_with_the_same_parameters(tmp_path, checkpoint):
-    undisturbed, counters = train(config_for(tmp_path / "one", checkpoint))
+@pytest.mark.parametrize(
+    "env", ["tabletop:PickCube-v1", pytest.param("maniskill:PickCube-v1", marks=(pytest.mark.vulkan, pytest.mark.slow))]
+)
+def test_training_goes_through_a_kill_with_the_same_parameters(tmp_path, checkpoint, env):
+    undisturbed, counters = train(config_for(tmp_path / "one", checkpoint, env))
     assert counters["teacher/process_restarts"] == 0
 
     killed = []
@@ -80,7 +83,7 @@ def test_training_goes_through_a_kill_with_the_same_parameters(tmp_path, checkpo
             killed.append(process_of(teacher))
             os.kill(killed[0], signal.SIGKILL)
 
-    disturbed, counters = train(config_for(tmp_path / "two", checkpoint), [kill_once])
+    disturbed, counters = train(config_for(tmp_path / "two", checkpoint, env), [kill_once])
     assert killed and counters["teacher/process_restarts"] == 1
     for a, b in zip(jax.tree.leaves(undisturbed.params), jax.tree.leaves(disturbed.params), strict=True):
         np.testing.assert_array_equal(a, b)
@@ -89,9 +92,14 @@ def test_training_goes_through_a_kill_with_the_same_parameters(tmp_path, checkpo
 
 @pytest.mark.vulkan
 def test_it_labels_maniskills_frames(tmp_path, checkpoint):
-    result, _ = train(config_for(tmp_path / "run", checkpoint, "maniskill:PickCube-v1"))
-    assert [row.variant for row in result.table] == ["teacher:openvla:checkpoint", "ppo", "rpd-mse"]
+    """Of every step for RPD; for VLAJS a quarter of the 48 steps, and no other frame is drawn."""
+    config = config_for(tmp_path / "run", checkpoint, "maniskill:PickCube-v1")
+    config.variants = ("rpd-mse", "vlajs-persistent:query_fraction=0.25:name=vlajs")
+    result, _ = train(config.validate())
+    assert [row.variant for row in result.table] == ["teacher:openvla:checkpoint", "rpd-mse", "vlajs"]
+    assert [row.teacher_calls for row in result.table] == [0, 48, 12]
     assert np.isfinite(result.history[-1]["update/distill_mse/rpd-mse/0"])
+    assert 0 < result.history[-1]["update/distill_direction/vlajs/0"] <= 4
 
 
 @pytest.mark.parametrize(
