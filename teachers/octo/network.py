@@ -7,6 +7,7 @@ from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
+import numpy as np
 
 from rpd_jax.types import Array
 from teachers.octo.attention import Layout, TokenGroup, assemble, attention_mask, attention_rules, split
@@ -35,14 +36,46 @@ class OctoTransformer(nn.Module):
 
     @nn.compact
     def __call__(
-        self, observation: Mapping[str, Any], task: Mapping[str, Any], deterministic: bool = True
-    ) -> dict[str, TokenGroup]:
-        """See `OctoModule.transform`."""
+        self,
+        observation: Mapping[str, Any],
+        task: Mapping[str, Any],
+        deterministic: bool = True,
+        newest: str | None = None,
+    ) -> Any:
+        """See `OctoModule.transform`, and `OctoModule.embed_newest` for `newest`, the name of a readout."""
         c = self.config
         real = jnp.asarray(observation["timestep_pad_mask"]).astype(bool)
         window = real.shape[1]
         if window > c.max_horizon:
             raise ValueError(f"the window of {window} frames is longer than the model's max_horizon={c.max_horizon}")
+        prefix, timestep = self._groups(observation, task, real)
+        layout = Layout(
+            prefix=tuple((name, group.tokens.shape[1]) for name, group in prefix.items()),
+            timestep=tuple((name, group.tokens.shape[2]) for name, group in timestep.items()),
+            window=window,
+        )
+        rules = attention_rules(layout, correct=c.use_correct_attention)
+        transformer = BlockTransformer(c.transformer, self.dtype, name="BlockTransformer_0")
+        size = sum(count for _, count in layout.prefix)
+        if newest is not None and size > 0 and c.use_correct_attention and not rules[:size, size:].any():
+            return _newest(transformer, prefix, timestep, layout, rules, newest)
+        prefix = {name: _of_batch(group, real.shape[0]) for name, group in prefix.items()}
+        sequence = assemble(list(prefix.values()), list(timestep.values()))
+        mask = attention_mask(rules, sequence.mask)
+        self.sow("intermediates", "input_tokens", sequence.tokens)
+        self.sow("intermediates", "attention_mask", mask)
+        output = transformer(sequence.tokens, mask, deterministic)
+        masks = {name: group.mask for name, group in (prefix | timestep).items()}
+        groups = {name: TokenGroup(tokens, masks[name]) for name, tokens in split(output, layout).items()}
+        if newest is not None:
+            return groups[newest].tokens[:, -1]
+        return groups | _aggregates(groups)
+
+    def _groups(
+        self, observation: Mapping[str, Any], task: Mapping[str, Any], real: Array
+    ) -> tuple[dict[str, TokenGroup], dict[str, TokenGroup]]:
+        """The groups of the prefix and of a time step, in order, as the transformer takes them."""
+        c, window = self.config, real.shape[1]
         prefix, timestep = {}, {}
         for name in self.task_tokenizers:
             group = self.task_tokenizers[name](task)
@@ -58,28 +91,13 @@ class OctoTransformer(nn.Module):
                 )
         if c.repeat_task_tokens:
             for name, group in prefix.items():
-                timestep[f"obs_{name}"] = TokenGroup(*(_repeat(x, window) for x in group))
+                timestep[f"obs_{name}"] = TokenGroup(*(_repeat(x, window) for x in _of_batch(group, real.shape[0])))
         for name, count in c.readouts:
             shape = (1, c.max_horizon, count, c.token_embedding_size)
             embedding = self.param(f"readout_{name}_pos_embedding", EMBEDDING_INIT, shape)[:, :window]
             tokens = jnp.broadcast_to(embedding, (real.shape[0], *embedding.shape[1:])).astype(self.dtype)
             timestep[f"readout_{name}"] = TokenGroup(tokens, jnp.ones(tokens.shape[:-1], bool))
-
-        layout = Layout(
-            prefix=tuple((name, group.tokens.shape[1]) for name, group in prefix.items()),
-            timestep=tuple((name, group.tokens.shape[2]) for name, group in timestep.items()),
-            window=window,
-        )
-        sequence = assemble(list(prefix.values()), list(timestep.values()))
-        mask = attention_mask(attention_rules(layout, correct=c.use_correct_attention), sequence.mask)
-        self.sow("intermediates", "input_tokens", sequence.tokens)
-        self.sow("intermediates", "attention_mask", mask)
-        output = BlockTransformer(c.transformer, self.dtype, name="BlockTransformer_0")(
-            sequence.tokens, mask, deterministic
-        )
-        masks = {name: group.mask for name, group in (prefix | timestep).items()}
-        groups = {name: TokenGroup(tokens, masks[name]) for name, tokens in split(output, layout).items()}
-        return groups | _aggregates(groups)
+        return prefix, timestep
 
     def _embed(self, name: str, group: TokenGroup) -> TokenGroup:
         """Projected to the transformer's width, position embedding added."""
@@ -132,6 +150,15 @@ class OctoModule(nn.Module):
         """What an action head reads, float32 [B, W, D]: the mean of its readout's tokens."""
         return self._readout(head, self.octo_transformer(observation, task, deterministic))
 
+    def embed_newest(self, observation: Mapping[str, Any], task: Mapping[str, Any], head: str = "action") -> Array:
+        """The last time step of `embed`, float32 [B, D], without computing what it does not need.
+
+        A task may have a batch of 1, to be shared by all observations: then its tokens are computed once.
+        """
+        key = dict(self.config.heads)[head].readout_key
+        tokens = self.octo_transformer(observation, task, True, key)
+        return jnp.mean(tokens.astype(jnp.float32), axis=-2)
+
     def encode_language(self, instruction: Mapping[str, Array], name: str = "language") -> Array:
         """An instruction's encoding [B, L, d_model], which may stand in a task in the place of its ids."""
         return self.octo_transformer.encode_language(name, instruction)
@@ -156,6 +183,39 @@ class OctoModule(nn.Module):
     def _readout(self, head: str, groups: Mapping[str, TokenGroup]) -> Array:
         key = dict(self.config.heads)[head].readout_key
         return jnp.mean(groups[key].tokens.astype(jnp.float32), axis=-2)
+
+
+def _newest(
+    transformer: BlockTransformer,
+    prefix: Mapping[str, TokenGroup],
+    timestep: Mapping[str, TokenGroup],
+    layout: Layout,
+    rules: np.ndarray,
+    readout: str,
+) -> Array:
+    """The last time step's tokens [B, n, D] of a readout, of a prefix that looks at itself alone.
+
+    The sequence may end with them: nothing looks at what is left out, which belongs to other readouts.
+    """
+    names = [name for name, _ in layout.timestep]
+    later = sum(count for _, count in layout.timestep[names.index(readout) + 1 :])
+    task = TokenGroup(*(jnp.concatenate(parts, axis=1) for parts in zip(*prefix.values(), strict=True)))
+    own = assemble([], list(timestep.values()))
+    batch, size = len(own.mask), task.mask.shape[1]
+    end = len(rules) - later
+    keys = jnp.concatenate([jnp.broadcast_to(task.mask, (batch, size)), own.mask], axis=1)
+    return transformer(
+        own.tokens[:, : end - size],
+        attention_mask(rules, keys)[:, :, size:end, :end],
+        prefix=task.tokens,
+        prefix_mask=attention_mask(rules[:size, :size], task.mask),
+        newest=dict(layout.timestep)[readout],
+    )
+
+
+def _of_batch(group: TokenGroup, batch: int) -> TokenGroup:
+    """A prefix that may be shared, for every example."""
+    return TokenGroup(*(jnp.broadcast_to(x, (batch, *x.shape[1:])) for x in group))
 
 
 def _repeat(x: Array, window: int) -> Array:

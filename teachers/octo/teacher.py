@@ -95,8 +95,8 @@ class OctoTeacher:
             self._key: _resized(frames, self._size),
             "timestep_pad_mask": jnp.concatenate([~padding, newest], axis=1),
         }
-        tasks = {"language_instruction": jnp.broadcast_to(task, (len(frames), *task.shape[1:]))}
-        return self._octo.module.apply({"params": params}, observation, tasks, method="embed")[:, -1]
+        task = {"language_instruction": task}
+        return self._octo.module.apply({"params": params}, observation, task, method="embed_newest")
 
     def _task(self, instruction: str) -> Array:
         """The encoded instruction [1, L, d_model], computed once."""

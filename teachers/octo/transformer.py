@@ -38,13 +38,18 @@ class MlpBlock(nn.Module):
 
 
 class EncoderBlock(nn.Module):
-    """x + attention(norm(x)), then x + mlp(norm(x)); sequences [B, N, D], mask [B, 1, N, N]."""
+    """x + attention(norm(x)), then x + mlp(norm(x)); sequences [B, N, D], mask [B, 1, N, M].
+
+    `prefix` [B, M - N, D] are tokens before x that x may look at, and `newest` keeps the last so many of x alone.
+    """
 
     config: TransformerConfig
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, x: Array, mask: Array, deterministic: bool) -> Array:
+    def __call__(
+        self, x: Array, mask: Array, deterministic: bool, prefix: Array | None = None, newest: int | None = None
+    ) -> Array:
         attention = nn.MultiHeadDotProductAttention(
             self.config.num_attention_heads,
             dtype=self.dtype,
@@ -54,21 +59,42 @@ class EncoderBlock(nn.Module):
             force_fp32_for_softmax=True,
             name="MultiHeadDotProductAttention_0",
         )
-        y = attention(nn.LayerNorm(1e-6, self.dtype)(x), mask=mask)
-        x = x + nn.Dropout(self.config.dropout_rate)(y, deterministic)
+        norm = nn.LayerNorm(1e-6, self.dtype)
+        seen = norm(x) if prefix is None else norm(jnp.concatenate([prefix, x], axis=1))
+        asking = seen[:, -(newest or x.shape[1]) :]
+        y = attention(asking, seen, mask=mask[:, :, -asking.shape[1] :])
+        x = x[:, -asking.shape[1] :] + nn.Dropout(self.config.dropout_rate)(y, deterministic)
         return x + MlpBlock(self.config, self.dtype)(nn.LayerNorm(1e-6, self.dtype)(x), deterministic)
 
 
 class Transformer(nn.Module):
-    """The blocks and the final norm: [B, N, D] -> [B, N, D]."""
+    """The blocks and the final norm: [B, N, D] -> [B, N, D].
+
+    With `prefix` [1, M - N, D], tokens that look at themselves alone and that all of a batch share, these are computed
+    once: `mask` is then [B, 1, N, M], and `prefix_mask` [1, 1, M - N, M - N]. With `newest` only the last so many
+    tokens come out, and the last block computes no others.
+    """
 
     config: TransformerConfig
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, x: Array, mask: Array, deterministic: bool = True) -> Array:
+    def __call__(
+        self,
+        x: Array,
+        mask: Array,
+        deterministic: bool = True,
+        prefix: Array | None = None,
+        prefix_mask: Array | None = None,
+        newest: int | None = None,
+    ) -> Array:
         for index in range(self.config.num_layers):
-            x = EncoderBlock(self.config, self.dtype, name=f"encoderblock_{index}")(x, mask, deterministic)
+            block = EncoderBlock(self.config, self.dtype, name=f"encoderblock_{index}")
+            is_last = index == self.config.num_layers - 1
+            before = None if prefix is None else jnp.broadcast_to(prefix, (x.shape[0], *prefix.shape[1:]))
+            x = block(x, mask, deterministic, before, newest if is_last else None)
+            if prefix is not None and not is_last:
+                prefix = block(prefix, prefix_mask, deterministic)
         return nn.LayerNorm(1e-6, self.dtype, name="encoder_norm")(x)
 
 
@@ -79,5 +105,5 @@ class BlockTransformer(nn.Module):
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, x: Array, mask: Array, deterministic: bool = True) -> Array:
-        return Transformer(self.config, self.dtype, name="Transformer_0")(x, mask, deterministic)
+    def __call__(self, x: Array, mask: Array, deterministic: bool = True, **shortcuts: Any) -> Array:
+        return Transformer(self.config, self.dtype, name="Transformer_0")(x, mask, deterministic, **shortcuts)
