@@ -18,6 +18,7 @@ OBSERVATIONS = ("state", "ee", "rgb", "rgb+proprio")
 REWARDS = ("normalized_dense", "dense", "sparse", "v2", "v3")
 GRIPPERS = ("fixed", "reference")
 PHYSICS = ("auto", "c", "mjx")
+SIMULATORS = ("cpu", "gpu")
 TEACHER_DTYPES = ("bf16", "f32", "nf4")
 
 
@@ -36,6 +37,7 @@ class EnvConfig:
     horizon_scale: int = 1
     instruction: str = ""  # the task in words, for teachers and recordings; empty: the task's own
     end_on_success: bool = True  # training episodes terminate at success (ManiSkill's partial reset)
+    simulator: str = "cpu"  # of maniskill: cpu | gpu (one process, all environments on JAX's first GPU)
     processes: int | None = None  # simulator processes; None: one per CPU core
     deadline_seconds: float = 60.0  # a simulator process that needs longer for a step is restarted
     camera_eye: tuple[float, ...] = ()  # metres, world axes; empty: the task's own
@@ -212,6 +214,9 @@ class Config:
             value = getattr(env, field)
             require(value is None or value >= 1, f"env.{field}", value, "None or at least 1")
         positive("env", env, "deadline_seconds")
+        choice("env.simulator", env.simulator, SIMULATORS)
+        if env.simulator == "gpu":
+            require(env.processes is None, "env.processes", env.processes, "None where env.simulator is 'gpu'")
         choice("env.physics", env.physics, PHYSICS)
         for field in ("camera_eye", "camera_target", "camera_shift"):
             value = getattr(env, field)

@@ -36,7 +36,13 @@ ROOMS: tuple[tuple[str, ...], ...] = (
 WITHOUT_JAX_OR_TORCH = ("rpd_jax.ipc", "rpd_jax.types", "rpd_jax.envs.base", "rpd_jax.runtime")
 MAY_IMPORT_LINEN = ("rpd_jax.networks", "teachers.octo")
 OPENVLA_SERVER, OPENVLA_FINETUNE = "teachers.openvla.server", "teachers.openvla.finetune"
-MAY_IMPORT_TORCH = ("rpd_jax.envs.maniskill_fast", "rpd_jax.envs.maniskill_worker", OPENVLA_SERVER, OPENVLA_FINETUNE)
+MAY_IMPORT_TORCH = (
+    "rpd_jax.envs.maniskill_fast",
+    "rpd_jax.envs.maniskill_worker",
+    "rpd_jax.envs.maniskill_gpu_worker",
+    OPENVLA_SERVER,
+    OPENVLA_FINETUNE,
+)
 TORCH = {"torch", "torchvision", "timm", "transformers", "safetensors", "bitsandbytes", "peft", "accelerate"}
 MAY_BE_IMPORTED_BY_OPENVLA_SERVER = (
     OPENVLA_SERVER,

@@ -105,6 +105,7 @@ class ManiSkillVectorEnv:
         self._settings = settings
         self._rows = settings.rows()
         self._episode = np.zeros(num_envs, np.int64)  # episodes begun so far
+        self._seeds = np.zeros(num_envs, np.int64)  # of the next ones
         self._observation: Observation | None = None  # None: `reset` comes next
         self._lost: set[int] = set()  # workers whose episodes were lost since the last step
         self._steps = 0
@@ -112,7 +113,7 @@ class ManiSkillVectorEnv:
         self._arrays: SharedArrays | None = None
         self._pool: WorkerPool | None = None
         try:
-            self._start(start_deadline_s=120.0 + 5.0 * num_envs / len(self._rows))
+            self._start(self._start_deadline_s())
         except BaseException:
             self.close()
             raise
@@ -150,20 +151,12 @@ class ManiSkillVectorEnv:
         self._steps += 1
         lost, self._lost = self._lost, set()
         failed = self._ask({w: ("step", {}) for w in range(len(self._rows)) if w not in lost})
-        result = StepResult(
-            observation=self._read("state", "frame"),
-            final_observation=self._read("final_state", "final_frame"),
-            reward=self._arrays["reward"].copy(),
-            terminated=self._arrays["terminated"].copy(),
-            truncated=self._arrays["truncated"].copy(),
-            success=self._arrays["success"].copy(),
-        )
-        for worker in lost | failed:
-            self._report_lost(result, previous, self._rows[worker])
-        ended = result.terminated | result.truncated
-        for worker in lost:  # the episode that follows was begun, and counted, when this one was lost
-            ended[self._rows[worker]] = False
-        self._count_episodes(ended)
+        result = self._result()
+        if lost | failed:
+            result = _with_lost(result, previous, self._of(lost | failed))
+        ended = np.asarray(result.terminated) | np.asarray(result.truncated)
+        # The episode that follows was begun, and counted, when this one was lost.
+        self._count_episodes(ended & ~self._of(lost))
         self._observation = dict(result.observation)
         return result
 
@@ -176,25 +169,14 @@ class ManiSkillVectorEnv:
           ValueError: an index out of range.
           RuntimeError: closed, not reset, or workers fail again and again.
         """
-        self._check_open()
-        if self._observation is None:
-            raise RuntimeError("call reset() before frames()")
-        indices = [int(index) for index in indices]
-        for index in indices:
-            if not 0 <= index < self.num_envs:
-                raise ValueError(f"indices: must be in [0, {self.num_envs}), got {index}")
+        indices = self._check_indices(indices)
         requests: dict[int, Request] = {}
         for worker, rows in enumerate(self._rows):
             if its := sorted({index for index in indices if rows.start <= index < rows.stop}):
                 requests[worker] = ("frames", {"indices": its})
         # Where every state is drawn anyway, the pictures are there.
         while requests and not self._settings.draws:
-            failed = self._ask(requests)
-            for worker in failed:
-                self._lost.add(worker)
-                ended = np.zeros(self.num_envs, bool)
-                ended[self._rows[worker]] = True
-                self._count_episodes(ended)
+            failed = self._draw(requests)
             requests = {worker: requests[worker] for worker in failed}
         return self._arrays["frame"][indices]
 
@@ -236,6 +218,9 @@ class ManiSkillVectorEnv:
 
     # Workers.
 
+    def _start_deadline_s(self) -> float:
+        return 120.0 + 5.0 * self.num_envs / len(self._rows)
+
     def _start(self, start_deadline_s: float) -> None:
         workers = range(len(self._rows))
         self._pool = WorkerPool(
@@ -252,7 +237,7 @@ class ManiSkillVectorEnv:
         self._proprio = proprio_columns(self.spec)
         self._low = np.asarray(self.spec.action_low, np.float32)
         self._high = np.asarray(self.spec.action_high, np.float32)
-        self._arrays = SharedArrays.create(array_specs(self.spec, self.num_envs), self._descriptor)
+        self._lay_out()
         self._write_seeds(range(self.num_envs))
         _, failures = self._pool.ask({w: self._attach_request() for w in workers}, start_deadline_s)
         for worker, error in failures.items():
@@ -287,7 +272,28 @@ class ManiSkillVectorEnv:
                 raise
         return set(failures)
 
+    def _draw(self, requests: Mapping[int, Request]) -> set[int]:
+        """Has workers draw, and names those that failed: the next step reports their episodes."""
+        failed = self._ask(requests)
+        for worker in failed:
+            self._lost.add(worker)
+            self._count_episodes(self._of({worker}))
+        return failed
+
+    def _of(self, workers: Iterable[int]) -> np.ndarray:
+        """Which environments [B] are theirs."""
+        mask = np.zeros(self.num_envs, bool)
+        for worker in workers:
+            mask[self._rows[worker]] = True
+        return mask
+
     # Arrays.
+
+    def _lay_out(self) -> None:
+        self._arrays = SharedArrays.create(array_specs(self.spec, self.num_envs), self._descriptor)
+
+    def _publish_seeds(self) -> None:
+        self._arrays["seed"][...] = self._seeds
 
     def _check_open(self) -> None:
         if self._descriptor < 0:
@@ -295,19 +301,45 @@ class ManiSkillVectorEnv:
 
     def _write_seeds(self, indices: Iterable[int]) -> None:
         for index in indices:
-            self._arrays["seed"][index] = episode_seed(self._settings.seeds[index], int(self._episode[index]))
+            self._seeds[index] = episode_seed(self._settings.seeds[index], int(self._episode[index]))
+        self._publish_seeds()
+
+    def _check_indices(self, indices: Sequence[int]) -> list[int]:
+        self._check_open()
+        if self._observation is None:
+            raise RuntimeError("call reset() before frames()")
+        indices = [int(index) for index in indices]
+        for index in indices:
+            if not 0 <= index < self.num_envs:
+                raise ValueError(f"indices: must be in [0, {self.num_envs}), got {index}")
+        return indices
 
     def _write_actions(self, action: Array) -> None:
         action = np.asarray(action)
-        shape = (self.num_envs, self.spec.action_dim)
-        if action.shape != shape:
-            raise ValueError(f"action: shape must be {shape}, got {action.shape}")
+        self._check_actions(action.shape)
         shared = self._arrays["action"]
         np.clip(action, self._low, self._high, out=shared, casting="same_kind")
-        if np.isnan(shared).any():
-            rows = np.flatnonzero(np.isnan(shared).any(axis=1)).tolist()
-            raise ValueError(f"action: must be numbers, got NaN for environments {rows}")
+        self._check_actions(action.shape, np.isnan(shared).any(axis=1))
         divide_motion(shared, self._settings.horizon_scale)
+
+    def _check_actions(self, shape: tuple[int, ...], nan: np.ndarray | None = None) -> None:
+        needed = (self.num_envs, self.spec.action_dim)
+        if shape != needed:
+            raise ValueError(f"action: shape must be {needed}, got {shape}")
+        if nan is not None and nan.any():
+            rows = np.flatnonzero(nan).tolist()
+            raise ValueError(f"action: must be numbers, got NaN for environments {rows}")
+
+    def _result(self) -> StepResult:
+        """What the arrays say of a step, as copies."""
+        return StepResult(
+            observation=self._read("state", "frame"),
+            final_observation=self._read("final_state", "final_frame"),
+            reward=self._arrays["reward"].copy(),
+            terminated=self._arrays["terminated"].copy(),
+            truncated=self._arrays["truncated"].copy(),
+            success=self._arrays["success"].copy(),
+        )
 
     def _read(self, state: str, frame: str) -> Observation:
         values = self._arrays[state].copy()
@@ -316,15 +348,23 @@ class ManiSkillVectorEnv:
             observation["rgb"] = self._arrays[frame].copy()
         return observation
 
-    def _report_lost(self, result: StepResult, previous: Observation, rows: slice) -> None:
-        for name, values in result.final_observation.items():
-            values[rows] = previous[name][rows]
-        result.reward[rows] = 0.0
-        result.terminated[rows] = False
-        result.truncated[rows] = True
-        result.success[rows] = False
-
     def _count_episodes(self, begun: np.ndarray) -> None:
         """Takes note of the environments that began an episode, and gives them the seed of their next one."""
         self._episode += begun
         self._write_seeds(np.flatnonzero(begun))
+
+
+def _with_lost(result: StepResult, previous: Observation, lost: np.ndarray) -> StepResult:
+    """The result where the episodes of `lost` [B] broke off after `previous`; numpy's or JAX's arrays."""
+    xp = result.reward.__array_namespace__()
+
+    def chosen(old: Array, new: Array) -> Array:
+        return xp.where(lost.reshape(-1, *[1] * (new.ndim - 1)), old, new)
+
+    return result._replace(
+        final_observation={name: chosen(previous[name], value) for name, value in result.final_observation.items()},
+        reward=xp.where(lost, xp.zeros_like(result.reward), result.reward),
+        terminated=result.terminated & ~lost,
+        truncated=result.truncated | lost,
+        success=result.success & ~lost,
+    )

@@ -17,6 +17,7 @@ from rpd_jax.envs.base import ArraySpec, EnvSpec, divided
 from rpd_jax.envs.tabletop.scene import Camera
 from rpd_jax.ipc.messages import RemoteError
 from rpd_jax.ipc.process import SidecarProcess
+from rpd_jax.types import Array
 
 _PROPRIO = ("qpos", "qvel", "tcp_pose")  # the slices of the state that a real robot knows about itself
 
@@ -136,10 +137,16 @@ def divide_motion(action: np.ndarray, horizon_scale: int) -> None:
 
     The controller limits the rotation's norm to 1; that is done here, since the divided rotation never gets there.
     """
+    action[...] = divided_motion(action, horizon_scale)
+
+
+def divided_motion(action: Array, horizon_scale: int) -> Array:
+    """What `divide_motion` writes, as another array, numpy's or JAX's."""
     if horizon_scale == 1:
-        return
-    action[:, 3:6] /= np.maximum(np.linalg.norm(action[:, 3:6], axis=1, keepdims=True), 1.0)
-    action[:, :6] /= horizon_scale
+        return action
+    xp = action.__array_namespace__()
+    turn = action[:, 3:6] / xp.maximum(xp.linalg.norm(action[:, 3:6], axis=1, keepdims=True), 1.0)
+    return xp.concat([action[:, :3] / horizon_scale, turn / horizon_scale, action[:, 6:]], axis=1)
 
 
 def proprio_columns(spec: EnvSpec) -> np.ndarray:

@@ -45,16 +45,11 @@ class Worker:
         self._draw = fields["draw"]
         self._envs = self._create(fields)
         self._elapsed = [0] * len(self._envs)
-        space = self._envs[0].single_action_space
-        leaves = _slices(self._envs[0].get_obs(unflattened=True))
-        self._entries = layout(leaves)
+        made = describe(self._envs[0])
+        self._entries = layout(made["state"])
         if fields["reward_mode"] in rewards.KINDS:
             self._simplified = rewards.simplified(fields["task"], fields["reward_mode"])
-        return {
-            "action_low": space.low.tolist(),
-            "action_high": space.high.tolist(),
-            "state": leaves,
-        }
+        return made
 
     def attach(self, fields: dict[str, Any]) -> None:
         arrays = SharedArrays.attach(fields["descriptor"], fields["table"])
@@ -115,41 +110,61 @@ class Worker:
         self._frame[row] = self._envs[row].render()[0].numpy()
 
     def _create(self, fields: dict[str, Any]) -> list[Any]:
-        # Imported here, so that the process is guarded (see sidecar.serve) while this takes its seconds.
-        import gymnasium
-        import mani_skill.envs  # noqa: F401  (registers the tasks)
-        import torch
-        from mani_skill.utils.sapien_utils import look_at
+        return make_envs(fields, fields["count"])
 
-        from rpd_jax.envs import maniskill_fast
 
-        maniskill_fast.install()
-        torch.set_num_threads(1)
-        torch.inference_mode().__enter__()  # for good: its tensors and others do not mix
-        # The libraries' objects stay: the collector need not look at them again. Scenes do come and go.
-        gc.collect()
-        gc.freeze()
-        gc.disable()
-        camera: dict[str, Any] = {"width": fields["image_size"], "height": fields["image_size"]}
-        if fields["camera"] is not None:
-            eye, target, fov = (fields["camera"][name] for name in ("eye", "target", "fov"))
-            camera |= {"pose": look_at(eye, target), "fov": fov}
-        simplified = fields["reward_mode"] in rewards.KINDS
-        return [
-            # Without the wrappers: time limits and resets are done here.
-            gymnasium.make(
-                fields["task"],
-                num_envs=1,
-                obs_mode="state",
-                control_mode=fields["control_mode"],
-                reward_mode="sparse" if simplified else fields["reward_mode"],
-                sim_backend="physx_cpu",
-                render_backend="sapien_cpu",
-                render_mode="rgb_array",
-                human_render_camera_configs=dict(camera),
-            ).unwrapped
-            for _ in range(fields["count"])
-        ]
+def make_envs(
+    fields: dict[str, Any], count: int, num_envs: int = 1, sim_backend: str = "physx_cpu", render: str = "sapien_cpu"
+) -> list[Any]:
+    """Makes this process a simulator's, for good, and gives `count` environments, each of a batch of `num_envs`.
+
+    `fields` are those of a "make" request.
+    """
+    # Imported here, so that the process is guarded (see sidecar.serve) while this takes its seconds.
+    import gymnasium
+    import mani_skill.envs  # noqa: F401  (registers the tasks)
+    import torch
+    from mani_skill.utils.sapien_utils import look_at
+
+    from rpd_jax.envs import maniskill_fast
+
+    maniskill_fast.install()
+    torch.set_num_threads(1)
+    torch.inference_mode().__enter__()  # for good: its tensors and others do not mix
+    # The libraries' objects stay: the collector need not look at them again. Scenes do come and go.
+    gc.collect()
+    gc.freeze()
+    gc.disable()
+    camera: dict[str, Any] = {"width": fields["image_size"], "height": fields["image_size"]}
+    if fields["camera"] is not None:
+        eye, target, fov = (fields["camera"][name] for name in ("eye", "target", "fov"))
+        camera |= {"pose": look_at(eye, target), "fov": fov}
+    simplified = fields["reward_mode"] in rewards.KINDS
+    return [
+        # Without the wrappers: time limits and resets are done here.
+        gymnasium.make(
+            fields["task"],
+            num_envs=num_envs,
+            obs_mode="state",
+            control_mode=fields["control_mode"],
+            reward_mode="sparse" if simplified else fields["reward_mode"],
+            sim_backend=sim_backend,
+            render_backend=render,
+            render_mode="rgb_array",
+            human_render_camera_configs=dict(camera),
+        ).unwrapped
+        for _ in range(count)
+    ]
+
+
+def describe(env: Any) -> dict[str, Any]:
+    """The reply to a "make" request."""
+    space = env.single_action_space
+    return {
+        "action_low": space.low.tolist(),
+        "action_high": space.high.tolist(),
+        "state": _slices(env.get_obs(unflattened=True)),
+    }
 
 
 def _slices(tree: Any, path: tuple[str, ...] = ()) -> list[list[Any]]:
@@ -159,7 +174,8 @@ def _slices(tree: Any, path: tuple[str, ...] = ()) -> list[list[Any]]:
     return [["/".join(path), int(np.prod(tree.shape[1:], dtype=np.int64))]]
 
 
-def main(worker: Worker) -> None:
+def main(worker: Any) -> None:
+    """Serves a `Worker`, or something with its methods."""
     serve({name: getattr(worker, name) for name in ("make", "attach", "reset", "step", "frames")})
 
 

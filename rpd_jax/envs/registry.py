@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rpd_jax.config import REWARDS, ConfigError, EnvConfig, choice
 from rpd_jax.envs import rewards
@@ -18,6 +18,7 @@ SUITES = ("tabletop", "maniskill", "toy")
 CAMERA = ("camera_eye", "camera_target", "camera_fov", "camera_shift")  # fields of EnvConfig
 KNOWN_TO: Mapping[str, tuple[str, ...]] = {
     "physics": ("tabletop",),
+    "simulator": ("maniskill",),
     **dict.fromkeys((*CAMERA, "horizon_scale", "instruction"), ("maniskill", "tabletop")),
 }
 """Field of EnvConfig -> the suites that know it; all suites know those that are not here."""
@@ -106,24 +107,27 @@ def make_env(config: EnvConfig, seeds: Sequence[int], *, rgb: bool, end_on_succe
     check_env(config)
     suite, _, task = config.name.partition(":")
     if suite == "maniskill":
-        from rpd_jax.envs.maniskill import ManiSkillVectorEnv
+        settings: dict[str, Any] = {
+            "control_mode": config.control_mode,
+            "reward_mode": config.reward,
+            "observations": ("state", "rgb") if rgb else ("state",),
+            "image_size": config.image_size,
+            "max_episode_steps": config.max_episode_steps,
+            "end_on_success": end_on_success,
+            "deadline_s": config.deadline_seconds,
+            "horizon_scale": config.horizon_scale,
+            "instruction": config.instruction,
+            "camera": _camera(config, task) if any(getattr(config, field) for field in CAMERA) else None,
+        }
+        env: VectorEnv
+        if config.simulator == "gpu":
+            from rpd_jax.envs.maniskill_gpu import ManiSkillGPUVectorEnv
 
-        env: VectorEnv = ManiSkillVectorEnv(
-            task,
-            len(seeds),
-            seeds,
-            control_mode=config.control_mode,
-            reward_mode=config.reward,
-            observations=("state", "rgb") if rgb else ("state",),
-            image_size=config.image_size,
-            max_episode_steps=config.max_episode_steps,
-            end_on_success=end_on_success,
-            processes=config.processes,
-            deadline_s=config.deadline_seconds,
-            horizon_scale=config.horizon_scale,
-            instruction=config.instruction,
-            camera=_camera(config, task) if any(getattr(config, field) for field in CAMERA) else None,
-        )
+            env = ManiSkillGPUVectorEnv(task, len(seeds), seeds, **settings)
+        else:
+            from rpd_jax.envs.maniskill import ManiSkillVectorEnv
+
+            env = ManiSkillVectorEnv(task, len(seeds), seeds, processes=config.processes, **settings)
         return _with_ee(env, task) if config.observation == "ee" else env
     from rpd_jax.envs.functional import FunctionalVectorEnv
 

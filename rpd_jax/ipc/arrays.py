@@ -48,10 +48,7 @@ class SharedArrays(Mapping[str, np.ndarray]):
 
     def __init__(self, descriptor: int, table: Sequence[ArrayEntry]):
         size = os.fstat(descriptor).st_size
-        for entry in table:
-            _check(entry, size)
-        if len({entry.name for entry in table}) != len(table):
-            raise ValueError(f"table: names must differ, got {[entry.name for entry in table]}")
+        check_entries(table, size)
         self._descriptor = descriptor
         self._entries = tuple(table)
         memory = mmap.mmap(descriptor, size)
@@ -75,21 +72,13 @@ class SharedArrays(Mapping[str, np.ndarray]):
           ValueError: a dtype that is not bool, integer or float, a negative size, or memory already in use.
           OSError: there is not so much memory.
         """
-        if not specs:
-            raise ValueError("specs: at least one array is needed, got none")
-        table: list[ArrayEntry] = []
-        end = 0
-        for name, (shape, dtype) in specs.items():
-            entry = ArrayEntry(name, tuple(int(size) for size in shape), dtype, end)
-            _check(entry, None)
-            table.append(entry)
-            end += -(-entry.nbytes // ALIGNMENT) * ALIGNMENT
+        table, end = lay_out(specs)
         if descriptor is not None and os.fstat(descriptor).st_size:
             raise ValueError(f"descriptor: memory must be empty, {descriptor} already has arrays")
         own = descriptor is None
         descriptor = memory_descriptor() if descriptor is None else descriptor
         try:
-            _allocate(descriptor, max(end, ALIGNMENT))
+            _allocate(descriptor, end)
         except OSError as error:
             if own:
                 os.close(descriptor)
@@ -112,15 +101,7 @@ class SharedArrays(Mapping[str, np.ndarray]):
         Raises:
           ValueError: an entry that is malformed or lies outside the memory.
         """
-        entries = []
-        for row in table:
-            try:
-                name, shape, dtype, offset = row
-                entry = ArrayEntry(str(name), tuple(int(size) for size in shape), str(dtype), int(offset))
-            except (TypeError, ValueError) as error:
-                raise ValueError(f"table: need rows (name, shape, dtype, offset), got {row!r}") from error
-            entries.append(entry)
-        return cls(descriptor, entries)
+        return cls(descriptor, entries_of(table))
 
     @property
     def descriptor(self) -> int:
@@ -129,7 +110,7 @@ class SharedArrays(Mapping[str, np.ndarray]):
 
     def table(self) -> list[list[Any]]:
         """The layout, of plain types that fit into a message."""
-        return [[entry.name, list(entry.shape), entry.dtype, entry.offset] for entry in self._entries]
+        return rows_of(self._entries)
 
     def __getitem__(self, name: str) -> np.ndarray:
         return self._arrays[name]
@@ -146,6 +127,50 @@ class SharedArrays(Mapping[str, np.ndarray]):
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
+
+
+def lay_out(specs: Mapping[str, tuple[Sequence[int], str]]) -> tuple[list[ArrayEntry], int]:
+    """(where arrays of these names, shapes and dtypes lie, bytes of memory they need, at least ALIGNMENT).
+
+    Raises:
+      ValueError: no array, a dtype that is not bool, integer or float, or a negative size.
+    """
+    if not specs:
+        raise ValueError("specs: at least one array is needed, got none")
+    table: list[ArrayEntry] = []
+    end = 0
+    for name, (shape, dtype) in specs.items():
+        entry = ArrayEntry(name, tuple(int(size) for size in shape), dtype, end)
+        _check(entry, None)
+        table.append(entry)
+        end += -(-entry.nbytes // ALIGNMENT) * ALIGNMENT
+    return table, max(end, ALIGNMENT)
+
+
+def rows_of(entries: Sequence[ArrayEntry]) -> list[list[Any]]:
+    """Entries as plain types, for a message."""
+    return [[entry.name, list(entry.shape), entry.dtype, entry.offset] for entry in entries]
+
+
+def entries_of(rows: Sequence[Sequence[Any]]) -> list[ArrayEntry]:
+    """Inverse of `rows_of`. Raises ValueError for a malformed row."""
+    entries = []
+    for row in rows:
+        try:
+            name, shape, dtype, offset = row
+            entry = ArrayEntry(str(name), tuple(int(size) for size in shape), str(dtype), int(offset))
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"table: need rows (name, shape, dtype, offset), got {row!r}") from error
+        entries.append(entry)
+    return entries
+
+
+def check_entries(entries: Sequence[ArrayEntry], size: int) -> None:
+    """Raises ValueError unless entries have different names and lie within memory of `size` bytes."""
+    for entry in entries:
+        _check(entry, size)
+    if len({entry.name for entry in entries}) != len(entries):
+        raise ValueError(f"table: names must differ, got {[entry.name for entry in entries]}")
 
 
 def _allocate(descriptor: int, size: int) -> None:

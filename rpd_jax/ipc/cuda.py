@@ -44,6 +44,7 @@ class CudaMemory:
         pointer = ctypes.c_uint64()
         with _context(driver, device):
             _check(driver, "cuMemAlloc_v2", ctypes.byref(pointer), ctypes.c_size_t(nbytes))
+            _keep_context(driver, device)
         return cls(driver, device, pointer.value, nbytes, own=True)
 
     @classmethod
@@ -66,6 +67,7 @@ class CudaMemory:
         lazy_peer_access = ctypes.c_uint(1)
         with _context(driver, device):
             _check(driver, "cuIpcOpenMemHandle_v2", ctypes.byref(pointer), own_handle, lazy_peer_access)
+            _keep_context(driver, device)
         return cls(driver, device, pointer.value, nbytes, own=False)
 
     def handle(self) -> bytes:
@@ -82,6 +84,27 @@ class CudaMemory:
             raise ValueError(f"array: {view.nbytes} bytes at {offset} exceed the memory of {self.nbytes} bytes")
         return view
 
+    def clear(self) -> None:
+        """Sets every byte to 0."""
+        with _context(self._driver, self._device):
+            arguments = (ctypes.c_uint64(self.pointer), ctypes.c_ubyte(0), ctypes.c_size_t(self.nbytes))
+            _check(self._driver, "cuMemsetD8_v2", *arguments)
+
+    def write(self, offset: int, source: int, nbytes: int, *, on_host: bool) -> None:
+        """Copies bytes from an address, of this process's own memory or of the device's, to `offset`, and waits."""
+        self._copy("cuMemcpyHtoD_v2" if on_host else "cuMemcpyDtoD_v2", self.pointer + offset, source, offset, nbytes)
+
+    def read(self, offset: int, target: int, nbytes: int) -> None:
+        """Copies bytes at `offset` to an address of this process's own memory."""
+        self._copy("cuMemcpyDtoH_v2", target, self.pointer + offset, offset, nbytes)
+
+    def _copy(self, name: str, target: int, source: int, offset: int, nbytes: int) -> None:
+        if offset < 0 or offset + nbytes > self.nbytes:
+            raise ValueError(f"copy: {nbytes} bytes at {offset} exceed the memory of {self.nbytes} bytes")
+        with _context(self._driver, self._device):
+            _check(self._driver, name, ctypes.c_uint64(target), ctypes.c_uint64(source), ctypes.c_size_t(nbytes))
+            _check(self._driver, "cuCtxSynchronize")
+
     def synchronize(self) -> None:
         """Waits for everything that this process has had the device do."""
         with _context(self._driver, self._device):
@@ -93,6 +116,7 @@ class CudaMemory:
             name = "cuMemFree_v2" if self._own else "cuIpcCloseMemHandle"
             with _context(self._driver, self._device):
                 _check(self._driver, name, ctypes.c_uint64(self.pointer))
+            _check(self._driver, "cuDevicePrimaryCtxRelease_v2", ctypes.c_int(self._device))
             self.pointer = 0
 
 
@@ -119,6 +143,11 @@ def _context(driver: Any, device: int) -> Iterator[None]:
             _check(driver, "cuCtxPopCurrent_v2", ctypes.byref(ctypes.c_void_p()))
     finally:
         _check(driver, "cuDevicePrimaryCtxRelease_v2", ctypes.c_int(device))
+
+
+def _keep_context(driver: Any, device: int) -> None:
+    """Until the memory is closed: without a user the context would go, and the memory with it."""
+    _check(driver, "cuDevicePrimaryCtxRetain", ctypes.byref(ctypes.c_void_p()), ctypes.c_int(device))
 
 
 def _check(driver: Any, name: str, *arguments: Any) -> None:

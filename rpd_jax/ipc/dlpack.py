@@ -43,12 +43,29 @@ _new_capsule = ctypes.pythonapi.PyCapsule_New
 _new_capsule.restype = ctypes.py_object
 _new_capsule.argtypes = (ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p)
 
+_capsule_pointer = ctypes.pythonapi.PyCapsule_GetPointer
+_capsule_pointer.restype = ctypes.c_void_p
+_capsule_pointer.argtypes = (ctypes.py_object, ctypes.c_char_p)
+
 _lent: dict[int, tuple[Any, ...]] = {}  # address of a managed tensor -> what must live until it is deleted
 
 
 @_Deleter
 def _delete(managed: Any) -> None:
     _lent.pop(ctypes.addressof(managed.contents), None)
+
+
+# Of a capsule that dies. It has no references any more: as a Python object it must not be touched.
+_is_untaken = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_char_p)(("PyCapsule_IsValid", ctypes.pythonapi))
+_address_in = ctypes.PYFUNCTYPE(ctypes.c_void_p, ctypes.c_void_p, ctypes.c_char_p)(
+    ("PyCapsule_GetPointer", ctypes.pythonapi)
+)
+
+
+@ctypes.PYFUNCTYPE(None, ctypes.c_void_p)
+def _forget(capsule: Any) -> None:
+    if _is_untaken(capsule, b"dltensor"):  # who takes one renames it, and calls the deleter
+        _lent.pop(_address_in(capsule, b"dltensor"), None)
 
 
 class ForeignArray:
@@ -84,6 +101,32 @@ class ForeignArray:
         managed.tensor = _Tensor(self._pointer, _Device(*self._device), len(self.shape), dtype, sizes, None, 0)
         managed.deleter = _delete
         address = ctypes.addressof(managed)
-        # No destructor: a capsule that nobody takes keeps its few bytes, and the owner.
         _lent[address] = (managed, sizes, self._owner)
-        return _new_capsule(address, b"dltensor", None)
+        return _new_capsule(address, b"dltensor", ctypes.cast(_forget, ctypes.c_void_p))
+
+
+class Borrowed:
+    """The memory of a framework's array, seen through DLPack and kept for as long as this object.
+
+    Args:
+      array: a dense array of bool, integers or floats that is ready: who wrote it must have synchronised.
+
+    Raises:
+      ValueError: it is not dense, or of another kind.
+    """
+
+    def __init__(self, array: Any):
+        self._capsule = array.__dlpack__()  # its destructor gives the memory back
+        tensor = _ManagedTensor.from_address(_capsule_pointer(self._capsule, b"dltensor")).tensor
+        self.shape = tuple(tensor.shape[axis] for axis in range(tensor.ndim))
+        kinds = {code: kind for kind, code in _CODES.items()}
+        if tensor.dtype.code not in kinds or tensor.dtype.lanes != 1:
+            raise ValueError(f"dtype must be bool, integer or float, got DLPack's code {tensor.dtype.code}")
+        self.dtype = np.dtype(f"{kinds[tensor.dtype.code]}{tensor.dtype.bits // 8}").name
+        self.device = (tensor.device.type, tensor.device.id)
+        self.pointer = (tensor.data or 0) + tensor.byte_offset
+        dense = 1
+        for axis in reversed(range(tensor.ndim)):
+            if tensor.strides and self.shape[axis] > 1 and tensor.strides[axis] != dense:
+                raise ValueError(f"array of shape {self.shape} must be dense, in C order")
+            dense *= self.shape[axis]

@@ -90,6 +90,7 @@ def test_memory_is_given_back_the_way_it_came(own):
     with pytest.raises(ValueError, match="64 bytes at 4 exceed the memory of 64 bytes"):
         memory.array((4, 4), "float32", offset=4)
     assert len(memory.handle()) == 64
+    assert driver.retained == 1  # memory goes with the last user of its context
     memory.close()
     memory.close()
     assert driver.calls.count("cuMemFree_v2" if own else "cuIpcCloseMemHandle") == 1

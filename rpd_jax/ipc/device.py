@@ -1,0 +1,190 @@
+"""Named arrays in one piece of memory that two processes share, on the CPU or on a GPU, with one face.
+
+Frameworks see them without a copy: `torch.from_dlpack(arrays.view("x"))`, `jax.dlpack.from_dlpack(arrays.view("x"))`.
+They know nothing of the other process: whoever wrote calls `synchronize`, then sends a message. JAX takes its arrays to
+be constant: copy (on the device) what it is to keep before the other side writes again. JAX has 64-bit types only where
+they are enabled; otherwise it copies such arrays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from rpd_jax.ipc.arrays import ArrayEntry, SharedArrays, check_entries, entries_of, lay_out, rows_of
+from rpd_jax.ipc.cuda import CudaMemory
+from rpd_jax.ipc.dlpack import CPU, CUDA, Borrowed, ForeignArray
+
+_BLOCK = 2 << 20  # bytes: of smaller pieces the driver would share the whole block that they lie in
+
+
+class DeviceArrays:
+    """A fixed set of named arrays; make it with `create`, and with `attach` in the other process.
+
+    The side that created memory of a GPU must outlive the other's use of it.
+    """
+
+    def __init__(self, device: str, entries: Sequence[ArrayEntry], memory: SharedArrays | CudaMemory):
+        self.device = device
+        self._entries = {entry.name: entry for entry in entries}
+        self._memory = memory
+        self._closed = False
+
+    @classmethod
+    def create(
+        cls,
+        specs: Mapping[str, tuple[Sequence[int], str]],
+        device: str = "cpu",
+        *,
+        descriptor: int | None = None,
+        driver: Any = None,
+    ) -> DeviceArrays:
+        """Lays out zeroed arrays.
+
+        Args:
+          specs: name -> (shape, dtype name).
+          device: "cpu" or "cuda:N", N being its number in this process.
+          descriptor: for "cpu", empty memory from `arrays.memory_descriptor`, owned by this object from now on; None
+            makes a new one. The other process must have inherited it, or been sent it.
+          driver: for tests.
+
+        Raises:
+          ValueError: a device of another name; see also `SharedArrays.create`.
+          OSError: there is not so much memory.
+          CudaError: no driver, no such device, or not enough of its memory.
+        """
+        number = cuda_number(device)
+        if number is None:
+            memory = SharedArrays.create(specs, descriptor)
+            return cls(device, entries_of(memory.table()), memory)
+        if descriptor is not None:
+            raise ValueError(f"descriptor: is for device 'cpu', got one for {device!r}")
+        entries, nbytes = lay_out(specs)
+        gpu_memory = CudaMemory.create(-(-nbytes // _BLOCK) * _BLOCK, number, driver)
+        try:
+            gpu_memory.clear()
+            gpu_memory.synchronize()
+        except BaseException:
+            gpu_memory.close()
+            raise
+        return cls(device, entries, gpu_memory)
+
+    @classmethod
+    def attach(cls, shared: Mapping[str, Any], driver: Any = None) -> DeviceArrays:
+        """Maps the arrays of another process.
+
+        Args:
+          shared: what `share()` gave there, perhaps through a message. Both processes must number GPUs alike.
+          driver: for tests.
+
+        Raises:
+          ValueError: a field is missing, or an entry is malformed or lies outside the memory.
+          CudaError: the handle is stale, or of another device.
+        """
+        for field in ("device", "table", "memory"):
+            if field not in shared:
+                raise ValueError(f"shared arrays: field {field!r} is missing, got {sorted(shared)}")
+        device, entries = shared["device"], entries_of(shared["table"])
+        number = cuda_number(device)
+        if number is None:
+            return cls(device, entries, SharedArrays.attach(shared["memory"], shared["table"]))
+        nbytes = shared.get("nbytes", 0)
+        check_entries(entries, nbytes)
+        return cls(device, entries, CudaMemory.open(shared["memory"], nbytes, number, driver))
+
+    def table(self) -> list[list[Any]]:
+        """The layout, of plain types that fit into a message: rows of name, shape, dtype, offset in bytes."""
+        return rows_of(list(self._entries.values()))
+
+    def share(self) -> dict[str, Any]:
+        """What the other process attaches: plain data; on the CPU "memory" is the number of a descriptor."""
+        memory = self._open_memory()
+        if isinstance(memory, SharedArrays):
+            return {"device": self.device, "table": self.table(), "memory": memory.descriptor}
+        return {"device": self.device, "table": self.table(), "memory": memory.handle(), "nbytes": memory.nbytes}
+
+    def view(self, name: str) -> ForeignArray:
+        """An array for `from_dlpack`. On a GPU it must not be used after `close`; on the CPU it may be.
+
+        Raises:
+          ValueError: no array has this name, or the arrays are closed.
+        """
+        memory, entry = self._open_memory(), self._entry(name)
+        if isinstance(memory, CudaMemory):
+            return memory.array(entry.shape, entry.dtype, entry.offset)
+        array = memory[name]
+        return ForeignArray(array.ctypes.data, entry.shape, entry.dtype, (CPU, 0), owner=array)
+
+    def write(self, name: str, values: Any) -> None:
+        """Copies values of the array's shape and dtype into it; those of the same GPU do not pass through the host.
+
+        Args:
+          name: of the array.
+          values: numpy's, or a framework's with `__dlpack__` that is ready (`block_until_ready`).
+
+        Raises:
+          ValueError: another shape, dtype or GPU.
+        """
+        memory, entry = self._open_memory(), self._entry(name)
+        place = getattr(values, "__dlpack_device__", lambda: (CPU, 0))()
+        if place[0] == CUDA and isinstance(memory, CudaMemory):
+            source = Borrowed(values)
+            if source.device != (CUDA, cuda_number(self.device)):
+                raise ValueError(f"write: {name!r} is on {self.device}, the values are on cuda:{source.device[1]}")
+            _check_fits(entry, source.shape, source.dtype)
+            memory.write(entry.offset, source.pointer, entry.nbytes, on_host=False)
+            return
+        values = np.asarray(values)
+        _check_fits(entry, values.shape, values.dtype.name)
+        if isinstance(memory, CudaMemory):
+            values = np.ascontiguousarray(values)
+            memory.write(entry.offset, values.ctypes.data, entry.nbytes, on_host=True)
+        else:
+            memory[name][...] = values
+
+    def read(self, name: str) -> np.ndarray:
+        """A copy on the host."""
+        memory, entry = self._open_memory(), self._entry(name)
+        if isinstance(memory, SharedArrays):
+            return memory[name].copy()
+        values = np.empty(entry.shape, entry.dtype)
+        memory.read(entry.offset, values.ctypes.data, entry.nbytes)
+        return values
+
+    def synchronize(self) -> None:
+        """Waits for everything that this process has had the device do."""
+        memory = self._open_memory()
+        if isinstance(memory, CudaMemory):
+            memory.synchronize()
+
+    def close(self) -> None:
+        """Gives the memory back; on a GPU, drop every framework's view before this. Idempotent."""
+        self._closed = True
+        self._memory.close()
+
+    def _open_memory(self) -> SharedArrays | CudaMemory:
+        if self._closed:
+            raise ValueError("the arrays are closed")
+        return self._memory
+
+    def _entry(self, name: str) -> ArrayEntry:
+        if name not in self._entries:
+            raise ValueError(f"array {name!r}: unknown, there are {sorted(self._entries)}")
+        return self._entries[name]
+
+
+def cuda_number(device: str) -> int | None:
+    """The number of a GPU, None for "cpu". Raises ValueError for another name."""
+    kind, _, number = str(device).partition(":")
+    if device == "cpu":
+        return None
+    if kind == "cuda" and number.isdecimal():
+        return int(number)
+    raise ValueError(f"device: need 'cpu' or 'cuda:N', got {device!r}")
+
+
+def _check_fits(entry: ArrayEntry, shape: tuple[int, ...], dtype: str) -> None:
+    if shape != entry.shape or dtype != entry.dtype:
+        raise ValueError(f"array {entry.name!r}: need {entry.dtype} of shape {entry.shape}, got {dtype} of {shape}")
