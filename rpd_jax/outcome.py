@@ -135,12 +135,13 @@ def write(
     if curve:
         write_json(directory / POINTS_FILE, [point._asdict() for point in curve])
         ylabel = "success rate (once in an episode, deterministic)"
+        styles = {variant: i for i, variant in enumerate(dict.fromkeys(point.variant for point in curve))}
         look = {"teacher": level, "title": config.env.name, "ylabel": ylabel}
-        learning_curves(directory / CURVES_FILE, _curves(curve, lambda point: point.env_steps), **look)
+        learning_curves(directory / CURVES_FILE, _curves(curve, lambda point: point.env_steps, styles), **look)
         asked = [point for point in curve if point.labels > 0]
         if asked:
             xlabel = "observations that the teacher was asked about, per member"
-            by_calls = _curves(asked, lambda point: point.labels)
+            by_calls = _curves(asked, lambda point: point.labels, styles)
             learning_curves(directory / CALLS_FILE, by_calls, xlabel=xlabel, logarithmic=True, **look)
     if films:
         columns = [Column(name, [Clip(*film) for film in shown]) for name, shown in films.items()]
@@ -168,7 +169,7 @@ def _row(env: str, variant: str, episodes: Sequence[Episodes], seeds: int, cost:
     )
 
 
-def _curves(points: Sequence[CurvePoint], x: Callable[[CurvePoint], int]) -> list[Curve]:
+def _curves(points: Sequence[CurvePoint], x: Callable[[CurvePoint], int], styles: Mapping[str, int]) -> list[Curve]:
     """A curve for each variant over the evaluations that all its seeds have; `x` is averaged over seeds."""
     curves = []
     for variant in dict.fromkeys(point.variant for point in points):
@@ -177,5 +178,5 @@ def _curves(points: Sequence[CurvePoint], x: Callable[[CurvePoint], int]) -> lis
         steps = [step for step in sorted({step for _, step in mine}) if all((seed, step) in mine for seed in seeds)]
         where = np.array([np.mean([x(mine[seed, step]) for seed in seeds]) for step in steps])
         values = np.array([[mine[seed, step].success_once for step in steps] for seed in seeds])
-        curves.append(Curve(variant, where, values))
+        curves.append(Curve(variant, where, values, styles[variant]))
     return curves

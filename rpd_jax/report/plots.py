@@ -26,6 +26,7 @@ class Curve(NamedTuple):
     variant: str
     x: np.ndarray  # [K], environment steps per member unless said otherwise
     values: np.ndarray  # [S, K], one row per seed
+    style: int | None = None  # which colour and marker, to be the same in several pictures; None: by its place
 
 
 class TeacherLevel(NamedTuple):
@@ -97,6 +98,7 @@ def _draw(axes: Axes, curve: Curve, index: int, rng: int) -> np.ndarray:
     steps, values = np.asarray(curve.x), np.asarray(curve.values, np.float64)
     if values.ndim != 2 or values.shape[1] != len(steps) or values.size == 0:
         raise ValueError(f"values of {curve.variant!r} are {values.shape}: they must be [seeds, {len(steps)} steps]")
+    index = index if curve.style is None else curve.style
     colour, marker = PALETTE[index % len(PALETTE)], MARKERS[index % len(MARKERS)]
     if len(values) > 1:
         low, high = np.array([bootstrap(column, rng) for column in values.T]).T
