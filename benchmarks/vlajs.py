@@ -8,12 +8,17 @@ Of every run, from curves.json and metrics.jsonl; VARIANT is one of its variants
   RUN/final_VARIANT       success at the end, over all seeds
   RUN/area_VARIANT        mean of the learning curve, which is success averaged over training
   RUN/queries_VARIANT     observations asked about, as a share of environment steps
-  RUN/steps_ratio         environment steps of vlajs to a common level over those of ppo: the level is 90 % of the best
-                          that the lower of both curves reaches; left out where ppo stays below 0.1 (see reached_vlajs)
-  RUN/reached_vlajs       steps of vlajs to the level 0.5, as a share of all steps; 2 where it stays below
-  RUN/off_share           share of vlajs's seeds whose guidance ended
-  RUN/off_at              the share of training after which it ended, mean over these seeds
-  RUN/before_off, /after_off   success of these seeds at the last evaluation before it ended, and at the end
+
+and of those whose names begin with vlajs:
+
+  RUN/level_VARIANT       a common level: 90 % of the best that the lower of its curve and ppo's reaches; left out, like the
+                          next, where ppo stays below 0.1
+  RUN/steps_ratio_VARIANT environment steps to that level over those of ppo
+  RUN/half_VARIANT        steps to success 0.5, as a share of all steps; 2 where it stays below
+  RUN/off_share_VARIANT   share of its seeds whose guidance ended
+  RUN/off_at_VARIANT      the share of training after which it ended, mean over these seeds
+  RUN/before_off_VARIANT, /after_off_VARIANT
+                          success of these seeds at the last evaluation before it ended, and at the end
 """
 
 from __future__ import annotations
@@ -78,24 +83,26 @@ def figures_of(run: Path) -> dict[str, float]:
         figures[f"area_{variant}"] = float(np.trapezoid(np.append(0.0, mean), np.append(0, steps)) / total)
         asked = [p["labels"] for p in points if p["variant"] == variant and p["env_steps"] == total]
         figures[f"queries_{variant}"] = float(np.mean(asked)) / total
-    if "vlajs" in curves:
-        steps, success = curves["vlajs"]
-        figures |= _against_ppo(curves)
-        figures["reached_vlajs"] = (steps_to(0.5, steps, success.mean(0)) or 2.0 * total) / total
-        figures |= _after_the_end(endings(rows, "vlajs"), steps / total, success, sorted({p["seed"] for p in points}))
+    seeds = sorted({point["seed"] for point in points})
+    for variant, (steps, success) in curves.items():
+        if variant.startswith("vlajs"):
+            own = _against_ppo(curves, variant)
+            own["half"] = (steps_to(0.5, steps, success.mean(0)) or 2.0 * total) / total
+            own |= _after_the_end(endings(rows, variant), steps / total, success, seeds)
+            figures |= {f"{name}_{variant}": value for name, value in own.items()}
     return figures
 
 
-def _against_ppo(curves: Curves) -> dict[str, float]:
+def _against_ppo(curves: Curves, variant: str) -> dict[str, float]:
     if "ppo" not in curves:
         return {}
-    means = {name: curves[name][1].mean(0) for name in ("ppo", "vlajs")}
+    means = {name: curves[name][1].mean(0) for name in ("ppo", variant)}
     level = 0.9 * min(mean.max() for mean in means.values())
     if means["ppo"].max() < 0.1 or level <= 0:
         return {}
     reached = {name: steps_to(level, curves[name][0], mean) for name, mean in means.items()}
-    assert reached["ppo"] and reached["vlajs"]
-    return {"level": float(level), "steps_ratio": reached["vlajs"] / reached["ppo"]}
+    assert reached["ppo"] and reached[variant]
+    return {"level": float(level), "steps_ratio": reached[variant] / reached["ppo"]}
 
 
 def _after_the_end(

@@ -43,14 +43,14 @@ def write_run(directory):
 def test_figures_of_a_run(tmp_path):
     figures = figures_of(write_run(tmp_path / "run"))
     # both reach 0.5, the level is 0.45: ppo after 30 + 10 x 0.2 / 0.25 = 38 steps, vlajs after 10 + 8 = 18
-    assert figures["level"] == pytest.approx(0.45)
-    assert figures["steps_ratio"] == pytest.approx(18 / 38)
+    assert figures["level_vlajs"] == pytest.approx(0.45)
+    assert figures["steps_ratio_vlajs"] == pytest.approx(18 / 38)
     # area of ppo: trapezoids of 10 steps (0, 0, .125, .375) over 40 steps
     assert figures["area_ppo"] == pytest.approx(0.125)
     assert figures["queries_vlajs"] == pytest.approx(0.1) and figures["queries_ppo"] == 0.0
-    assert figures["reached_vlajs"] == pytest.approx(0.5)
-    assert (figures["off_share"], figures["off_at"]) == (1.0, 0.5)
-    assert (figures["before_off"], figures["after_off"]) == (0.5, 1.0)
+    assert figures["half_vlajs"] == pytest.approx(0.5)
+    assert (figures["off_share_vlajs"], figures["off_at_vlajs"]) == (1.0, 0.5)
+    assert (figures["before_off_vlajs"], figures["after_off_vlajs"]) == (0.5, 1.0)
 
 
 def test_curves_are_sorted_by_seed_and_step(tmp_path):
