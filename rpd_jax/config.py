@@ -11,7 +11,7 @@ import typing
 from collections.abc import Mapping
 from typing import Any
 
-from rpd_jax.validation import ConfigError, at_least_one, choice, positive, require
+from rpd_jax.validation import ConfigError, at_least_one, choice, from_dict, positive, require
 
 ADVANTAGES = ("gae", "finite_horizon")
 OBSERVATIONS = ("state", "ee", "rgb", "rgb+proprio")
@@ -20,6 +20,7 @@ GRIPPERS = ("fixed", "reference")
 PHYSICS = ("auto", "c", "mjx")
 SIMULATORS = ("cpu", "gpu")
 TEACHER_DTYPES = ("bf16", "f32", "nf4")
+OFT_PLATFORMS = ("libero", "aloha", "bridge", "libero-tokens")
 
 
 @dataclasses.dataclass
@@ -102,6 +103,7 @@ class TeacherConfig:
     devices: tuple[str, ...] = ()  # a process for each: "0", "1" for GPUs, "cpu"; empty: one, on what there is
     dtype: str = "bf16"  # bf16 | f32 | nf4
     center_crop: bool = False  # for checkpoints that were trained with random crops
+    oft: str = ""  # what an OpenVLA-OFT checkpoint was trained for, see OFT_PLATFORMS; empty: it is OpenVLA's
     # Of a policy server that somebody runs (remote):
     address: str = ""  # e.g. ws://127.0.0.1:8000
     protocol: str = "openpi"  # openpi | vlagents
@@ -254,6 +256,8 @@ class Config:
         require(min(self.network.hidden) > 0, "network.hidden", self.network.hidden, "positive widths")
         choice("teacher.gripper", self.teacher.gripper, GRIPPERS)
         choice("teacher.dtype", self.teacher.dtype, TEACHER_DTYPES)
+        if self.teacher.oft:
+            choice("teacher.oft", self.teacher.oft, OFT_PLATFORMS)
         at_least_one("teacher", self.teacher, "samples", "batch_size", "connections")
         positive("teacher", self.teacher, "min_std", "deadline_seconds")
         require(self.teacher.frame_size >= 0, "teacher.frame_size", self.teacher.frame_size, "at least 0")
@@ -293,17 +297,3 @@ def check_field(path: str, cls: Any = Config) -> None:
         choice(".".join(["config", *walked, "<field>"]), part, names)
         walked.append(part)
         cls = typing.get_type_hints(cls)[part]
-
-
-def from_dict(cls: Any, values: Mapping[str, Any], where: str) -> Any:
-    """A dataclass of settings from (nested) dictionaries; raises ConfigError for unknown fields of `where`."""
-    hints = typing.get_type_hints(cls)
-    for name in values:
-        choice(f"{where}.<field>", name, hints)
-    converted = {}
-    for name, value in values.items():
-        if dataclasses.is_dataclass(hints[name]):
-            converted[name] = from_dict(hints[name], value, f"{where}.{name}")
-        else:
-            converted[name] = tuple(value) if isinstance(value, list) else value
-    return cls(**converted)

@@ -1,10 +1,12 @@
-"""Checks of settings, whose failure is one line that names the field, the value and what would be right."""
+"""Settings from dictionaries, and checks of them; a failure is one line: the field, the value, what would be right."""
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 import math
-from collections.abc import Iterable
+import typing
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 
@@ -39,3 +41,17 @@ def positive(owner: str, settings: Any, *fields: str) -> None:
     for field in fields:
         value = getattr(settings, field)
         require(value > 0 and math.isfinite(value), f"{owner}.{field}", value, "a positive number")
+
+
+def from_dict(cls: Any, values: Mapping[str, Any], where: str) -> Any:
+    """A dataclass of settings from (nested) dictionaries; raises ConfigError for unknown fields of `where`."""
+    hints = typing.get_type_hints(cls)
+    for name in values:
+        choice(f"{where}.<field>", name, hints)
+    converted = {}
+    for name, value in values.items():
+        if dataclasses.is_dataclass(hints[name]):
+            converted[name] = from_dict(hints[name], value, f"{where}.{name}")
+        else:
+            converted[name] = tuple(value) if isinstance(value, list) else value
+    return cls(**converted)

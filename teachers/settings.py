@@ -26,7 +26,7 @@ SETTINGS: dict[str, Callable[[TeacherConfig], dict[str, Any]]] = {
         name: getattr(c, name)
         for name in (
             *("path", "contract", "statistics_key", "samples", "std", "min_std"),
-            *("python", "devices", "dtype", "center_crop"),
+            *("python", "devices", "dtype", "center_crop", "oft"),
         )
     },
     "policy": lambda c: {"directory": c.path, "samples": c.samples},

@@ -6,23 +6,16 @@ checks both. This process imports neither torch nor mani_skill.
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
-from rpd_jax.envs._pool import Request, WorkerPool
-from rpd_jax.envs.base import StepResult, episode_seed
-from rpd_jax.envs.maniskill_settings import (
-    Settings,
-    array_specs,
-    divide_motion,
-    env_spec,
-    proprio_columns,
-    start_error,
-)
+from rpd_jax.envs._pool import Request
+from rpd_jax.envs.base import StepResult
+from rpd_jax.envs.maniskill_base import ManiSkillEnv
+from rpd_jax.envs.maniskill_settings import Settings, array_specs, divide_motion
 from rpd_jax.envs.tabletop.scene import Camera
-from rpd_jax.ipc.arrays import SharedArrays, memory_descriptor
+from rpd_jax.ipc.arrays import SharedArrays
 from rpd_jax.ipc.process import SidecarProcess
 from rpd_jax.types import Array, Observation
 
@@ -30,7 +23,7 @@ _WORKER = "rpd_jax.envs.maniskill_worker"
 _ONE_THREAD = {name: "1" for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
 
 
-class ManiSkillVectorEnv:
+class ManiSkillVectorEnv(ManiSkillEnv):
     """`num_envs` environments of one task; see `base.VectorEnv`, which this implements.
 
     Observations: "state", float32 [B, D], ManiSkill's flat state; "proprio", float32 [B, 25], what a real
@@ -85,80 +78,24 @@ class ManiSkillVectorEnv:
           ValueError: an argument that cannot be.
           RuntimeError: mani_skill or a Vulkan device is missing, or a worker cannot start.
         """
-        settings = Settings(
-            task=task,
-            num_envs=num_envs,
-            seeds=seeds,
-            control_mode=control_mode,
-            reward_mode=reward_mode,
-            observations=observations,
-            image_size=image_size,
-            max_episode_steps=max_episode_steps,
-            end_on_success=end_on_success,
-            processes=processes,
-            deadline_s=deadline_s,
-            horizon_scale=horizon_scale,
-            instruction=instruction,
-            camera=camera,
+        super().__init__(
+            Settings(
+                task=task,
+                num_envs=num_envs,
+                seeds=seeds,
+                control_mode=control_mode,
+                reward_mode=reward_mode,
+                observations=observations,
+                image_size=image_size,
+                max_episode_steps=max_episode_steps,
+                end_on_success=end_on_success,
+                processes=processes,
+                deadline_s=deadline_s,
+                horizon_scale=horizon_scale,
+                instruction=instruction,
+                camera=camera,
+            )
         )
-        self.num_envs = num_envs
-        self._settings = settings
-        self._rows = settings.rows()
-        self._episode = np.zeros(num_envs, np.int64)  # episodes begun so far
-        self._seeds = np.zeros(num_envs, np.int64)  # of the next ones
-        self._observation: Observation | None = None  # None: `reset` comes next
-        self._lost: set[int] = set()  # workers whose episodes were lost since the last step
-        self._steps = 0
-        self._descriptor = memory_descriptor()
-        self._arrays: SharedArrays | None = None
-        self._pool: WorkerPool | None = None
-        try:
-            self._start(self._start_deadline_s())
-        except BaseException:
-            self.close()
-            raise
-
-    def reset(self) -> Observation:
-        """Begins the next episode of every environment.
-
-        Raises:
-          RuntimeError: closed, or workers fail again and again.
-        """
-        self._check_open()
-        self._observation = None
-        self._lost.clear()
-        # A worker that fails is restarted, which includes a reset with the same seeds.
-        self._ask({worker: ("reset", {}) for worker in range(len(self._rows))})
-        self._count_episodes(np.ones(self.num_envs, bool))
-        self._observation = self._read("state", "frame")
-        return dict(self._observation)
-
-    def step(self, action: Array) -> StepResult:
-        """Steps every environment with actions [B, A], clipped to the box.
-
-        The arrays returned are copies, which later calls do not touch.
-
-        Raises:
-          ValueError: actions of another shape, or that are not numbers.
-          RuntimeError: closed, not reset, or workers fail again and again.
-        """
-        self._check_open()
-        if self._observation is None:
-            raise RuntimeError("call reset() before step()")
-        self._write_actions(action)
-        # Should this call be interrupted, nobody knows how far the workers came: then only a reset helps.
-        previous, self._observation = self._observation, None
-        self._steps += 1
-        lost, self._lost = self._lost, set()
-        failed = self._ask({w: ("step", {}) for w in range(len(self._rows)) if w not in lost})
-        result = self._result()
-        if lost | failed:
-            result = _with_lost(result, previous, self._of(lost | failed))
-        ended = np.asarray(result.terminated) | np.asarray(result.truncated)
-        # The episode that follows was begun, and counted, when this one was lost.
-        self._count_episodes(ended & ~self._of(lost))
-        self._observation = dict(result.observation)
-        return result
 
     def frames(self, indices: Sequence[int]) -> np.ndarray:
         """Draws only the environments named, as uint8 [len(indices), H, W, 3].
@@ -180,68 +117,10 @@ class ManiSkillVectorEnv:
             requests = {worker: requests[worker] for worker in failed}
         return self._arrays["frame"][indices]
 
-    def state_dict(self) -> dict[str, np.ndarray]:
-        """{"episode": int64 [num_envs]}: how many episodes each environment has begun."""
-        return {"episode": self._episode.copy()}
-
-    def load_state_dict(self, state: Mapping[str, np.ndarray]) -> None:
-        """Continues the sequences of reset seeds there; `reset` comes next."""
-        if set(state) != {"episode"}:
-            raise ValueError(f"state: need the entry 'episode', got {sorted(state)}")
-        episode = np.asarray(state["episode"])
-        if episode.shape != (self.num_envs,) or episode.dtype.kind not in "iu" or (episode < 0).any():
-            raise ValueError(
-                f"state['episode']: need {self.num_envs} counts, got {episode.dtype} of shape {episode.shape}"
-            )
-        self._episode = episode.astype(np.int64)
-        self._write_seeds(range(self.num_envs))
-        self._observation = None
-
-    def metrics(self) -> dict[str, float]:
-        return {"env/worker_restarts": float(self._pool.restarts)}
-
-    def close(self) -> None:
-        """Ends the workers. Idempotent."""
-        if self._pool is not None:
-            self._pool.close()
-        if self._arrays is not None:
-            self._arrays.close()
-        elif self._descriptor >= 0:
-            os.close(self._descriptor)
-        self._descriptor = -1
-
-    def __enter__(self) -> ManiSkillVectorEnv:
-        return self
-
-    def __exit__(self, *unused: object) -> None:
-        self.close()
-
     # Workers.
 
     def _start_deadline_s(self) -> float:
         return 120.0 + 5.0 * self.num_envs / len(self._rows)
-
-    def _start(self, start_deadline_s: float) -> None:
-        workers = range(len(self._rows))
-        self._pool = WorkerPool(
-            len(self._rows),
-            self._start_worker,
-            self._preparation,
-            deadline_s=self._settings.deadline_s,
-            start_deadline_s=start_deadline_s,
-        )
-        replies, failures = self._pool.ask({w: self._make_request(w) for w in workers}, start_deadline_s)
-        for worker, error in failures.items():
-            raise start_error(error, self._pool.processes[worker])
-        self.spec = env_spec(self._settings, replies[0].fields)
-        self._proprio = proprio_columns(self.spec)
-        self._low = np.asarray(self.spec.action_low, np.float32)
-        self._high = np.asarray(self.spec.action_high, np.float32)
-        self._lay_out()
-        self._write_seeds(range(self.num_envs))
-        _, failures = self._pool.ask({w: self._attach_request() for w in workers}, start_deadline_s)
-        for worker, error in failures.items():
-            raise start_error(error, self._pool.processes[worker])
 
     def _start_worker(self, worker: int) -> SidecarProcess:
         rows = self._rows[worker]
@@ -252,40 +131,8 @@ class ManiSkillVectorEnv:
             name=f"ManiSkill worker {worker} (environments {rows.start} to {rows.stop - 1})",
         )
 
-    def _make_request(self, worker: int) -> Request:
-        return "make", self._settings.request(self._rows[worker])
-
     def _attach_request(self) -> Request:
         return "attach", {"descriptor": self._descriptor, "table": self._arrays.table()}
-
-    def _preparation(self, worker: int) -> list[Request]:
-        return [self._make_request(worker), self._attach_request(), ("reset", {})]
-
-    def _ask(self, requests: Mapping[int, Request]) -> set[int]:
-        """Has workers do it, restarts those that fail (they begin the next episodes), and names these."""
-        _, failures = self._pool.ask(requests)
-        if failures:
-            try:
-                self._pool.restart(failures, self._steps)
-            except BaseException:
-                self.close()
-                raise
-        return set(failures)
-
-    def _draw(self, requests: Mapping[int, Request]) -> set[int]:
-        """Has workers draw, and names those that failed: the next step reports their episodes."""
-        failed = self._ask(requests)
-        for worker in failed:
-            self._lost.add(worker)
-            self._count_episodes(self._of({worker}))
-        return failed
-
-    def _of(self, workers: Iterable[int]) -> np.ndarray:
-        """Which environments [B] are theirs."""
-        mask = np.zeros(self.num_envs, bool)
-        for worker in workers:
-            mask[self._rows[worker]] = True
-        return mask
 
     # Arrays.
 
@@ -295,25 +142,6 @@ class ManiSkillVectorEnv:
     def _publish_seeds(self) -> None:
         self._arrays["seed"][...] = self._seeds
 
-    def _check_open(self) -> None:
-        if self._descriptor < 0:
-            raise RuntimeError("the environment is closed")
-
-    def _write_seeds(self, indices: Iterable[int]) -> None:
-        for index in indices:
-            self._seeds[index] = episode_seed(self._settings.seeds[index], int(self._episode[index]))
-        self._publish_seeds()
-
-    def _check_indices(self, indices: Sequence[int]) -> list[int]:
-        self._check_open()
-        if self._observation is None:
-            raise RuntimeError("call reset() before frames()")
-        indices = [int(index) for index in indices]
-        for index in indices:
-            if not 0 <= index < self.num_envs:
-                raise ValueError(f"indices: must be in [0, {self.num_envs}), got {index}")
-        return indices
-
     def _write_actions(self, action: Array) -> None:
         action = np.asarray(action)
         self._check_actions(action.shape)
@@ -322,16 +150,7 @@ class ManiSkillVectorEnv:
         self._check_actions(action.shape, np.isnan(shared).any(axis=1))
         divide_motion(shared, self._settings.horizon_scale)
 
-    def _check_actions(self, shape: tuple[int, ...], nan: np.ndarray | None = None) -> None:
-        needed = (self.num_envs, self.spec.action_dim)
-        if shape != needed:
-            raise ValueError(f"action: shape must be {needed}, got {shape}")
-        if nan is not None and nan.any():
-            rows = np.flatnonzero(nan).tolist()
-            raise ValueError(f"action: must be numbers, got NaN for environments {rows}")
-
     def _result(self) -> StepResult:
-        """What the arrays say of a step, as copies."""
         return StepResult(
             observation=self._read("state", "frame"),
             final_observation=self._read("final_state", "final_frame"),
@@ -347,24 +166,3 @@ class ManiSkillVectorEnv:
         if self._settings.draws:
             observation["rgb"] = self._arrays[frame].copy()
         return observation
-
-    def _count_episodes(self, begun: np.ndarray) -> None:
-        """Takes note of the environments that began an episode, and gives them the seed of their next one."""
-        self._episode += begun
-        self._write_seeds(np.flatnonzero(begun))
-
-
-def _with_lost(result: StepResult, previous: Observation, lost: np.ndarray) -> StepResult:
-    """The result where the episodes of `lost` [B] broke off after `previous`; numpy's or JAX's arrays."""
-    xp = result.reward.__array_namespace__()
-
-    def chosen(old: Array, new: Array) -> Array:
-        return xp.where(lost.reshape(-1, *[1] * (new.ndim - 1)), old, new)
-
-    return result._replace(
-        final_observation={name: chosen(previous[name], value) for name, value in result.final_observation.items()},
-        reward=xp.where(lost, xp.zeros_like(result.reward), result.reward),
-        terminated=result.terminated & ~lost,
-        truncated=result.truncated | lost,
-        success=result.success & ~lost,
-    )

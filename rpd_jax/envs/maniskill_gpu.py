@@ -17,8 +17,8 @@ import numpy as np
 from rpd_jax.envs import rewards
 from rpd_jax.envs._pool import Request
 from rpd_jax.envs.base import StepResult
-from rpd_jax.envs.maniskill import ManiSkillVectorEnv
-from rpd_jax.envs.maniskill_settings import array_specs, divided_motion
+from rpd_jax.envs.maniskill_base import ManiSkillEnv
+from rpd_jax.envs.maniskill_settings import Settings, array_specs, divided_motion
 from rpd_jax.ipc.device import DeviceArrays, cuda_number
 from rpd_jax.ipc.process import SidecarProcess
 from rpd_jax.types import Array, Observation
@@ -28,8 +28,8 @@ _PICTURES = 64  # rows of `frame` where only some environments are drawn, now an
 _START_S = 600.0
 
 
-class ManiSkillGPUVectorEnv(ManiSkillVectorEnv):
-    """As `ManiSkillVectorEnv`, with all environments in one batched simulation. What differs:
+class ManiSkillGPUVectorEnv(ManiSkillEnv):
+    """As `maniskill.ManiSkillVectorEnv`, with all environments in one batched simulation. What differs:
 
     * Observations, rewards and flags are JAX arrays on the device. They are copied there, from memory that both
       processes map, and stay valid; nothing but flags, seeds and pictures on demand passes through the host.
@@ -47,7 +47,7 @@ class ManiSkillGPUVectorEnv(ManiSkillVectorEnv):
         """Starts the process; takes some seconds, with thousands of environments a minute.
 
         Args:
-          task, num_envs, seeds, options: see `ManiSkillVectorEnv`; there is no option `processes`.
+          task, num_envs, seeds, options: see `maniskill.ManiSkillVectorEnv`; there is no option `processes`.
           device: "cuda:N"; None: JAX's first. "cpu", for tests: with num_envs=1.
 
         Raises:
@@ -58,10 +58,10 @@ class ManiSkillGPUVectorEnv(ManiSkillVectorEnv):
         self._device = _first_gpu() if device is None else device
         cuda_number(self._device)
         self._views: dict[str, Array] = {}
-        super().__init__(task, num_envs, seeds, processes=1, **options)
+        super().__init__(Settings(task, num_envs, seeds, processes=1, **options))
 
     def frames(self, indices: Sequence[int]) -> np.ndarray:
-        """Pictures uint8 [len(indices), H, W, 3] of the environments named, on the host; see the parent."""
+        """Pictures uint8 [len(indices), H, W, 3] of the environments named, on the host; see `ManiSkillVectorEnv`."""
         indices = self._check_indices(indices)
         if self._settings.draws:
             return np.array(self._observation["rgb"][np.asarray(indices, int)])

@@ -29,14 +29,14 @@ class Settings:
     task: str
     num_envs: int
     seeds: Sequence[int]
-    control_mode: str
-    reward_mode: str
-    observations: Sequence[str]
-    image_size: int
-    max_episode_steps: int | None
-    end_on_success: bool
-    processes: int | None
-    deadline_s: float
+    control_mode: str = "pd_ee_delta_pose"
+    reward_mode: str = "normalized_dense"
+    observations: Sequence[str] = ("state",)
+    image_size: int = 256
+    max_episode_steps: int | None = None
+    end_on_success: bool = True
+    processes: int | None = None
+    deadline_s: float = 60.0
     horizon_scale: int = 1
     instruction: str = ""
     camera: Camera | None = None

@@ -27,13 +27,16 @@ def make(env_spec: EnvSpec, settings: Mapping[str, Any]) -> SidecarTeacher:
       settings: "path" of the checkpoint or of a fine-tuned adapter, "contract" (a name of `conventions.CONTRACTS`;
         empty: what the fine-tuned model brings), and if wanted
         "statistics_key", "dtype", "center_crop", "samples", "std", "min_std", "python" (the interpreter of another
-        virtual environment), "devices" (for each a process: "0", "1" for GPUs, "cpu") and "rows" (frames a request).
+        virtual environment), "devices" (for each a process: "0", "1" for GPUs, "cpu"), "rows" (frames a request) and
+        "oft" (what an OpenVLA-OFT checkpoint was trained for, a name of `server.oft.settings.PLATFORMS`; where it reads
+        proprio, only the number of values is checked, not what they mean).
     Raises:
       ValueError: a setting is missing or unknown, or model and environment do not fit.
       SidecarFailed: the model cannot be loaded; with the process's last output.
     """
     from rpd_jax.ipc.limits import Limits
     from teachers.conventions import CONTRACT_FILE, CONTRACTS
+    from teachers.openvla.server.oft.settings import platform
     from teachers.sidecar.launching import Replica
     from teachers.sidecar.teacher import SidecarTeacher
 
@@ -47,6 +50,10 @@ def make(env_spec: EnvSpec, settings: Mapping[str, Any]) -> SidecarTeacher:
             f"choose from {sorted(CONTRACTS)}"
         )
     arguments = [f"--checkpoint={path}", *([f"--contract={contract}"] if contract else [])]
+    if oft := settings.pop("oft", ""):
+        proprio = env_spec.observation.get("proprio")
+        platform(oft, samples=settings.get("samples", 1), proprio=proprio.shape[0] if proprio else 0)
+        arguments.append(f"--oft={oft}")
     for name in ("statistics_key", "dtype", "samples", "std", "min_std"):
         value = settings.pop(name, None)
         if value not in (None, ""):

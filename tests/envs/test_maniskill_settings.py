@@ -1,5 +1,8 @@
 """What one may ask of ManiSkill. Nothing is started."""
 
+import dataclasses
+import inspect
+
 import pytest
 
 from rpd_jax.envs import maniskill_settings, maniskill_tasks
@@ -109,3 +112,13 @@ def test_spec_names_the_slices():
 def test_only_deltas_of_the_current_pose_have_a_contract():
     with_contract = [mode for mode in maniskill_tasks.CONTROL_MODES if maniskill_tasks.contract(mode)]
     assert with_contract == ["pd_ee_delta_pose"]
+
+
+def test_the_environment_has_the_defaults_of_its_settings():
+    """Which are those of the batched one too."""
+    ours = {name: each.default for name, each in inspect.signature(ManiSkillVectorEnv).parameters.items()}
+    given = {field.name: field.default for field in dataclasses.fields(Settings)}
+    assert ours.keys() == given.keys()
+    assert {n: x for n, x in ours.items() if x is not inspect.Parameter.empty} == {
+        n: x for n, x in given.items() if x is not dataclasses.MISSING
+    }

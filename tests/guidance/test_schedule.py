@@ -46,7 +46,7 @@ def test_the_gain_is_relative_to_what_can_be_attained():
 
 
 def test_windows_smooth():
-    """Two iterations a window: means .1, .2, .5 of (0 .2) (.1 .3) (.6 .4), gain .5 - .15 = .35: floor(10 e^-0.7) = 4."""
+    """Two iterations a window, means .1 .2 .5 of (0 .2) (.1 .3) (.6 .4): gain .5 - .15 = .35, floor(10 e^-0.7) = 4."""
     assert calls(run([0.0, 0.2, 0.1, 0.3, 0.6, 0.4], length=6)[1]) == [10] * 5 + [4]
 
 

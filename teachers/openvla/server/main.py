@@ -1,6 +1,7 @@
-"""The process that serves OpenVLA to the learner, or at a socket.
+"""The process that serves OpenVLA or OpenVLA-OFT to the learner, or at a socket.
 
 python -m teachers.openvla.server.main --checkpoint=DIR --contract=juelg_octo [--statistics-key=KEY] [--listen=PATH] ...
+python -m teachers.openvla.server.main --checkpoint=DIR --contract=libero_osc --oft=libero-tokens ...
 """
 
 from __future__ import annotations
@@ -15,8 +16,11 @@ import torch
 
 from rpd_jax.types import TeacherSpec
 from teachers.conventions import CONTRACTS, contract_of
+from teachers.openvla.server.oft.policy import OFTPolicy
+from teachers.openvla.server.oft.serving import OFTModel
+from teachers.openvla.server.oft.settings import PLATFORMS, platform
 from teachers.openvla.server.policy import OpenVLAPolicy
-from teachers.sidecar.server import describe, serve_model
+from teachers.sidecar.server import Model, describe, serve_model
 
 
 class OpenVLAModel:
@@ -39,15 +43,16 @@ class OpenVLAModel:
         """Labels frames uint8 [B, H, W, 3]; the std is that of the token distribution unless a fixed one is given."""
         options = self._options
         answer = self._policy.label(arrays["rgb"], fields["instruction"], options.samples, fields["seed"])
-        std = answer["std"] if options.std is None else np.full_like(answer["std"], options.std)
-        valid = np.ones(len(answer["action"]), bool)
-        return {"action": answer["action"], "std": np.maximum(std, options.min_std), "valid": valid}
+        std = answer["std"]
+        std = np.maximum(std, options.min_std) if options.std is None else np.full_like(std, options.std)
+        return {"action": answer["action"], "std": std, "valid": np.ones(len(answer["action"]), bool)}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--checkpoint", required=True)
     parser.add_argument("--contract", default="", choices=["", *sorted(CONTRACTS)], help="empty: a fine-tuned model's")
+    parser.add_argument("--oft", default="", choices=["", *PLATFORMS], help="what an OpenVLA-OFT checkpoint is for")
     parser.add_argument("--statistics-key", default=None)
     parser.add_argument("--dtype", default="bf16")
     parser.add_argument("--device", default=None)
@@ -60,15 +65,13 @@ def main() -> None:
     if options.threads:
         torch.set_num_threads(options.threads)
 
-    def load() -> OpenVLAModel:
-        policy = OpenVLAPolicy.load(
-            options.checkpoint,
-            dtype=options.dtype,
-            device=options.device,
-            statistics_key=options.statistics_key,
-            center_crop=options.center_crop,
-        )
-        return OpenVLAModel(policy, Path(options.checkpoint).name, options)
+    def load() -> Model:
+        path, name = options.checkpoint, Path(options.checkpoint).name
+        how = {key: getattr(options, key) for key in ("dtype", "device", "statistics_key", "center_crop")}
+        if options.oft:
+            settings = platform(options.oft, samples=options.samples)
+            return OFTModel(OFTPolicy.load(path, settings, **how), name, options)
+        return OpenVLAModel(OpenVLAPolicy.load(path, **how), name, options)
 
     serve_model(load)
 

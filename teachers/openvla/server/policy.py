@@ -14,6 +14,7 @@ from teachers.openvla.server.action_tokens import token_statistics
 from teachers.openvla.server.batching import chunks, instructions_of, sampling_temperature, uniform_numbers
 from teachers.openvla.server.decoding import Decoded, Scored, decode, score
 from teachers.openvla.server.loading import Parts, load_parts
+from teachers.openvla.server.oft.settings import PLATFORMS
 from teachers.openvla.server.selftest import check_image_matters
 from teachers.openvla.server.statistics import Bounds
 
@@ -46,11 +47,14 @@ class OpenVLAPolicy:
           allow_non_action: choose the best action token where the most likely token is none; else that is an error.
           options: dtype, device, statistics_key, center_crop, libero, template, adapter: see `load_parts`.
         Raises:
-          ValueError: see `load_parts`; or the answer does not depend on the image.
+          ValueError: see `load_parts`; the checkpoint is OpenVLA-OFT's; or the answer does not depend on the image.
         """
+        heads = sorted(each.name for each in Path(path).glob("*--*_checkpoint.pt"))
+        if heads:
+            raise ValueError(_foreign(path, heads[0]))
         parts = load_parts(path, max_batch=max_batch, **options)
         if parts.model.proprio_projector is not None:
-            raise ValueError(f"{path} holds a proprio_projector: it is OpenVLA-OFT's, load it with OFTPolicy")
+            raise ValueError(_foreign(path, "a proprio_projector"))
         policy = cls(parts, max_batch=max_batch, allow_non_action=allow_non_action)
         check_image_matters(policy._first_logits, parts.preprocessor.size)
         return policy
@@ -184,3 +188,10 @@ class OpenVLAPolicy:
                 f"the model does not answer with actions: {error}. Prompt, preprocessing or checkpoint may be wrong; "
                 "allow_non_action=True chooses among action tokens all the same"
             ) from None
+
+
+def _foreign(path: str | Path, found: str) -> str:
+    return (
+        f"{path} holds {found}: it is OpenVLA-OFT's, say what it was trained for with --oft=<platform> (teacher.oft), "
+        f"one of {', '.join(PLATFORMS)}; in a program load it with OFTPolicy"
+    )

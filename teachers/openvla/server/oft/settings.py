@@ -46,3 +46,31 @@ PLATFORMS = {
     "libero-tokens": OFTSettings(chunk=8, action_dim=7, images=1),
 }
 """Settings of published checkpoints; the last are those of token teachers for reinforcement learning."""
+
+
+def platform(name: str, *, samples: int = 1, proprio: int | None = None) -> OFTSettings:
+    """The settings of a platform, where its checkpoints can label an environment's observations.
+
+    Args:
+      name: of PLATFORMS.
+      samples: labels drawn of every observation.
+      proprio: numbers in the environment's proprio, 0 if it has none; None: not known.
+    Raises:
+      ValueError: the platform is unknown, or needs what is not there.
+    """
+    if name not in PLATFORMS:
+        raise ValueError(f"oft={name!r} is unknown: choose from {', '.join(PLATFORMS)}")
+    settings = PLATFORMS[name]
+    if settings.images > 1:
+        single = ", ".join(each for each, its in PLATFORMS.items() if its.images == 1)
+        raise ValueError(
+            f"oft={name!r} needs {settings.images} images of every observation, the primary camera's and the wrists', "
+            f"environments give one frame: choose from {single}"
+        )
+    if settings.head != "tokens" and samples > 1:
+        raise ValueError(f"samples={samples}: the {settings.head} head of oft={name!r} gives one action, need 1")
+    if settings.proprio_dim is not None and proprio not in (None, settings.proprio_dim):
+        raise ValueError(
+            f"oft={name!r} reads {settings.proprio_dim} numbers of proprio, the environment has {proprio or 'none'}"
+        )
+    return settings

@@ -1,0 +1,56 @@
+"""OpenVLA-OFT as a teacher's process serves it: a frame, and the robot's state where it is read -> one action."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rpd_jax.types import TeacherSpec
+from teachers.conventions import contract_of
+from teachers.openvla.server.oft.policy import OFTPolicy
+from teachers.sidecar.server import describe
+
+
+class OFTModel:
+    """A policy of one image with the face that `serve_model` wants; labels are the first actions of its chunks."""
+
+    def __init__(self, policy: OFTPolicy, name: str, options: argparse.Namespace) -> None:
+        self._policy, self._name, self._options = policy, name, options
+
+    def spec(self) -> dict[str, Any]:
+        """See `teachers.sidecar.server.describe`."""
+        settings = self._policy.settings
+        inputs = {"rgb": ((None, None, 3), "uint8")}
+        if settings.proprio_dim is not None:
+            inputs["proprio"] = ((settings.proprio_dim,), "float32")
+        spec = TeacherSpec(
+            name=f"openvla-oft:{self._name}",
+            observation_keys=tuple(inputs),
+            contract=contract_of(Path(self._options.checkpoint), self._options.contract),
+            chunk=settings.chunk,
+            samples_actions=settings.head == "diffusion",
+        )
+        return describe(spec, settings.action_dim, inputs)
+
+    def label(self, arrays: Mapping[str, np.ndarray], fields: Mapping[str, Any]) -> dict[str, np.ndarray]:
+        """Labels frames uint8 [B, H, W, 3], and "proprio" [B, P] in the data set's units where it is read.
+
+        Of tokens the std is that of their distribution, at least min_std; several samples have its mean, which is known
+        exactly, for their action. Other heads say nothing of their noise: the std is the fixed one, or min_std.
+        """
+        options = self._options
+        answer = self._policy.label(
+            arrays["rgb"][:, None], fields["instruction"], arrays.get("proprio"), seed=fields["seed"]
+        )
+        action = answer["mean" if options.samples > 1 else "action"][:, 0]
+        if options.std is not None:
+            std = np.full_like(action, options.std)
+        elif "std" in answer:
+            std = np.maximum(answer["std"][:, 0], options.min_std)
+        else:
+            std = np.full_like(action, options.min_std)
+        return {"action": action, "std": std, "valid": np.ones(len(action), bool)}

@@ -1,0 +1,156 @@
+"""The tiny OpenVLA-OFT as a teacher in its own process. Its weights are random: only the path is tested."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import jax
+import numpy as np
+import pytest
+
+from rpd_jax.config import OFT_PLATFORMS, Config, ConfigError, TeacherConfig
+from rpd_jax.envs.base import ArraySpec, EnvSpec
+from teachers import base
+from teachers.conventions import MANISKILL_EE
+from teachers.settings import SETTINGS
+
+if TYPE_CHECKING:
+    from rpd_jax.types import TeacherLabels, TeacherSpec
+    from teachers.openvla.server.oft.policy import OFTPolicy
+
+OPTIONS = {"dtype": "f32", "device": "cpu", "statistics_key": "bridge_orig"}
+INSTRUCTION = "pick up the cube"
+STATE = 7  # numbers of the state that platform "bridge" reads
+
+
+def spec_with(proprio: int) -> EnvSpec:
+    observation = {"state": ArraySpec((36,), "float32")}
+    if proprio:
+        observation["proprio"] = ArraySpec((proprio,), "float32")
+    return EnvSpec(
+        name="made:Up-v0",
+        instruction=INSTRUCTION,
+        max_episode_steps=30,
+        action_dim=7,
+        action_low=(-1.0,) * 7,
+        action_high=(1.0,) * 7,
+        observation=observation,
+        layout={},
+        contract=MANISKILL_EE,
+        frame_shape=(256, 256, 3),
+    )
+
+
+def ask(path: Path, proprio: int, observation: dict[str, np.ndarray], **values) -> tuple[TeacherLabels, TeacherSpec]:
+    """Labels of a process with the settings that a run would give it."""
+    config = TeacherConfig(name="openvla", path=str(path), contract="maniskill", statistics_key="bridge_orig")
+    settings = SETTINGS["openvla"](dataclasses.replace(config, dtype="f32", devices=("cpu",), **values))
+    spec = spec_with(proprio)
+    teacher = base.make("openvla", spec, settings)
+    try:
+        return teacher.label(observation, spec.instruction, jax.random.key(0)), teacher.spec
+    finally:
+        teacher.close()
+
+
+def answer_of(policy: OFTPolicy, arrays: dict[str, np.ndarray], **values) -> dict[str, np.ndarray]:
+    """What the process answers, without one."""
+    from teachers.openvla.server.oft.serving import OFTModel
+
+    options = argparse.Namespace(**{"samples": 1, "std": None, "min_std": 0.05, **values})
+    return OFTModel(policy, "made", options).label(arrays, {"instruction": INSTRUCTION, "seed": 0})
+
+
+@pytest.fixture(scope="module")
+def bridge(golden: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny checkpoint with its L1 head in one directory, made to read the first seven numbers of the state."""
+    import torch
+
+    place = tmp_path_factory.mktemp("oft") / "bridge"
+    shutil.copytree(golden / "tiny" / "checkpoint", place)
+    shutil.copy(golden / "tiny" / "oft" / "action_head--1000_checkpoint.pt", place)
+    name = "proprio_projector--1000_checkpoint.pt"
+    tensors = torch.load(golden / "tiny" / "oft" / name, weights_only=True)
+    (first,) = (key for key in tensors if key.endswith("fc1.weight"))
+    torch.save({**tensors, first: tensors[first][:, :STATE].clone()}, place / name)
+    path = place / "dataset_statistics.json"
+    statistics = json.loads(path.read_text())
+    for each in statistics.values():
+        each["proprio"] = {key: value[:STATE] for key, value in each["proprio"].items()}
+    path.write_text(json.dumps(statistics))
+    return place
+
+
+def test_of_tokens_the_first_action_and_the_spread_of_its_distribution(checkpoint: Path, frames: np.ndarray) -> None:
+    from teachers.openvla.server.oft.policy import OFTPolicy
+    from teachers.openvla.server.oft.settings import PLATFORMS
+
+    policy = OFTPolicy.load(checkpoint, PLATFORMS["libero-tokens"], **OPTIONS)
+    direct = policy.label(frames[:, None], INSTRUCTION)
+    labels, spec = ask(checkpoint, 0, {"rgb": frames}, oft="libero-tokens")
+    assert (spec.name, spec.observation_keys, spec.chunk) == ("openvla-oft:checkpoint", ("rgb",), 8)
+    assert not spec.samples_actions and labels.valid.all()
+    np.testing.assert_allclose(labels.action, direct["action"][:, 0], atol=1e-5)
+    np.testing.assert_allclose(labels.std, np.maximum(direct["std"][:, 0], 0.05), atol=1e-5)
+    assert np.ptp(labels.std) > 0.1
+    assert np.abs(direct["action"][:, 0] - direct["action"][:, 1]).max() > 0.1  # chunks do not stand still
+    answer = answer_of(policy, {"rgb": frames}, samples=4)
+    np.testing.assert_allclose(answer["action"], direct["mean"][:, 0], atol=1e-5)
+    np.testing.assert_array_equal(answer_of(policy, {"rgb": frames}, std=0.01)["std"], np.float32(0.01))
+
+
+def test_where_the_state_is_read_it_is_given(bridge: Path, frames: np.ndarray) -> None:
+    from teachers.openvla.server.oft.policy import OFTPolicy
+    from teachers.openvla.server.oft.settings import PLATFORMS
+
+    proprio = np.random.default_rng(0).uniform(-0.1, 0.1, (len(frames), STATE)).astype(np.float32)
+    policy = OFTPolicy.load(bridge, PLATFORMS["bridge"], **OPTIONS)
+    direct, other = (policy.label(frames[:, None], INSTRUCTION, x)["action"] for x in (proprio, -proprio))
+    assert np.abs(direct - other).max() > 1e-3
+    labels, spec = ask(bridge, STATE, {"rgb": frames, "proprio": proprio}, oft="bridge", min_std=0.2)
+    assert spec.observation_keys == ("rgb", "proprio") and spec.chunk == 5
+    np.testing.assert_allclose(labels.action, direct[:, 0], atol=1e-5)
+    np.testing.assert_array_equal(labels.std, np.full_like(labels.action, 0.2))
+    answer = answer_of(policy, {"rgb": frames, "proprio": proprio}, std=0.01)
+    np.testing.assert_array_equal(answer["std"], np.float32(0.01))
+
+
+@pytest.mark.parametrize(
+    ("values", "proprio", "message"),
+    [
+        ({"oft": "bridge"}, 25, "oft='bridge' reads 7 numbers of proprio, the environment has 25"),
+        ({"oft": "bridge"}, 0, "oft='bridge' reads 7 numbers of proprio, the environment has none"),
+        ({"oft": "bridge", "samples": 2}, STATE, "samples=2: the l1 head of oft='bridge' gives one action, need 1"),
+        ({"oft": "libero"}, 8, "oft='libero' needs 2 images of every .* one frame: choose from bridge, libero-tokens"),
+        ({"oft": "aloha"}, 14, "oft='aloha' needs 3 images"),
+        ({"oft": "mars"}, 0, "oft='mars' is unknown: choose from libero, aloha, bridge, libero-tokens"),
+    ],
+)
+def test_what_a_platform_needs_is_said_before_a_process_is_started(
+    values: dict, proprio: int, message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(ValueError, match=message) as error:
+        ask(tmp_path, proprio, {}, **values)
+    assert "\n" not in str(error.value)
+
+
+def test_without_the_platform_the_error_names_the_setting(bridge: Path) -> None:
+    message = r"action_head--1000_checkpoint.pt: it is OpenVLA-OFT's.*--oft=<platform> \(teacher.oft\), one of libero,"
+    with pytest.raises(RuntimeError, match=message):
+        ask(bridge, STATE, {})
+
+
+def test_the_config_knows_the_platforms() -> None:
+    from teachers.openvla.server.oft.settings import PLATFORMS
+
+    assert set(PLATFORMS) == set(OFT_PLATFORMS)
+    config = Config(teacher=TeacherConfig(name="openvla", oft="libero-token"))
+    with pytest.raises(ConfigError, match=r"teacher.oft='libero-token' is unknown.*did you mean 'libero-tokens'"):
+        config.validate()
+    config.teacher.oft = "libero-tokens"
+    assert SETTINGS["openvla"](config.validate().teacher)["oft"] == "libero-tokens"
