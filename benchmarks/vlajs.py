@@ -11,8 +11,8 @@ Of every run, from curves.json and metrics.jsonl; VARIANT is one of its variants
 
 and of those whose names begin with vlajs:
 
-  RUN/level_VARIANT       a common level: 90 % of the best that the lower of its curve and ppo's reaches; left out, like the
-                          next, where ppo stays below 0.1
+  RUN/level_VARIANT       a common level: 90 % of the best that the lower of its curve and ppo's reaches; left out, like
+                          the next, where ppo stays below 0.1
   RUN/steps_ratio_VARIANT environment steps to that level over those of ppo
   RUN/half_VARIANT        steps to success 0.5, as a share of all steps; 2 where it stays below
   RUN/off_share_VARIANT   share of its seeds whose guidance ended

@@ -65,11 +65,11 @@ def vlajs_lift() -> Config:
 
 
 def vlajs_horizon() -> Config:
-    """Ten times the horizon: PushCube's dense reward, 500 steps of a tenth of the length; a scripted teacher.
+    """Ten times the horizon: PickCube's dense reward, 500 steps of a tenth of the length; a scripted teacher.
 
-    A delta takes ten steps, and so does a window; gamma and the rollout are as far from one to the same moment.
+    A delta takes ten steps, and so does a window. The teacher closes its gripper later: its hand comes more slowly.
     """
-    config = vlajs_push()
+    config = vlajs_pick()
     asked = "window=10:query_fraction=0.1"
     config.variants = (
         "ppo",
@@ -78,7 +78,7 @@ def vlajs_horizon() -> Config:
     )
     config.env.reward, config.env.horizon_scale = "normalized_dense", 10
     config.ppo.total_steps, config.ppo.gamma = 320_000, 0.98
-    config.teacher = TeacherConfig(noise=0.6)
+    config.teacher.gripper_shift = 0.015
     config.eval.every, config.eval.curve_episodes = 20, 16
     config.run.directory = "runs/vlajs-horizon"
     return config
@@ -101,7 +101,7 @@ def vlajs_maniskill_pick() -> Config:
     """As `vlajs_maniskill_push` with PickCube and the scripted teacher of `maniskill_quickstart`."""
     config = vlajs_maniskill_push()
     config.variants = ("ppo", "sparse-rpd:mse=3:name=sparse-rpd", GRIPPER)
-    config.env.name, config.ppo.total_steps = "maniskill:PickCube-v1", 128_000
+    config.env.name, config.ppo.total_steps = "maniskill:PickCube-v1", 96_000
     config.teacher = quickstart().teacher
     config.run.directory = "runs/vlajs-maniskill-pick"
     return config
