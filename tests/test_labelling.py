@@ -147,6 +147,7 @@ def test_the_program_asks_no_more_than_is_charged():
     assert teacher.seen == 8 == sum(ledger.labels for ledger in graph.ledgers)
 
 
+@pytest.mark.slow
 def test_a_variant_is_the_same_alone_and_in_a_population(both):
     _, (together, _, _) = both
     config = config_for(("sparse-rpd:queries=random:window=3:name=random",))

@@ -316,6 +316,7 @@ def test_vlagents_texts():
             decode(wrong, "right")
 
 
+@pytest.mark.slow
 def test_training_with_a_served_teacher(tmp_path, openpi):
     """The policy is a toy that knows nothing of the task: only the path is tested."""
     config = rpd_jax.get_preset("quickstart")
