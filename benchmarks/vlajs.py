@@ -87,7 +87,8 @@ def figures_of(run: Path) -> dict[str, float]:
     for variant, (steps, success) in curves.items():
         if variant.startswith("vlajs"):
             own = _against_ppo(curves, variant)
-            own["half"] = (steps_to(0.5, steps, success.mean(0)) or 2.0 * total) / total
+            half = steps_to(0.5, steps, success.mean(0))
+            own["half"] = 2.0 if half is None else half / total
             own |= _after_the_end(endings(rows, variant), steps / total, success, seeds)
             figures |= {f"{name}_{variant}": value for name, value in own.items()}
     return figures
@@ -101,8 +102,9 @@ def _against_ppo(curves: Curves, variant: str) -> dict[str, float]:
     if means["ppo"].max() < 0.1 or level <= 0:
         return {}
     reached = {name: steps_to(level, curves[name][0], mean) for name, mean in means.items()}
-    assert reached["ppo"] and reached[variant]
-    return {"level": float(level), "steps_ratio": reached[variant] / reached["ppo"]}
+    ours, theirs = reached[variant], reached["ppo"]
+    assert ours is not None and theirs is not None, "both reach the level"
+    return {"level": float(level), "steps_ratio": ours / theirs}
 
 
 def _after_the_end(

@@ -116,7 +116,7 @@ class TeacherConfig:
     min_std: float = 0.05  # floor of the standard deviation fitted to several samples
     gripper: str = "fixed"  # fixed: mapped into the environment's range | reference: left as the teacher gives it
     probe: bool = True  # move the arm at start-up and check the action contract's signs
-    batch_size: int = 16_384  # observations per call
+    batch_size: int = 16_384  # observations per call, at most; fewer where they are asked about as the rollout goes on
     # Corruption of scripted teachers; 0 everywhere is the best they can do.
     noise: float = 0.0  # standard deviation, in action units
     bias: tuple[float, ...] = (0.0, 0.0, 0.0)  # metres, on the point aimed at

@@ -55,6 +55,7 @@ class HostLoop:
         self._config, self._env, self._population, self._teacher = config, env, population, teacher
         self.ledgers = [Ledger() for _ in population.members]
         keys = teacher.spec.observation_keys if teacher else ()
+        self._weights = jax.jit(jax.vmap(guidance_weight, in_axes=(0, 0, None)))
         self._collector = host.HostCollector(env, population, config.ppo.rollout_length, keys)
 
     def run(self, members: MemberState, first: int, count: int) -> tuple[MemberState, list[Row]]:
@@ -66,7 +67,8 @@ class HostLoop:
 
     def _iterate(self, members: MemberState, iteration: int) -> tuple[MemberState, Row]:
         progress = iteration / self._config.iterations
-        weight = np.asarray(self._weights(members, progress))
+        # of the distillation losses, [P]: a member whose weight is zero causes no query
+        weight = np.asarray(self._weights(members, self._population.variants, np.float32(progress)))
         dense = [index for index in self._population.dense if weight[index] > 0]
         asking = [index for index in self._population.sparse if weight[index] > 0]
         questions = Questions(self._population, asking, members.schedule.calls, iteration) if asking else None
@@ -90,12 +92,6 @@ class HostLoop:
             "time/update": updated - labelled,
             "time/env_steps_per_second": steps / (collected - started),
         }
-
-    @functools.partial(jax.jit, static_argnums=0)
-    def _weights(self, members: MemberState, progress: Array) -> Array:
-        """[P] of the distillation losses now: a member whose weight is zero causes no query."""
-        weights = jax.vmap(guidance_weight, in_axes=(0, 0, None))
-        return weights(members, self._population.variants, jnp.float32(progress))
 
     def _stream(self, guided: list[int], iteration: int) -> LabelStream | None:
         """Labels the rollout while it is collected, where the teacher can."""

@@ -14,13 +14,14 @@ from absl import logging
 from rpd_jax import outcome, run_directory
 from rpd_jax.checkpoint import Checkpoint, CheckpointStore, from_paths, to_paths
 from rpd_jax.config import Config, ConfigError
-from rpd_jax.envs.base import VectorEnv
-from rpd_jax.envs.registry import check_env, contract, env_seeds, make_env, make_functional
+from rpd_jax.envs.base import EnvSpec, VectorEnv
+from rpd_jax.envs.registry import check_env, env_seeds, make_env, make_functional
 from rpd_jax.evaluation import Evaluator, assess
 from rpd_jax.guidance.labels import Ledger
+from rpd_jax.guidance_check import check_guidance, check_teacher
 from rpd_jax.interrupt import StopRequest, stop_on_signal
 from rpd_jax.loops import GraphLoop, HostLoop, Loop
-from rpd_jax.losses.variants import VariantSpec, resolve_variants
+from rpd_jax.losses.variants import resolve_variants
 from rpd_jax.metrics import METRICS_FILE, ProgressBar, make_writers, read_metrics
 from rpd_jax.networks import STUDENT_KEYS, Params
 from rpd_jax.population import Population
@@ -94,24 +95,7 @@ def check(config: Config, has_teacher: bool) -> None:
         names = [spec.name for spec in specs]
         raise ConfigError(f"variants={names} cannot work without a teacher: train(config, teacher=...)")
     for spec in specs:
-        _check_guidance(spec, config)
-
-
-def _check_guidance(spec: VariantSpec, config: Config) -> None:
-    """Raises ConfigError for guidance that the environment or the rollout cannot give."""
-    guidance = spec.guidance
-    guidance.max_calls(config.ppo.rollout_length)
-    if (guidance.sparse or {"direction", "gripper"} & set(spec.terms)) and contract(config.env) is None:
-        raise ConfigError(
-            f"variant {spec.name!r} cannot work in {config.env.name} with {config.env.control_mode}: "
-            "windows and directions are of end-effector deltas"
-        )
-    judges = guidance.is_transient or guidance.kappa > 0
-    if judges and config.env.reward == "dense" and config.guidance.attainable_reward is None:
-        raise ConfigError(
-            f"guidance.attainable_reward=None cannot work for variant {spec.name!r} with env.reward='dense': "
-            "say what a step pays at most, or use normalized_dense"
-        )
+        check_guidance(spec, config)
 
 
 def make_teacher(
@@ -134,8 +118,12 @@ def make_teacher(
     return made
 
 
-def make_loop(config: Config, population: Population, teacher: Teacher | None, stack: contextlib.ExitStack) -> Loop:
+def make_loop(
+    config: Config, spec: EnvSpec, population: Population, teacher: Teacher | None, stack: contextlib.ExitStack
+) -> Loop:
     """The loop for an environment and a teacher: one program where both are written in JAX, else one on the host."""
+    if teacher is not None and population.guided:
+        check_teacher(teacher, spec)
     rgb = "rgb" in STUDENT_KEYS[config.env.observation]
     seeds = [s for _ in config.variants for seed in config.seeds for s in env_seeds(seed, config.env.num_envs)]
     if teacher is None or teacher.spec.in_graph or not population.guided:
@@ -168,7 +156,7 @@ class Trainer:
         self.members = self.population.init()
         self.evaluator = Evaluator(eval_env, self.population)
         self.teacher = make_teacher(teacher, config, eval_env, stack)
-        self.loop = make_loop(config, self.population, self.teacher, stack)
+        self.loop = make_loop(config, eval_env.spec, self.population, self.teacher, stack)
         self.directory = claim()  # only now: whatever fails before leaves no directory behind
         self.store = CheckpointStore(self.directory, config.run.keep_checkpoints)
         stack.callback(self.store.close)

@@ -34,7 +34,7 @@ class PolicyTeacher:
 
     Raises:
       CheckpointError: no checkpoint there, or it does not fit the environment.
-      ConfigError: no member of that name.
+      ConfigError: no member of that name, or steps of another length (`horizon_scale`).
     """
 
     def __init__(self, env_spec: EnvSpec, directory: Path | str, member: str = "", samples: int = 1) -> None:
@@ -47,6 +47,11 @@ class PolicyTeacher:
         everyone = restore_members(population, checkpoint)
         self._member: MemberState = jax.tree.map(lambda leaf: leaf[names.index(name)], everyone)
         self._samples = samples
+        if config.env.horizon_scale != env_spec.horizon_scale:
+            raise ConfigError(
+                f"the run's env.horizon_scale={config.env.horizon_scale} is not the environment's "
+                f"{env_spec.horizon_scale}: its actions are of other steps"
+            )
         own = contract(dataclasses.replace(config.env, horizon_scale=1))  # teachers answer with whole deltas
         self._own = own if own != env_spec.undivided_contract else None
         self.spec = TeacherSpec(

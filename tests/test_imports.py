@@ -25,7 +25,7 @@ ROOMS: tuple[tuple[str, ...], ...] = (
     ("rpd_jax.envs",),
     ("rpd_jax.update", "rpd_jax.population"),
     ("rpd_jax.rollout",),
-    ("rpd_jax.labelling",),
+    ("rpd_jax.labelling", "rpd_jax.guidance_check"),
     ("rpd_jax.checkpoint", "rpd_jax.metrics", "rpd_jax.report"),
     ("rpd_jax.evaluation", "rpd_jax.demonstrations"),
     ("rpd_jax.run_directory", "rpd_jax.outcome"),

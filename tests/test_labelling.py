@@ -35,7 +35,7 @@ def config_for(variants=VARIANTS):
     config.ppo.total_steps = ITERATIONS * 8 * 20
     config.teacher.noise = 0.2  # drawn: labels must be asked with the same keys
     config.teacher.batch_size = 64
-    config.guidance.window_iterations = 1
+    config.guidance.window_iterations, config.guidance.attainable_reward = 1, 1.0
     return config.validate()
 
 
@@ -164,7 +164,16 @@ def test_a_variant_is_the_same_alone_and_in_a_population(both):
     [
         ({"variants": ("vlajs",), "env.name": "toy:ActionMatters-v0"}, "windows and directions are of end-effector"),
         ({"variants": ("vlajs:query_fraction=0.01",)}, "are 0 calls"),
-        ({"variants": ("vlajs",), "env.name": "tabletop:PickCube-v1", "env.reward": "dense"}, "attainable_reward=None"),
+        ({"variants": ("vlajs",), "env.name": "tabletop:PickCube-v1", "env.reward": "dense"}, "env.reward='dense'"),
+        ({"variants": ("vlajs",)}, "env.end_on_success=True: no mean reward comes near 1"),
+        ({"variants": ("vlajs",), "guidance.window_iterations": 2}, "the run has 4 iterations, fewer than 6"),
+        (
+            {"variants": ("sparse-rpd:window=4",), "env.name": "tabletop:PickCube-v1", "env.horizon_scale": 5},
+            "window=4",
+        ),
+        ({"variants": ("rpd-mse:window=3",)}, "window cannot work with queries=all"),
+        ({"variants": ("ppo:queries=even",)}, "queries cannot work without a distillation term"),
+        ({"variants": ("vlajs:window=inf",)}, "variants 'vlajs:window=inf': window=inf"),
         ({"variants": ("vlajs:reduction=mean",)}, "direction is not per dimension"),
         ({"guidance.windows": 1}, "guidance.windows=1"),
         ({"guidance.attainable_reward": -1.0}, "attainable_reward=-1.0"),
@@ -173,6 +182,7 @@ def test_a_variant_is_the_same_alone_and_in_a_population(both):
 def test_impossible_settings(changes, message, tmp_path):
     config = rpd_jax.get_preset("debug")
     config.run.directory = str(tmp_path / "run")
+    config.guidance.window_iterations = 1
     for path, value in changes.items():
         *owners, field = path.split(".")
         owner = config
@@ -193,3 +203,30 @@ def test_after_the_end_a_member_learns_like_ppo():
     members, rows = graph.run(members._replace(schedule=over), 0, 1)
     jax.tree.map(lambda x: np.testing.assert_array_equal(x[0], x[1]), members.params)
     assert rows[0]["update/distill_direction/ends/0"] == 0.0
+
+
+class Pixels:
+    """A teacher that answers with what it sees: the mean of some rows of the frame."""
+
+    spec = TeacherSpec("pixels", ("rgb",), contract=None, in_graph=True)
+
+    def label(self, observation, instruction, key):
+        rows = jnp.asarray(observation["rgb"], jnp.float32)[:, 4:32:4].mean(axis=(2, 3)) / 255
+        return TeacherLabels(2 * rows - 1, jnp.ones(len(rows), bool), jnp.full(rows.shape, 0.1))
+
+
+@pytest.mark.slow
+def test_frames_are_those_of_the_steps_that_ask():
+    """Drawn afterwards from the states in the program, and at once on the host; tabletop, ten times the horizon."""
+    config = config_for(("rpd-mse", "sparse-rpd:queries=random:query_fraction=0.25:window=10"))
+    config.env = dataclasses.replace(
+        config.env, name="tabletop:PushCube-v1", image_size=36, horizon_scale=10, num_envs=2, max_episode_steps=1
+    )
+    config.ppo.rollout_length, config.ppo.minibatches = 20, 2
+    population, host, graph = loops(config.validate(), Pixels())
+    a, rows_a = host.run(population.init(), 0, 1)
+    b, rows_b = graph.run(population.init(), 0, 1)
+    for name in ("update/distill_mse/rpd-mse/0", f"update/distill_mse/{config.variants[1]}/0"):
+        assert rows_a[0][name] == pytest.approx(rows_b[0][name], rel=1e-3) and rows_a[0][name] > 0
+    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, atol=5e-4), a.params, b.params)
+    assert [ledger.labels for ledger in host.ledgers] == [ledger.labels for ledger in graph.ledgers] == [40, 10]

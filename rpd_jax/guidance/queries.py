@@ -1,8 +1,8 @@
 """Which steps of a rollout ask the teacher, by a budget of calls.
 
 A strategy decides from what is known when the step is made, so that a simulator need draw only the environments that
-ask; the same functions run in a loop on the host and inside a program. None makes more than N times the budget of
-calls in a rollout of N environments.
+ask; the same functions run in a loop on the host and inside a program. None but "all" makes more than N times the
+budget of calls in a rollout of N environments.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def even(step: Step) -> chex.Array:
 
 
 def random(step: Step) -> chex.Array:
-    """At random: every set of `budget` steps is as likely as any other (sampling without replacement)."""
+    """At random, by sampling without replacement."""
     left = step.length - step.index
     return step.chance * left < step.budget - step.asked
 

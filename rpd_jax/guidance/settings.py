@@ -17,7 +17,11 @@ QUERIES = ("all", "even", "random", "starts", "value")
 
 @dataclasses.dataclass(frozen=True)
 class GuidanceSpec:
-    """Guidance as a person writes it; the defaults are RPD's, an answer for every step, for good."""
+    """Guidance as a person writes it; the defaults are RPD's, an answer for every step, for good.
+
+    Raises:
+      ConfigError: a setting that cannot work.
+    """
 
     queries: str = "all"  # see QUERIES
     query_fraction: float = 0.2  # most calls of an environment in a rollout, as a share of the rollout's steps
@@ -27,18 +31,22 @@ class GuidanceSpec:
     shut_off: float = math.inf  # share of the attainable reward from which guidance may end; inf: never
 
     def __post_init__(self) -> None:
-        choice("guidance: queries", self.queries, QUERIES)
+        choice("queries", self.queries, QUERIES)
         for field, holds, right in (
             ("query_fraction", 0 < self.query_fraction <= 1, "in (0, 1]"),
-            ("min_calls", self.min_calls >= 1 and self.min_calls == int(self.min_calls), "a whole number, at least 1"),
-            ("window", self.window >= 1 and self.window == int(self.window), "a whole number, at least 1"),
-            ("kappa", self.kappa >= 0, "at least 0"),
+            ("min_calls", _is_count(self.min_calls), "a whole number, at least 1"),
+            ("window", _is_count(self.window), "a whole number, at least 1"),
+            ("kappa", 0 <= self.kappa < math.inf, "at least 0 and finite"),
             ("shut_off", self.shut_off > 0, "positive"),
         ):
             if not holds:
-                raise ConfigError(f"guidance: {field}={getattr(self, field)!r} cannot work: it must be {right}")
-        if not self.sparse and (self.kappa > 0 or self.is_transient):
-            raise ConfigError("guidance: kappa and shut_off need sparse queries: set queries=even")
+                raise ConfigError(f"{field}={getattr(self, field)!r} cannot work: it must be {right}")
+        default = {field.name: field.default for field in dataclasses.fields(self)}
+        idle = [name for name, value in default.items() if name != "queries" and getattr(self, name) != value]
+        if idle and not self.sparse:
+            raise ConfigError(
+                f"{', '.join(idle)} cannot work with queries=all: set queries=even, or another of {QUERIES}"
+            )
 
     @property
     def sparse(self) -> bool:
@@ -57,10 +65,14 @@ class GuidanceSpec:
         calls = math.floor(self.query_fraction * rollout_length + 1e-9)
         if calls < self.min_calls:
             raise ConfigError(
-                f"guidance: query_fraction={self.query_fraction} of ppo.rollout_length={rollout_length} steps are "
+                f"query_fraction={self.query_fraction} of ppo.rollout_length={rollout_length} steps are "
                 f"{calls} calls: at least min_calls={self.min_calls} are needed"
             )
         return calls
+
+
+def _is_count(value: float) -> bool:
+    return 1 <= value < 2**31 and float(value).is_integer()
 
 
 class Guidance(NamedTuple):

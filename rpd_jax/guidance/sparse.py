@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from rpd_jax.contracts import convert_std
 from rpd_jax.guidance import windows
 from rpd_jax.guidance.labels import member_key, no_labels
 from rpd_jax.guidance.settings import Guidance
@@ -67,7 +68,7 @@ def ask_in_graph(
 def ask_on_host(
     teacher: Teacher, instruction: str, asked: Asked, seed: int, iteration: int, batch_size: int, action_dim: int
 ) -> TeacherLabels:
-    """Answers [T, N, ...] to one member's queries, in the batches of `ask_in_graph` (the last one may be smaller)."""
+    """Answers [T, N, ...] to one member's queries, in the batches of `ask_in_graph`; the last may be smaller."""
     answers = TeacherLabels(
         *(np.array(x[:, 0]) for x in no_labels((len(asked.where), 1, asked.where.shape[1]), action_dim))
     )
@@ -75,10 +76,15 @@ def ask_on_host(
     key = member_key(seed, iteration)
     for i, begin in enumerate(range(0, len(steps), batch_size)):
         rows = slice(begin, begin + batch_size)
-        seen = _with_history({name: x[rows] for name, x in asked.observation.items()}, teacher)
-        labels = jax.device_get(teacher.label(seen, instruction, jax.random.fold_in(key, i)))
+        seen = {name: x[rows] for name, x in asked.observation.items()}
+        count = len(steps[rows])
+        if teacher.spec.in_graph:  # whole batches, so that no program is compiled for the rest, nor draws differ
+            seen = {
+                name: np.concatenate([x, np.repeat(x[-1:], batch_size - count, axis=0)]) for name, x in seen.items()
+            }
+        labels = jax.device_get(teacher.label(_with_history(seen, teacher), instruction, jax.random.fold_in(key, i)))
         for array, values in zip(answers, labels, strict=True):
-            array[steps[rows], envs[rows]] = values
+            array[steps[rows], envs[rows]] = values[:count]
     return answers
 
 
@@ -97,10 +103,16 @@ def targets(
       where, starts: bool [T, N], the queries and the beginnings of episodes.
       guidance: the member's.
       source, target: an environment's `undivided_contract` and its `contract`.
+
+    The standard deviations of translation and rotation are divided like the deltas; the gripper's are as they were.
     """
-    parts = windows.part(answers.action, 1.0 / guidance.window, source, target)
+    share = 1.0 / guidance.window
+    parts = answers._replace(
+        action=windows.part(answers.action, share, source, target),
+        std=convert_std(answers.std, source, target) * jnp.where(jnp.arange(7) < 6, share, 1.0)[None, None],
+    )
     held = jax.vmap(windows.hold, in_axes=(1, 1, 1, None), out_axes=1)
-    return held(answers._replace(action=parts), where, starts, guidance.window)
+    return held(parts, where, starts, guidance.window)
 
 
 def _with_history(observation: Observation, teacher: Teacher) -> Observation:

@@ -25,6 +25,7 @@ def part(action: Array, share: Array | float, source: ActionContract, target: Ac
       source: what the numbers of the delta mean.
       target: what those of the result are to mean, another scale perhaps; the result is limited to its box.
     """
+    assert source.statistics is None and target.statistics is None, "environments do not normalise their actions"
     turn = _turn_of(action[..., 3:6], source)
     turn = rotations.slerp(_identity_like(turn), turn, share)
     move = action[..., :3] * (share * source.translation_scale / target.translation_scale)
@@ -34,7 +35,8 @@ def part(action: Array, share: Array | float, source: ActionContract, target: Ac
 def hold(answers: TeacherLabels, asked: Array, starts: Array, window: Array | int) -> TeacherLabels:
     """Targets of one environment's trajectory: each step has the last answer that is less than `window` steps old.
 
-    An answer holds no longer than its episode, and the next answer takes its place; steps without one are not valid.
+    An answer holds no longer than its episode, nor than the rollout, and the next answer takes its place; steps without
+    one are not valid.
 
     Args:
       answers: leaves [T, ...], of which those where `asked` count.

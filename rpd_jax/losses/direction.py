@@ -6,8 +6,8 @@ import chex
 import jax.numpy as jnp
 
 TRANSLATION, ROTATION, GRIPPER = slice(0, 3), slice(3, 6), slice(6, 7)  # of an end-effector delta
-NEAR_ZERO = 1e-3  # a teacher's vector shorter than this has no direction
-EPSILON = 1e-8  # under the square root of the student's length: its gradient stays finite at 0
+NEAR_ZERO = 1e-3  # a target shorter than this has no direction; of a window that is the part of one step
+EPSILON = 1e-8  # under the square root of the student's length: its gradient is at most 1e4, and clipped with the rest
 
 
 def cosine(mean: chex.Array, target: chex.Array) -> chex.Array:

@@ -150,7 +150,12 @@ def parse_variant(text: str) -> VariantSpec:
             raise ConfigError(f"variants {text!r}: {key}={value!r} cannot work: it must be a number") from None
         where = terms if key in TERMS else overrides if key in FLOATS else guidance if key in GUIDANCE else fields
         where[key] = number  # type: ignore[index]
-    asking = dataclasses.replace(spec.guidance, **guidance)  # type: ignore[arg-type]
+    try:
+        asking = dataclasses.replace(spec.guidance, **guidance)  # type: ignore[arg-type]
+    except ConfigError as error:
+        raise ConfigError(f"variants {text!r}: {error}") from None
+    if guidance and not any(coefficient > 0 for coefficient in terms.values()):
+        raise ConfigError(f"variants {text!r}: {', '.join(guidance)} cannot work without a distillation term")
     return dataclasses.replace(spec, terms=terms, overrides=overrides, guidance=asking, **fields)  # type: ignore[arg-type]
 
 

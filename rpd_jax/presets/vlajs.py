@@ -10,9 +10,9 @@ def vlajs_push() -> Config:
     """VLAJS (arXiv 2604.13733) and what it is compared with, under a reward that does not lead to the object.
 
     PushCube on the tabletop suite pays nothing until the cube has moved ("v2", see `envs/rewards.py`); octo-nano, a
-    vision teacher, is asked at 20 % of the steps at most. Success does not end episodes: mean rewards then say how well
-    a student does, and that is what ends the guidance. The paper leaves the weights of its losses open; they were
-    chosen in pilot runs with other seeds and a scripted teacher.
+    vision teacher, is asked at 20 % of the steps at most, but by rpd-mse. Success does not end episodes: mean rewards
+    then say how well a student does, and that is what ends the guidance. The paper leaves the weights of its losses
+    open; they were chosen in pilot runs with other seeds and a scripted teacher.
     """
     config = quickstart_vla()
     config.variants = (

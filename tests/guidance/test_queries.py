@@ -46,7 +46,7 @@ def test_every_strategy_is_silent_without_calls():
 
 
 def test_even_distances():
-    """Three calls in 24 steps are 8 steps apart, also over the end of the rollout; the phases differ."""
+    """Three calls in 24 steps are 8 steps apart; the phases differ."""
     where = planned("even", 3)
     first = set()
     for column in where.T:

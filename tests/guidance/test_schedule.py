@@ -99,8 +99,11 @@ def test_members_keep_schedules_of_their_own():
         ({"queries": "even", "window": 0}, "window=0"),
         ({"queries": "even", "min_calls": 1.5}, "min_calls=1.5"),
         ({"queries": "even", "shut_off": -1.0}, "shut_off=-1.0"),
-        ({"kappa": 1.0}, "need sparse queries"),
-        ({"shut_off": 0.6}, "need sparse queries"),
+        ({"queries": "even", "window": np.inf}, "window=inf"),
+        ({"queries": "even", "min_calls": np.nan}, "min_calls=nan"),
+        ({"queries": "even", "kappa": np.inf}, "kappa=inf"),
+        ({"kappa": 1.0}, "kappa cannot work with queries=all"),
+        ({"shut_off": 0.6, "window": 3}, "window, shut_off cannot work with queries=all"),
     ],
 )
 def test_impossible_guidance(settings, message):

@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation, Slerp
 
+from rpd_jax.guidance.settings import GuidanceSpec, to_guidance
+from rpd_jax.guidance.sparse import targets
 from rpd_jax.guidance.windows import hold, part
 from rpd_jax.types import ActionContract, TeacherLabels
 
@@ -95,3 +97,20 @@ def test_invalid_answers_cover_their_window_with_nothing():
 
 def test_without_queries_nothing_is_valid():
     assert held([0, 0, 0], [1, 0, 1], 5) == [None, None, None]
+
+
+def test_targets_divide_deltas_and_their_deviations_alike():
+    """Five steps: a fifth of means and deviations of translation and rotation; the gripper as it is."""
+    guidance = to_guidance(GuidanceSpec(queries="even", window=5), 10)
+    shape = (4, 1)
+    answers = TeacherLabels(jnp.full((*shape, 7), 0.5), jnp.ones(shape, bool), jnp.full((*shape, 7), 0.3))
+    where = jnp.array([True, False, False, False])[:, None]
+    axis = dataclasses.replace(EULER, rotation_form="axis_angle")
+    found = targets(answers, where, jnp.zeros(shape, bool), guidance, axis, axis)
+    np.testing.assert_allclose(found.action[2, 0], [0.1] * 6 + [0.5], atol=1e-5)
+    np.testing.assert_allclose(found.std[2, 0], [0.06] * 6 + [0.3], atol=1e-6)
+    tenth = dataclasses.replace(axis, translation_scale=0.01, rotation_scale=0.01)
+    guidance = guidance._replace(window=jnp.int32(10))
+    found = targets(answers, where, jnp.zeros(shape, bool), guidance, axis, tenth)
+    np.testing.assert_allclose(found.action[2, 0], [0.5] * 7, atol=1e-4)
+    np.testing.assert_allclose(found.std[2, 0], [0.3] * 7, atol=1e-6)
