@@ -113,6 +113,8 @@ def collect(
     settings.validate()
     config.validate()
     check_env(config.env)
+    if config.env.horizon_scale > 1:  # what is learnt from parts would be taken for whole deltas
+        raise ConfigError(f"env.horizon_scale={config.env.horizon_scale} cannot work here: record with 1")
     if settings.format == "lerobot":
         _check_lerobot(config, settings)
     output = Path(output)

@@ -214,3 +214,10 @@ def test_tabletop_with_frames(tmp_path):
                     np.testing.assert_array_equal(seen["rgb"][i], episode.observation["rgb"][t])
                     action[i] = episode.action[t]
             seen = env.step(action).observation
+
+
+def test_parts_of_deltas_are_not_recorded(tmp_path):
+    config = dataclasses.replace(TOY, env=dataclasses.replace(TOY.env, name="tabletop:PushCube-v1", horizon_scale=10))
+    with pytest.raises(ConfigError, match="horizon_scale=10"):
+        collect(config, make_toy, SETTINGS, tmp_path / "demos")
+    assert not (tmp_path / "demos").exists()
