@@ -6,7 +6,7 @@ import pytest
 
 import rpd_jax
 
-pytestmark = pytest.mark.vulkan
+pytestmark = [pytest.mark.vulkan, pytest.mark.slow]
 
 
 def test_a_tabletop_student_acts_in_maniskill(tmp_path):

@@ -186,6 +186,7 @@ def test_impossible_settings_are_refused(tmp_path, field, value, message):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_tabletop_with_frames(tmp_path):
     config = Config(env=EnvConfig(name="tabletop:PickCube-v1", image_size=64), teacher=TeacherConfig(probe=False))
     settings = Settings(episodes=3, num_envs=3, hold_steps=2)

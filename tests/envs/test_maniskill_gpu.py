@@ -242,7 +242,7 @@ def test_the_setting_has_its_place():
 
 
 @pytest.mark.vulkan
-@pytest.mark.parametrize("reward", ["normalized_dense", "v3"])
+@pytest.mark.parametrize("reward", ["v3", pytest.param("normalized_dense", marks=pytest.mark.slow)])
 def test_one_environment_gives_the_episodes_of_the_pool(reward):
     """The worker's own code around ManiSkill, on the CPU, where PhysX is deterministic: to the last bit."""
     options = {"reward_mode": reward, "image_size": 64, "max_episode_steps": 12}

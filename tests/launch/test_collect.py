@@ -89,6 +89,7 @@ def test_mistakes_are_one_line(tmp_path, arguments, message):
 
 
 @pytest.mark.vulkan
+@pytest.mark.slow
 def test_maniskill_with_its_camera(tmp_path):
     settings = ["--config.env.name=maniskill:PickCube-v1", "--config.teacher.name=scripted"]
     corruption = ["--config.teacher.noise=0.0", "--config.teacher.probe=false"]

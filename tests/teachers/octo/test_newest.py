@@ -29,6 +29,7 @@ def tasks(octo):
     return {LANGUAGE: jnp.repeat(encoded, 3, axis=0)}, {LANGUAGE: encoded}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("correct", "repeat"), [(True, False), (True, True), (False, False)])
 def test_newest(octo, observation, repeat, correct):
     """With a window of two of which some first frames are padding; the December rules take the long way."""
