@@ -116,7 +116,7 @@ def _every_step(
     return label_in_graph(teacher, env.spec.instruction, observation, starts, seeds, iteration, batch_size)
 
 
-class Questions:
+class RolloutQueries:
     """The queries of a rollout on the host, see `rollout.host.Questions`.
 
     Args:
@@ -156,7 +156,7 @@ def label_questions(
     population: Population,
     teacher: Teacher,
     spec: EnvSpec,
-    questions: Questions,
+    questions: RolloutQueries,
     asked: Sequence[Asked],
     starts: np.ndarray,
     iteration: int,

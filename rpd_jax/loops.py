@@ -20,7 +20,7 @@ from rpd_jax.config import Config
 from rpd_jax.envs.base import FunctionalEnv, VectorEnv
 from rpd_jax.guidance.labels import Ledger, label_rollout, ledger_metrics, no_labels, spread
 from rpd_jax.guidance.stream import STREAMED, BackgroundTeacher, LabelStream
-from rpd_jax.labelling import Questions, label_in_program, label_questions
+from rpd_jax.labelling import RolloutQueries, label_in_program, label_questions
 from rpd_jax.population import Population
 from rpd_jax.rollout import host, in_graph
 from rpd_jax.types import Array, Teacher, TeacherLabels
@@ -71,7 +71,7 @@ class HostLoop:
         weight = np.asarray(self._weights(members, self._population.variants, np.float32(progress)))
         dense = [index for index in self._population.dense if weight[index] > 0]
         asking = [index for index in self._population.sparse if weight[index] > 0]
-        questions = Questions(self._population, asking, members.schedule.calls, iteration) if asking else None
+        questions = RolloutQueries(self._population, asking, members.schedule.calls, iteration) if asking else None
         started = time.perf_counter()
         stream = self._stream(dense, iteration)
         rollout = self._collector.collect(members, dense, stream.add if stream else None, questions)
@@ -109,7 +109,7 @@ class HostLoop:
         dense: list[int],
         iteration: int,
         stream: LabelStream | None,
-        questions: Questions | None,
+        questions: RolloutQueries | None,
     ) -> TeacherLabels | None:
         if not self._population.terms:
             return None
