@@ -109,7 +109,7 @@ def run_episodes(
     while min(len(episodes) for episodes in finished) < episodes_per_env:
         rolling = [index for index in film if not finished[index]]
         if rolling:
-            for index, frame in zip(rolling, env.frames(rolling), strict=True):
+            for index, frame in zip(rolling, np.asarray(env.frames(rolling)), strict=True):
                 frames[index].append(frame)
         result = env.step(policy(observation, starts))
         ended = tracker.add(result)

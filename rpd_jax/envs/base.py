@@ -106,8 +106,8 @@ class VectorEnv(Protocol):
         """
         ...
 
-    def frames(self, indices: Sequence[int]) -> np.ndarray:
-        """Draws only the environments named, as uint8 [len(indices), H, W, 3]."""
+    def frames(self, indices: Sequence[int]) -> Array:
+        """Draws only the environments named, as uint8 [len(indices), H, W, 3]; they stay where they were drawn."""
         ...
 
     def state_dict(self) -> dict[str, np.ndarray]:

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from rpd_jax import placement
 from rpd_jax.envs.base import FunctionalEnv, StepResult
 from rpd_jax.types import Array, Observation
 
@@ -118,7 +119,7 @@ class FunctionalVectorEnv:
         return result
 
     def frames(self, indices: Sequence[int]) -> np.ndarray:
-        """Draws only the environments named, as uint8 [len(indices), H, W, 3].
+        """Draws only the environments named, as uint8 [len(indices), H, W, 3]; on an accelerator they stay there.
 
         Raises ValueError where nothing can be drawn, and for an index out of range.
         """
@@ -130,7 +131,7 @@ class FunctionalVectorEnv:
         # a power of two, so that few programs are compiled however many are asked for
         padded = np.zeros(1 << max(len(rows) - 1, 0).bit_length(), np.int32)
         padded[: len(rows)] = rows
-        return np.asarray(self._draw(self._state.env_state, padded))[: len(rows)]
+        return placement.host_view(self._draw(self._state.env_state, padded))[: len(rows)]
 
     def state_dict(self) -> dict[str, np.ndarray]:
         leaves = jax.tree.leaves(self._state)

@@ -152,7 +152,7 @@ class TabletopVectorEnv(VectorEnv):
 
     def render(self) -> tuple[np.ndarray, ...] | None:
         """A picture uint8 [H, W, 3] of each environment, or None where `render_mode` is None."""
-        return None if self.render_mode is None else tuple(self._envs.frames(range(self.num_envs)))
+        return None if self.render_mode is None else tuple(np.asarray(self._envs.frames(range(self.num_envs))))
 
     def _seeds(self, seed: int | None) -> list[int]:
         return env_seeds(int(self.np_random.integers(2**31)) if seed is None else seed, self.num_envs)

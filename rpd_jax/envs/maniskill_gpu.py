@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from rpd_jax import placement
 from rpd_jax.envs import rewards
 from rpd_jax.envs._pool import Request
 from rpd_jax.envs.base import StepResult
@@ -24,7 +25,7 @@ from rpd_jax.ipc.process import SidecarProcess
 from rpd_jax.types import Array, Observation
 
 _WORKER = "rpd_jax.envs.maniskill_gpu_worker"
-_PICTURES = 64  # rows of `frame` where only some environments are drawn, now and then
+_PICTURES = 256  # rows of `frame` where not every state is drawn
 _START_S = 600.0
 
 
@@ -32,7 +33,7 @@ class ManiSkillGPUVectorEnv(ManiSkillEnv):
     """As `maniskill.ManiSkillVectorEnv`, with all environments in one batched simulation. What differs:
 
     * Observations, rewards and flags are JAX arrays on the device. They are copied there, from memory that both
-      processes map, and stay valid; nothing but flags, seeds and pictures on demand passes through the host.
+      processes map, and stay valid; nothing but flags and seeds passes through the host.
     * An environment's episodes are not reproducible: PhysX on a GPU is not deterministic, and where only some
       environments begin an episode, their initial states come from one generator that the last reset of all of them
       seeded. Where all begin together (`reset`, or a common time limit), each takes its own seed.
@@ -60,20 +61,20 @@ class ManiSkillGPUVectorEnv(ManiSkillEnv):
         self._views: dict[str, Array] = {}
         super().__init__(Settings(task, num_envs, seeds, processes=1, **options))
 
-    def frames(self, indices: Sequence[int]) -> np.ndarray:
-        """Pictures uint8 [len(indices), H, W, 3] of the environments named, on the host; see `ManiSkillVectorEnv`."""
+    def frames(self, indices: Sequence[int]) -> Array:
+        """Pictures uint8 [len(indices), H, W, 3] of the environments named, on the device; see `ManiSkillVectorEnv`."""
         indices = self._check_indices(indices)
         if self._settings.draws:
-            return np.array(self._observation["rgb"][np.asarray(indices, int)])
+            return self._observation["rgb"][np.asarray(indices, int)]
         rows = sorted(set(indices))
-        found: dict[int, np.ndarray] = {}
+        found = [jnp.zeros((0, *self.spec.frame_shape), jnp.uint8)]
         for first in range(0, len(rows), _PICTURES):
             some = rows[first : first + _PICTURES]
             while self._draw({0: ("frames", {"indices": some})}):
                 pass
-            found |= zip(some, self._arrays.read("frame"), strict=False)
-        shape = (len(indices), *self.spec.frame_shape)
-        return np.stack([found[index] for index in indices]) if indices else np.zeros(shape, np.uint8)
+            # The copy is made before the other side, told by the next message, writes again.
+            found.append(jax.block_until_ready(jnp.copy(self._views["frame"]))[: len(some)])
+        return jnp.concatenate(found)[np.searchsorted(rows, np.asarray(indices, int))]
 
     def close(self) -> None:
         """Ends the process and frees the shared memory. Idempotent."""
@@ -107,8 +108,8 @@ class ManiSkillGPUVectorEnv(ManiSkillEnv):
             specs["frame"] = ((min(self.num_envs, _PICTURES), *self.spec.frame_shape), "uint8")
         descriptor = self._descriptor if self._device == "cpu" else None
         self._arrays = DeviceArrays.create(specs, self._device, descriptor=descriptor)
-        read = ("state", "final_state", "reward", "terminated", "truncated", "success")
-        read += ("frame", "final_frame") if self._settings.draws else ()
+        read = ("state", "final_state", "reward", "terminated", "truncated", "success", "frame")
+        read += ("final_frame",) if self._settings.draws else ()
         self._views = {name: jax.dlpack.from_dlpack(self._arrays.view(name)) for name in read}
         self._to_box = jax.jit(self._boxed)
         self._to_result = jax.jit(self._copied)
@@ -158,9 +159,10 @@ class ManiSkillGPUVectorEnv(ManiSkillEnv):
 
 
 def _first_gpu() -> str:
-    first = jax.local_devices()[0]
-    if first.platform != "gpu":
+    first = placement.first_gpu()
+    if first is None:
         raise RuntimeError(
-            f"simulator='gpu' needs a GPU that JAX sees, its first device is {first}: install jax[cuda12], or use 'cpu'"
+            f"simulator='gpu' needs a GPU that JAX sees, its first device is {jax.local_devices()[0]}: "
+            "install jax[cuda12], or use 'cpu'"
         )
-    return f"cuda:{first.local_hardware_id}"
+    return first

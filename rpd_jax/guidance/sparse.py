@@ -79,9 +79,7 @@ def ask_on_host(
         seen = {name: x[rows] for name, x in asked.observation.items()}
         count = len(steps[rows])
         if teacher.spec.in_graph:  # whole batches, so that no program is compiled for the rest, nor draws differ
-            seen = {
-                name: np.concatenate([x, np.repeat(x[-1:], batch_size - count, axis=0)]) for name, x in seen.items()
-            }
+            seen = {name: x[np.minimum(np.arange(batch_size), count - 1)] for name, x in seen.items()}
         labels = jax.device_get(teacher.label(_with_history(seen, teacher), instruction, jax.random.fold_in(key, i)))
         for array, values in zip(answers, labels, strict=True):
             array[steps[rows], envs[rows]] = values[:count]

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from rpd_jax import placement
 from rpd_jax.guidance.labels import Ledger, flat_windows, member_key
 from rpd_jax.types import Array, Observation, TeacherLabels, TeacherSpec
 
@@ -58,7 +59,7 @@ class LabelStream:
         self._teacher, self._instruction, self._batch_size = teacher, instruction, batch_size
         self._keys = [member_key(seed, iteration) for seed in seeds]
         self._ledgers = ledgers
-        self._observations: list[dict[str, np.ndarray]] = []  # of each step, [G, N, ...]
+        self._observations: list[Observation] = []  # of each step, [G, N, ...]
         self._starts: list[np.ndarray] = []  # of each step, [G, N]
         self._begun = 0  # observations of each member that are asked about
         self._waits: list[list[Callable[[], TeacherLabels]]] = [[] for _ in seeds]
@@ -70,7 +71,7 @@ class LabelStream:
           observation: what the teacher reads, leaves [G, N, ...]; must not change any more.
           starts: bool [G, N], an episode begins with this observation.
         """
-        self._observations.append({name: np.asarray(x) for name, x in observation.items()})
+        self._observations.append(observation)
         self._starts.append(np.asarray(starts))
         self._teacher.poll()
         while self._collected - self._begun >= self._batch_size:
@@ -106,8 +107,8 @@ class LabelStream:
         for member, key in enumerate(self._keys):
             batch: dict[str, Any] = {}
             for name in self._observations[first]:
-                steps = np.stack([each[name][member] for each in self._observations[first:last]])
-                batch[name] = np.asarray(flat_windows(steps, starts[:, member], history))[rows]
+                steps = placement.stack([each[name][member] for each in self._observations[first:last]])
+                batch[name] = placement.host_view(flat_windows(steps, starts[:, member], history))[rows]
             wait = self._teacher.begin(batch, self._instruction, jax.random.fold_in(key, index))
             self._waits[member].append(wait)
         self._begun = end

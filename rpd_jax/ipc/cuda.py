@@ -30,7 +30,7 @@ class CudaMemory:
     """One piece of GPU memory, allocated here (`create`) or by another process (`open`)."""
 
     def __init__(self, driver: Any, device: int, pointer: int, nbytes: int, own: bool):
-        self._driver, self._device, self._own = driver, device, own
+        self.driver, self._device, self._own = driver, device, own
         self.pointer, self.nbytes = pointer, nbytes
 
     @classmethod
@@ -73,8 +73,8 @@ class CudaMemory:
     def handle(self) -> bytes:
         """What another process opens."""
         handle = _Handle()
-        with _context(self._driver, self._device):
-            _check(self._driver, "cuIpcGetMemHandle", ctypes.byref(handle), ctypes.c_uint64(self.pointer))
+        with _context(self.driver, self._device):
+            _check(self.driver, "cuIpcGetMemHandle", ctypes.byref(handle), ctypes.c_uint64(self.pointer))
         return bytes(handle)
 
     def array(self, shape: Sequence[int], dtype: str, offset: int = 0) -> ForeignArray:
@@ -86,9 +86,9 @@ class CudaMemory:
 
     def clear(self) -> None:
         """Sets every byte to 0."""
-        with _context(self._driver, self._device):
+        with _context(self.driver, self._device):
             arguments = (ctypes.c_uint64(self.pointer), ctypes.c_ubyte(0), ctypes.c_size_t(self.nbytes))
-            _check(self._driver, "cuMemsetD8_v2", *arguments)
+            _check(self.driver, "cuMemsetD8_v2", *arguments)
 
     def write(self, offset: int, source: int, nbytes: int, *, on_host: bool) -> None:
         """Copies bytes from an address, of this process's own memory or of the device's, to `offset`, and waits."""
@@ -101,23 +101,47 @@ class CudaMemory:
     def _copy(self, name: str, target: int, source: int, offset: int, nbytes: int) -> None:
         if offset < 0 or offset + nbytes > self.nbytes:
             raise ValueError(f"copy: {nbytes} bytes at {offset} exceed the memory of {self.nbytes} bytes")
-        with _context(self._driver, self._device):
-            _check(self._driver, name, ctypes.c_uint64(target), ctypes.c_uint64(source), ctypes.c_size_t(nbytes))
-            _check(self._driver, "cuCtxSynchronize")
+        with _context(self.driver, self._device):
+            _check(self.driver, name, ctypes.c_uint64(target), ctypes.c_uint64(source), ctypes.c_size_t(nbytes))
+            _check(self.driver, "cuCtxSynchronize")
 
     def synchronize(self) -> None:
         """Waits for everything that this process has had the device do."""
-        with _context(self._driver, self._device):
-            _check(self._driver, "cuCtxSynchronize")
+        with _context(self.driver, self._device):
+            _check(self.driver, "cuCtxSynchronize")
 
     def close(self) -> None:
         """Frees or unmaps the memory: no view may be used after that. Idempotent."""
         if self.pointer:
             name = "cuMemFree_v2" if self._own else "cuIpcCloseMemHandle"
-            with _context(self._driver, self._device):
-                _check(self._driver, name, ctypes.c_uint64(self.pointer))
-            _check(self._driver, "cuDevicePrimaryCtxRelease_v2", ctypes.c_int(self._device))
+            with _context(self.driver, self._device):
+                _check(self.driver, name, ctypes.c_uint64(self.pointer))
+            _check(self.driver, "cuDevicePrimaryCtxRelease_v2", ctypes.c_int(self._device))
             self.pointer = 0
+
+
+def gpu_uuid(number: int, driver: Any = None) -> str:
+    """What names a GPU in every process, from its number in this one: 32 hexadecimal digits.
+
+    Raises:
+      CudaError: no driver, or no such device.
+    """
+    driver = driver or load_driver()
+    device, uuid = ctypes.c_int(), (ctypes.c_ubyte * 16)()
+    _check(driver, "cuDeviceGet", ctypes.byref(device), ctypes.c_int(number))
+    _check(driver, "cuDeviceGetUuid_v2", ctypes.byref(uuid), device)
+    return bytes(uuid).hex()
+
+
+def gpu_number(uuid: str, driver: Any = None) -> int:
+    """The inverse of `gpu_uuid`. Raises CudaError where this process does not see the GPU."""
+    driver = driver or load_driver()
+    count = ctypes.c_int()
+    _check(driver, "cuDeviceGetCount", ctypes.byref(count))
+    seen = [gpu_uuid(number, driver) for number in range(count.value)]
+    if uuid not in seen:
+        raise CudaError(f"this process does not see the GPU {uuid}, only {seen}: is CUDA_VISIBLE_DEVICES another?")
+    return seen.index(uuid)
 
 
 def load_driver() -> Any:

@@ -9,15 +9,22 @@ they are enabled; otherwise it copies such arrays.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from rpd_jax.ipc.arrays import ArrayEntry, SharedArrays, check_entries, entries_of, lay_out, rows_of
-from rpd_jax.ipc.cuda import CudaMemory
+from rpd_jax.ipc.cuda import CudaMemory, gpu_number, gpu_uuid
 from rpd_jax.ipc.dlpack import CPU, CUDA, Borrowed, ForeignArray
 
 _BLOCK = 2 << 20  # bytes: of smaller pieces the driver would share the whole block that they lie in
+
+
+class Part(NamedTuple):
+    """The first `rows` rows of one entry of an array's first axis: `array[index, :rows]`."""
+
+    index: int
+    rows: int
 
 
 class DeviceArrays:
@@ -76,23 +83,23 @@ class DeviceArrays:
         """Maps the arrays of another process.
 
         Args:
-          shared: what `share()` gave there, perhaps through a message. Both processes must number GPUs alike.
+          shared: what `share()` gave there, perhaps through a message.
           driver: for tests.
 
         Raises:
           ValueError: a field is missing, or an entry is malformed or lies outside the memory.
-          CudaError: the handle is stale, or of another device.
+          CudaError: the handle is stale, or of a GPU that this process does not see.
         """
         for field in ("device", "table", "memory"):
             if field not in shared:
                 raise ValueError(f"shared arrays: field {field!r} is missing, got {sorted(shared)}")
         device, entries = shared["device"], entries_of(shared["table"])
-        number = cuda_number(device)
-        if number is None:
+        if cuda_number(device) is None:
             return cls(device, entries, SharedArrays.attach(shared["memory"], shared["table"]))
         nbytes = shared.get("nbytes", 0)
         check_entries(entries, nbytes)
-        return cls(device, entries, CudaMemory.open(shared["memory"], nbytes, number, driver))
+        number = gpu_number(shared.get("gpu", ""), driver)  # processes may number GPUs differently
+        return cls(f"cuda:{number}", entries, CudaMemory.open(shared["memory"], nbytes, number, driver))
 
     def table(self) -> list[list[Any]]:
         """The layout, of plain types that fit into a message: rows of name, shape, dtype, offset in bytes."""
@@ -103,31 +110,34 @@ class DeviceArrays:
         memory = self._open_memory()
         if isinstance(memory, SharedArrays):
             return {"device": self.device, "table": self.table(), "memory": memory.descriptor}
-        return {"device": self.device, "table": self.table(), "memory": memory.handle(), "nbytes": memory.nbytes}
+        number, driver = cuda_number(self.device), memory.driver
+        fields = {"device": self.device, "gpu": gpu_uuid(number, driver), "table": self.table()}
+        return {**fields, "memory": memory.handle(), "nbytes": memory.nbytes}
 
-    def view(self, name: str) -> ForeignArray:
-        """An array for `from_dlpack`. On a GPU it must not be used after `close`; on the CPU it may be.
+    def view(self, name: str, part: Part | None = None) -> ForeignArray:
+        """An array, or a part of it, for `from_dlpack`. Not to be used after `close`, but for one on the CPU.
 
         Raises:
-          ValueError: no array has this name, or the arrays are closed.
+          ValueError: no array has this name, or no such part, or the arrays are closed.
         """
-        memory, entry = self._open_memory(), self._entry(name)
+        memory, entry = self._open_memory(), self._entry(name, part)
         if isinstance(memory, CudaMemory):
             return memory.array(entry.shape, entry.dtype, entry.offset)
-        array = memory[name]
+        array = _of(memory, name, part)
         return ForeignArray(array.ctypes.data, entry.shape, entry.dtype, (CPU, 0), owner=array)
 
-    def write(self, name: str, values: Any) -> None:
+    def write(self, name: str, values: Any, part: Part | None = None) -> None:
         """Copies values of the array's shape and dtype into it; those of the same GPU do not pass through the host.
 
         Args:
           name: of the array.
           values: numpy's, or a framework's with `__dlpack__` that is ready (`block_until_ready`).
+          part: which part the values are; None: the whole.
 
         Raises:
           ValueError: another shape, dtype or GPU.
         """
-        memory, entry = self._open_memory(), self._entry(name)
+        memory, entry = self._open_memory(), self._entry(name, part)
         place = getattr(values, "__dlpack_device__", lambda: (CPU, 0))()
         if place[0] == CUDA and isinstance(memory, CudaMemory):
             source = Borrowed(values)
@@ -142,13 +152,18 @@ class DeviceArrays:
             values = np.ascontiguousarray(values)
             memory.write(entry.offset, values.ctypes.data, entry.nbytes, on_host=True)
         else:
-            memory[name][...] = values
+            _of(memory, name, part)[...] = values
 
-    def read(self, name: str) -> np.ndarray:
+    def read(self, name: str, part: Part | None = None) -> np.ndarray:
         """A copy on the host."""
-        memory, entry = self._open_memory(), self._entry(name)
+        values = self.on_host(name, part)
+        return values if isinstance(self._memory, CudaMemory) else values.copy()
+
+    def on_host(self, name: str, part: Part | None = None) -> np.ndarray:
+        """A view of memory on the host, but of a GPU's a copy."""
+        memory, entry = self._open_memory(), self._entry(name, part)
         if isinstance(memory, SharedArrays):
-            return memory[name].copy()
+            return _of(memory, name, part)
         values = np.empty(entry.shape, entry.dtype)
         memory.read(entry.offset, values.ctypes.data, entry.nbytes)
         return values
@@ -169,10 +184,21 @@ class DeviceArrays:
             raise ValueError("the arrays are closed")
         return self._memory
 
-    def _entry(self, name: str) -> ArrayEntry:
+    def _entry(self, name: str, part: Part | None) -> ArrayEntry:
+        """Where an array lies, or a part of it."""
         if name not in self._entries:
             raise ValueError(f"array {name!r}: unknown, there are {sorted(self._entries)}")
-        return self._entries[name]
+        entry = self._entries[name]
+        if part is None:
+            return entry
+        if len(entry.shape) < 2 or not (0 <= part.index < entry.shape[0] and 0 <= part.rows <= entry.shape[1]):
+            raise ValueError(f"array {name!r} of shape {entry.shape} has no part [{part.index}, :{part.rows}]")
+        offset = entry.offset + part.index * (entry.nbytes // entry.shape[0])
+        return ArrayEntry(name, (part.rows, *entry.shape[2:]), entry.dtype, offset)
+
+
+def _of(memory: SharedArrays, name: str, part: Part | None) -> np.ndarray:
+    return memory[name] if part is None else memory[name][part.index, : part.rows]
 
 
 def cuda_number(device: str) -> int | None:

@@ -18,10 +18,11 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from rpd_jax.ipc.arrays import SharedArrays
+from rpd_jax.ipc.device import DeviceArrays, Part
+from rpd_jax.ipc.dlpack import CUDA
 from rpd_jax.ipc.handshake import compare
 from rpd_jax.ipc.sidecar import Handler, serve
-from rpd_jax.ipc.slots import SLOT_PROTOCOL, slot_views
+from rpd_jax.ipc.slots import SLOT_PROTOCOL
 from rpd_jax.ipc.sockets import serve_socket
 
 
@@ -32,10 +33,12 @@ class Model(Protocol):
         """Plain data. "inputs" and "outputs" map names to {"shape": of one row, None being any; "dtype"}."""
         ...
 
-    def label(self, arrays: Mapping[str, np.ndarray], fields: Mapping[str, Any]) -> Mapping[str, np.ndarray]:
+    def label(self, arrays: Mapping[str, Any], fields: Mapping[str, Any]) -> Mapping[str, Any]:
         """Answers inputs [rows, ...] with outputs [rows, ...], as a function of its arguments alone.
 
-        The inputs are views that hold until it returns.
+        The inputs are views that hold until it returns: of numpy, but of slots on a GPU (which the asking side lays out
+        there only if the account says that it is welcome) a `ForeignArray` for `torch.from_dlpack`. The outputs are
+        numpy's, or a framework's of the same GPU.
         """
         ...
 
@@ -52,7 +55,7 @@ class SlotServer:
         self._load, self._descriptor = load, descriptor
         self._model: Model | None = None
         self._spec: dict[str, Any] = {}
-        self._arrays: SharedArrays | None = None
+        self._arrays: DeviceArrays | None = None
 
     def handlers(self) -> dict[str, Handler]:
         return {"hello": self.hello, "attach": self.attach, "run": self.run}
@@ -67,46 +70,59 @@ class SlotServer:
         return {"spec": self._spec}
 
     def attach(self, fields: dict[str, Any]) -> None:
-        descriptor = fields["descriptor"] if self._descriptor is None else self._descriptor
-        arrays = SharedArrays.attach(descriptor, fields["table"])
+        on_host = fields["device"] == "cpu"
+        if on_host and self._descriptor is not None:
+            fields = {**fields, "memory": self._descriptor}
+        arrays = DeviceArrays.attach(fields)
         expected = {
             f"{side}/{name}": {"shape": [None, fields["rows"], *spec["shape"]], "dtype": spec["dtype"]}
             for side, specs in (("in", self._spec["inputs"]), ("out", self._spec["outputs"]))
             for name, spec in specs.items()
         }
-        found = {name: {"shape": list(array.shape), "dtype": array.dtype.name} for name, array in arrays.items()}
+        found = {name: {"shape": shape, "dtype": dtype} for name, shape, dtype, _ in arrays.table()}
         compare(found, expected, "arrays")
         compare({"arrays": sorted(found)}, {"arrays": sorted(expected)})
-        self._arrays, self._descriptor = arrays, descriptor
-        self._inputs, self._outputs = slot_views(arrays, len(next(iter(arrays.values()))))
+        self._arrays, self._slots = arrays, found
+        if on_host:
+            self._descriptor = fields["memory"]
 
     def run(self, fields: dict[str, Any]) -> dict[str, Any]:
         if self._model is None or self._arrays is None:
             raise RuntimeError("hello and attach come first")
-        slot, rows = fields["slot"], fields["rows"]
-        inputs = {name: array[:rows] for name, array in self._inputs[slot].items()}
+        arrays, part = self._arrays, Part(fields["slot"], fields["rows"])
+        see = arrays.on_host if arrays.device == "cpu" else arrays.view
+        inputs = {name: see(f"in/{name}", part) for name in self._spec["inputs"]}
         answers = self._model.label(inputs, fields["fields"])
-        outputs = self._outputs[slot]
-        if answers.keys() != outputs.keys():
-            raise ValueError(f"the model must answer {sorted(outputs)}, it answered {sorted(answers)}")
-        for name, target in outputs.items():
-            values = np.asarray(answers[name])
-            if values.shape != target[:rows].shape or not np.can_cast(values.dtype, target.dtype, "same_kind"):
+        if answers.keys() != self._spec["outputs"].keys():
+            raise ValueError(f"the model must answer {sorted(self._spec['outputs'])}, it answered {sorted(answers)}")
+        for name, values in answers.items():
+            slot = self._slots[f"out/{name}"]
+            shape, dtype = (part.rows, *slot["shape"][2:]), slot["dtype"]
+            if not _on_gpu(values):
+                values = np.asarray(values)
+                if np.can_cast(values.dtype, dtype, "same_kind"):
+                    values = values.astype(dtype, copy=False)
+            if tuple(values.shape) != shape or not str(values.dtype).endswith(dtype):
                 raise ValueError(
-                    f"the model's {name!r} must be {target.dtype} of shape {target[:rows].shape}, "
-                    f"it is {values.dtype} of {values.shape}"
+                    f"the model's {name!r} must be {dtype} of shape {shape}, "
+                    f"it is {values.dtype} of {tuple(values.shape)}"
                 )
-            np.copyto(target[:rows], values, casting="same_kind")
-        return {"slot": slot, "rows": rows}
+            arrays.write(f"out/{name}", values, part)
+        arrays.synchronize()
+        return {"slot": part.index, "rows": part.rows}
 
     def close(self) -> None:
         """Drops the arrays and their memory's descriptor."""
-        self._inputs = self._outputs = []  # views keep the memory
+        on_host = self._arrays is not None and self._arrays.device == "cpu"  # then they own the descriptor
         if self._arrays is not None:
             self._arrays.close()
-        elif self._descriptor is not None:
+        if self._descriptor is not None and not on_host:
             os.close(self._descriptor)
         self._arrays = self._descriptor = None
+
+
+def _on_gpu(values: Any) -> bool:
+    return hasattr(values, "__dlpack_device__") and values.__dlpack_device__()[0] == CUDA
 
 
 def serve_model(load: Callable[[], Model]) -> None:

@@ -1,26 +1,32 @@
 """Calls with arrays: a ring of slots in shared memory, so that several calls can be under way at once.
 
 The asking side writes inputs into a free slot, the answering side writes outputs into the same slot, and messages say
-only which. Nothing is allocated per call. The answering side is `slot_server.py`.
+only which. Nothing is allocated per call. The slots lie on the host, or on a GPU that both sides use: then arrays of
+that GPU pass through neither the host nor the socket. The answering side is `slot_server.py`.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import logging
 import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
-from rpd_jax.ipc.arrays import SharedArrays, memory_descriptor
+from rpd_jax.ipc.arrays import memory_descriptor
+from rpd_jax.ipc.cuda import CudaError
+from rpd_jax.ipc.device import DeviceArrays, Part
 from rpd_jax.ipc.handshake import compare
 from rpd_jax.ipc.limits import Limits
-from rpd_jax.ipc.messages import Message, ProtocolError
+from rpd_jax.ipc.messages import Message, ProtocolError, RemoteError
 from rpd_jax.ipc.peer import Sidecar
 from rpd_jax.ipc.supervised import QueueFull, Supervised
 
-SLOT_PROTOCOL = 1  # version of the requests hello, attach and run
+SLOT_PROTOCOL = 2  # version of the requests hello, attach and run
+
+_log = logging.getLogger(__name__)
 
 Specs = Mapping[str, tuple[tuple[int, ...], str]]
 """Name -> (shape of one row, dtype name)."""
@@ -28,18 +34,23 @@ Specs = Mapping[str, tuple[tuple[int, ...], str]]
 
 @dataclasses.dataclass(frozen=True)
 class Layout:
-    """The arrays of one slot: `rows` rows of every input and of every output."""
+    """The arrays of one slot: `rows` rows of every input and of every output.
+
+    `device` is where they lie, "cpu" or "cuda:N" as this process numbers it. Where the other side cannot map memory of
+    a GPU (in some containers and virtual machines), they lie on the host, and a warning says so.
+    """
 
     rows: int
     inputs: Specs
     outputs: Specs
+    device: str = "cpu"
 
     def __post_init__(self) -> None:
         if self.rows < 1:
             raise ValueError(f"rows={self.rows!r}: a slot must have at least one")
 
     def array_specs(self, slots: int) -> dict[str, tuple[tuple[int, ...], str]]:
-        """What `SharedArrays.create` takes."""
+        """What `DeviceArrays.create` takes."""
         return {
             f"{side}/{name}": ((slots, self.rows, *shape), dtype)
             for side, specs in (("in", self.inputs), ("out", self.outputs))
@@ -84,7 +95,7 @@ class SlotCalls:
         self._calls: dict[int, _Call] = {}  # ticket -> call
         self._leaving: dict[int, _Call] = {}  # discarded, and perhaps still worked on
         self._free = list(range(self.limits.queue_size))
-        self._arrays: SharedArrays | None = None
+        self._arrays: DeviceArrays | None = None
         self._descriptor = memory_descriptor()
         try:
             self._supervised = Supervised(lambda: start(self._descriptor), self._prepare, self.limits, _check_reply)
@@ -102,6 +113,11 @@ class SlotCalls:
         return self._layout.inputs
 
     @property
+    def device(self) -> str:
+        """Where the slots lie."""
+        return self._layout.device
+
+    @property
     def under_way(self) -> int:
         """Calls whose slots are taken."""
         return len(self._calls) + len(self._leaving)
@@ -112,11 +128,12 @@ class SlotCalls:
         self._collect_discarded()
         return bool(self._free)
 
-    def submit(self, inputs: Mapping[str, np.ndarray], fields: Mapping[str, Any] | None = None) -> int:
+    def submit(self, inputs: Mapping[str, Any], fields: Mapping[str, Any] | None = None) -> int:
         """Begins a call and returns its ticket.
 
         Args:
-          inputs: arrays [rows, ...] as the layout says, with at most its rows; they are copied.
+          inputs: arrays [rows, ...] as the layout says, with at most its rows; they are copied. numpy's, or a
+            framework's that are ready: see `DeviceArrays.write`.
           fields: plain data that goes with them.
 
         Raises:
@@ -129,7 +146,7 @@ class SlotCalls:
         rows = self._check_inputs(inputs)
         slot = self._free[-1]
         for name, values in inputs.items():
-            np.copyto(self._inputs[slot][name][:rows], values)
+            self._arrays.write(f"in/{name}", values, Part(slot, rows))
         ticket = self._supervised.submit("run", {"slot": slot, "rows": rows, "fields": dict(fields or {})})
         self._calls[ticket] = _Call(self._free.pop(), rows)
         return ticket
@@ -139,7 +156,7 @@ class SlotCalls:
         return self._supervised.ready(ticket)
 
     def outputs(self, ticket: int) -> dict[str, np.ndarray]:
-        """Waits for a call and gives views [rows, ...] of its slot, which hold until `release`.
+        """Waits for a call and gives views [rows, ...] of its slot, which hold until `release`; from a GPU, copies.
 
         Raises:
           RemoteError: the sidecar raised; with its traceback. The slot is free again.
@@ -151,7 +168,8 @@ class SlotCalls:
         except Exception:
             self.release(ticket)
             raise
-        return {name: array[: call.rows] for name, array in self._outputs[call.slot].items()}
+        part = Part(call.slot, call.rows)
+        return {name: self._arrays.on_host(f"out/{name}", part) for name in self._layout.outputs}
 
     def release(self, ticket: int) -> None:
         """Gives the slot of a call back. One that is under way is given back when the sidecar is done with it."""
@@ -183,22 +201,36 @@ class SlotCalls:
         hello = {"protocol": SLOT_PROTOCOL, **self._expect}
         spec = sidecar.call("hello", {"expect": hello}, deadline_s).get("spec", dict)
         compare(hello, spec)
-        if self._arrays is None:
-            self._lay_out(spec)
-        else:
+        if self._arrays is not None:
             compare(self.spec, spec, "after a restart")
-        assert self._arrays is not None
-        fields = {"descriptor": self._descriptor, "table": self._arrays.table(), "rows": self._layout.rows}
-        sidecar.call("attach", fields, deadline_s)
-
-    def _lay_out(self, spec: dict[str, Any]) -> None:
-        self._layout = self._choose_layout(spec)
-        slots = self.limits.queue_size
-        self._arrays = SharedArrays.create(self._layout.array_specs(slots), self._descriptor)
-        self._inputs, self._outputs = slot_views(self._arrays, slots)
+            self._attach(sidecar)
+            return
+        layout = self._choose_layout(spec)
+        try:
+            self._lay_out(layout)
+            self._attach(sidecar)
+        except (CudaError, RemoteError) as error:
+            if layout.device == "cpu" or (isinstance(error, RemoteError) and error.type_name != CudaError.__name__):
+                raise
+            _log.warning("%s: arrays pass through the host, not through %s: %s", sidecar.name, layout.device, error)
+            if self._arrays is not None:
+                self._arrays.close()
+            self._lay_out(dataclasses.replace(layout, device="cpu"))
+            self._attach(sidecar)
         self.spec = spec
 
-    def _check_inputs(self, inputs: Mapping[str, np.ndarray]) -> int:
+    def _attach(self, sidecar: Sidecar) -> None:
+        assert self._arrays is not None
+        shared = {**self._arrays.share(), "rows": self._layout.rows}
+        sidecar.call("attach", shared, self.limits.start_deadline_s)
+
+    def _lay_out(self, layout: Layout) -> None:
+        self._layout = layout
+        descriptor = self._descriptor if layout.device == "cpu" else None
+        specs = layout.array_specs(self.limits.queue_size)
+        self._arrays = DeviceArrays.create(specs, layout.device, descriptor=descriptor)
+
+    def _check_inputs(self, inputs: Mapping[str, Any]) -> int:
         specs = self._layout.inputs
         if inputs.keys() != specs.keys():
             raise ValueError(f"inputs: need {sorted(specs)}, got {sorted(inputs)}")
@@ -220,23 +252,13 @@ class SlotCalls:
                 self._free.append(self._leaving.pop(ticket).slot)
 
     def _close_arrays(self) -> None:
-        self._inputs = self._outputs = []
+        on_host = self._arrays is not None and self._layout.device == "cpu"  # then they own the descriptor
         if self._arrays is not None:
             self._arrays.close()
             self._arrays = None
-        elif self._descriptor >= 0:
+        if self._descriptor >= 0 and not on_host:
             os.close(self._descriptor)
         self._descriptor = -1
-
-
-def slot_views(arrays: SharedArrays, slots: int) -> tuple[list[dict[str, np.ndarray]], list[dict[str, np.ndarray]]]:
-    """(inputs, outputs) of every slot by name, each [rows, ...]."""
-
-    def views(side: str) -> list[dict[str, np.ndarray]]:
-        names = [name for name in arrays if name.startswith(side)]
-        return [{name.removeprefix(side): arrays[name][slot] for name in names} for slot in range(slots)]
-
-    return views("in/"), views("out/")
 
 
 def _check_reply(fields: Mapping[str, Any], reply: Message) -> None:

@@ -1,4 +1,8 @@
-"""Rollouts in a host vector environment: a loop over steps around the population's jitted `act`."""
+"""Rollouts in a vector environment: a loop over steps around the population's jitted `act`.
+
+What a simulator keeps on an accelerator stays there: observations, frames, actions and rewards; the host sees only
+the flags, rewards and whatever decides about queries.
+"""
 
 from __future__ import annotations
 
@@ -6,13 +10,15 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
+from rpd_jax import placement
 from rpd_jax.envs.base import VectorEnv
 from rpd_jax.guidance.sparse import Asked
 from rpd_jax.population import Population
 from rpd_jax.rollout.episodes import EpisodeTracker
-from rpd_jax.types import Observation, Transition
+from rpd_jax.types import Array, Observation, Transition
 from rpd_jax.update import MemberState
 
 Watch = Callable[[Observation, np.ndarray], None]
@@ -43,7 +49,7 @@ class Rollout(NamedTuple):
 
     transition: Transition  # [T, P, N, ...]
     starts: np.ndarray  # [T, P, N] bool: an episode begins with this observation
-    teacher_observation: Observation  # [T, G, N, ...] of the guided members
+    teacher_observation: Observation  # [T, G, N, ...] of the guided members; empty where a `Watch` was shown it
     asked: list[Asked]  # what the S members of `Questions` ask
     episodes: list[dict[str, float]]  # per member: count and mean return, length, success of ended episodes
 
@@ -52,17 +58,25 @@ class HostCollector:
     """Steps P x N environments and stores what happened.
 
     Environment p * N + n belongs to member p. `teacher_keys` are the entries of an observation that the teacher
-    reads; frames that the student does not see are drawn only for the members that are guided.
+    reads; frames that the student does not see are drawn only for the members that are guided. With `keep_jax` JAX's
+    arrays stay JAX's on the CPU too, as they do on an accelerator: the result is the same.
     """
 
     def __init__(
-        self, env: VectorEnv, population: Population, rollout_length: int, teacher_keys: Sequence[str] = ()
+        self,
+        env: VectorEnv,
+        population: Population,
+        rollout_length: int,
+        teacher_keys: Sequence[str] = (),
+        *,
+        keep_jax: bool = False,
     ) -> None:
         self.env, self.population, self.length = env, population, rollout_length
         self.num_members = len(population)
         self.num_envs = env.num_envs // self.num_members
         self.teacher_keys = tuple(teacher_keys)
         self.tracker = EpisodeTracker(env.num_envs)
+        self._keep_jax = keep_jax
         self._observation: Observation | None = None
         self._starts = np.ones(env.num_envs, bool)
 
@@ -83,54 +97,67 @@ class HostCollector:
           questions: decides which observations of other members are kept for the teacher.
         """
         if self._observation is None:
-            self._observation = _to_numpy(self.env.reset())
-        steps: list[Transition] = []
+            self._observation = self._keep(self.env.reset())
+        on_device = any(isinstance(x, jax.Array) for x in self._observation.values())
+        xp = jnp if on_device else np
+        steps, seen = placement.StepBuffer(self.length), placement.StepBuffer(self.length)
         starts: list[np.ndarray] = []
-        seen: list[Observation] = []
         ended: list[dict[str, np.ndarray]] = []
         asking = _Asking(self, questions) if questions is not None and questions.members else None
         for step in range(self.length):
             observation = self._members_first(self._observation)
             starts.append(self._starts.reshape(self.num_members, self.num_envs))
-            seen.append(self._teacher_sees(guided))
+            shown = self._teacher_sees(guided)
             if watch is not None:
-                watch(seen[-1], starts[-1][list(guided)])
-            acted = jax.device_get(self.population.act(members, observation, np.int32(step)))
+                watch(shown, starts[-1][list(guided)])
+            else:
+                seen.write(step, shown)
+            acted = self.population.act(members, observation, np.int32(step))
+            if not on_device:
+                acted = jax.device_get(acted)
             if asking is not None:
-                asking.step(step, starts[-1], acted.value)
+                asking.step(step, starts[-1], np.asarray(acted.value))
             result = self.env.step(acted.action.reshape(self.env.num_envs, -1))
             terminated, truncated = np.array(result.terminated), np.array(result.truncated)
             self._starts = terminated | truncated
-            next_value = np.zeros_like(acted.value)
+            next_value = xp.zeros_like(acted.value)
             if self._starts.any():  # the other entries are filled in below, by the next step's values
-                final = self._members_first(_to_numpy(result.final_observation))
-                next_value = np.array(self.population.values(members, final))
+                final = self._members_first(self._keep(result.final_observation))
+                next_value = xp.asarray(self.population.values(members, final))
             ended.append(self.tracker.add(result))
-            self._observation = _to_numpy(result.observation)
-            steps.append(
-                Transition(
-                    observation=self.population.student_sees(observation),
-                    action=acted.action,
-                    log_prob=acted.log_prob,
-                    value=acted.value,
-                    next_value=next_value,
-                    reward=np.array(result.reward, np.float32).reshape(acted.value.shape),
-                    terminated=terminated.reshape(acted.value.shape),
-                    truncated=truncated.reshape(acted.value.shape),
-                )
+            self._observation = self._keep(result.observation)
+            transition = Transition(
+                observation=self.population.student_sees(observation),
+                action=acted.action,
+                log_prob=acted.log_prob,
+                value=acted.value,
+                next_value=next_value,
+                reward=xp.asarray(result.reward, xp.float32).reshape(acted.value.shape),
+                terminated=terminated.reshape(acted.value.shape),
+                truncated=truncated.reshape(acted.value.shape),
             )
-        transition: Transition = jax.tree.map(lambda *x: np.stack(x), *steps)
-        last_value = np.asarray(self.population.values(members, self._members_first(self._observation)))
-        following = np.concatenate([transition.value[1:], last_value[None]])
+            steps.write(step, transition)
+        transition = steps.tree()
+        last_value = xp.asarray(self.population.values(members, self._members_first(self._observation)))
+        following = xp.concatenate([transition.value[1:], last_value[None]])
         is_end = transition.terminated | transition.truncated
-        transition = transition._replace(next_value=np.where(is_end, transition.next_value, following))
-        teacher_observation = {key: np.stack([o[key] for o in seen]) for key in seen[0]}
+        transition = transition._replace(next_value=xp.where(is_end, transition.next_value, following))
+        teacher_observation = seen.tree() if watch is None else {}
         asked = asking.asked() if asking is not None else []
         return Rollout(transition, np.stack(starts), teacher_observation, asked, self._per_member(ended))
 
+    def _keep(self, observation: Observation) -> Observation:
+        """Of the host copies, since a simulator may overwrite its arrays in the next step; JAX's are constant."""
+
+        def keep(x: Array) -> Array:
+            stays = placement.on_accelerator(x) or (self._keep_jax and isinstance(x, jax.Array))
+            return x if stays else np.array(x)
+
+        return {key: keep(x) for key, x in observation.items()}
+
     def _members_first(self, observation: Observation) -> Observation:
         shape = (self.num_members, self.num_envs)
-        return {key: np.reshape(x, shape + x.shape[1:]) for key, x in observation.items()}
+        return {key: x.reshape(shape + x.shape[1:]) for key, x in observation.items()}
 
     def _teacher_sees(self, guided: Sequence[int]) -> Observation:
         """Leaves [G, N, ...]."""
@@ -198,7 +225,7 @@ class _Asking:
         found = []
         for member in range(where.shape[1]):
             mine = [{key: x[who == member] for key, x in seen.items()} for who, seen in self._seen]
-            observation = {key: np.concatenate([each[key] for each in mine]) for key in mine[0]} if mine else {}
+            observation = {key: placement.concatenate([each[key] for each in mine]) for key in mine[0]} if mine else {}
             found.append(Asked(where[:, member], observation))
         return found
 
@@ -206,8 +233,3 @@ class _Asking:
 def restores_episodes(env: VectorEnv) -> bool:
     """Whether `load_state_dict` brings back episodes under way, rather than only the sequence of seeds."""
     return bool(getattr(env, "restores_episodes", False))
-
-
-def _to_numpy(observation: Observation) -> Observation:
-    """Copies, since a simulator may overwrite its arrays in the next step."""
-    return {key: np.array(x) for key, x in observation.items()}

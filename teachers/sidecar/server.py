@@ -7,6 +7,8 @@ A server is a module whose main program is
 where `load()` gives an object with `spec()`, which returns `describe(...)`, and `label(arrays, fields)`. The arrays
 are the observations [B, ...] (histories [B, history, ...], newest last); `fields` has "instruction" and "seed"
 (uint32): the answer is a function of these alone. It maps to "action" [B, A], "std" [B, A] and "valid" [B].
+The arrays are numpy's; those that come in memory of a GPU that `describe` names are taken by `torch.from_dlpack`, which
+takes numpy's too.
 """
 
 from __future__ import annotations
@@ -22,7 +24,10 @@ __all__ = ["Model", "describe", "outputs_of", "serve_model", "teacher_spec"]
 
 
 def describe(
-    spec: TeacherSpec, action_dim: int, inputs: Mapping[str, tuple[Sequence[int | None], str]]
+    spec: TeacherSpec,
+    action_dim: int,
+    inputs: Mapping[str, tuple[Sequence[int | None], str]],
+    gpus: Sequence[str] = (),
 ) -> dict[str, Any]:
     """The account that a server gives of itself, plain data.
 
@@ -31,6 +36,7 @@ def describe(
       action_dim: A.
       inputs: for each of `spec.observation_keys` the shape of one observation, without the history's axis, None being
         any size; and the dtype name.
+      gpus: whose memory it reads, by `rpd_jax.ipc.cuda.gpu_uuid`; a learner that uses one leaves the arrays there.
 
     Raises:
       ValueError: inputs for other keys.
@@ -44,6 +50,7 @@ def describe(
         **_plain(fields),
         "inputs": {name: {"shape": [*history, *shape], "dtype": dtype} for name, (shape, dtype) in inputs.items()},
         "outputs": outputs_of(action_dim),
+        "gpus": list(gpus),
     }
 
 

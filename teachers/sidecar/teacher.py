@@ -10,7 +10,9 @@ from typing import Any
 import jax
 import numpy as np
 
+from rpd_jax import placement
 from rpd_jax.envs.base import EnvSpec
+from rpd_jax.ipc.cuda import gpu_uuid
 from rpd_jax.ipc.handshake import HandshakeError, compare
 from rpd_jax.ipc.limits import Limits
 from rpd_jax.ipc.messages import RemoteError
@@ -24,7 +26,7 @@ from teachers.sidecar.server import outputs_of, teacher_spec
 class _Batch:
     """What one call of `begin` asked for."""
 
-    inputs: dict[str, np.ndarray]
+    inputs: dict[str, Array]
     answers: dict[str, np.ndarray]
     parts: int  # that are not answered
     error: RemoteError | None = None
@@ -46,7 +48,8 @@ class SidecarTeacher:
 
     A batch is split into requests of `rows` observations, several of which are under way at once; with several
     processes each request goes to the one that has least to do. Labels depend on the arguments and on `rows`, not on
-    the number of processes, nor on restarts. What the model raises is raised here.
+    the number of processes, nor on restarts. What the model raises is raised here. Observations on a GPU where a
+    process runs its model too stay there; others pass through the host's shared memory.
 
     Use it from one thread at a time.
     """
@@ -83,7 +86,7 @@ class SidecarTeacher:
         self._outputs = outputs_of(env_spec.action_dim if action_dim is None else action_dim)
         try:
             for replica in replicas:
-                expect = self._calls[0].spec if self._calls else {"outputs": self._outputs}
+                expect = _but_gpus(self._calls[0].spec) if self._calls else {"outputs": self._outputs}
                 self._calls.append(SlotCalls(replica.start, self._layout, expect=expect, limits=limits))
             self.spec = teacher_spec(self._calls[0].spec)
         except BaseException:
@@ -105,7 +108,7 @@ class SidecarTeacher:
 
         The observations must not change until then. See `label`.
         """
-        inputs = {name: np.asarray(observation[name]) for name in self.spec.observation_keys}
+        inputs = {name: placement.host_view(observation[name]) for name in self.spec.observation_keys}
         size = len(next(iter(inputs.values())))
         self._check_shapes(inputs, size)
         begins = range(0, size, self._rows)
@@ -133,7 +136,8 @@ class SidecarTeacher:
             if part.batch.error is not None:
                 part.batch.parts -= 1
                 continue
-            part.ticket = calls.submit({n: x[part.rows] for n, x in part.batch.inputs.items()}, part.fields)
+            inputs = {name: x[part.rows] for name, x in part.batch.inputs.items()}
+            part.ticket = calls.submit(jax.block_until_ready(inputs), part.fields)
             part.calls = calls
             self._under_way.append(part)
 
@@ -194,7 +198,7 @@ class SidecarTeacher:
             compare({name: {"shape": shape, "dtype": dtype}}, account["inputs"], "observation")
             inputs[name] = (shape, dtype)
         outputs = {name: (tuple(each["shape"]), each["dtype"]) for name, each in self._outputs.items()}
-        return Layout(self._rows, inputs, outputs)
+        return Layout(self._rows, inputs, outputs, _common_gpu(account.get("gpus", ())) or "cpu")
 
     def _observed(self, name: str) -> tuple[tuple[int, ...], str]:
         if name == "rgb" and self._env_spec.frame_shape is not None:
@@ -203,7 +207,7 @@ class SidecarTeacher:
             raise HandshakeError(f"{self._env_spec.name} has no {name!r}, which the teacher reads")
         return tuple(self._env_spec.observation[name].shape), self._env_spec.observation[name].dtype
 
-    def _check_shapes(self, inputs: Mapping[str, np.ndarray], size: int) -> None:
+    def _check_shapes(self, inputs: Mapping[str, Array], size: int) -> None:
         for name, (shape, dtype) in self._calls[0].inputs.items():
             values = inputs[name]
             if values.shape != (size, *shape) or values.dtype != dtype or size < 1:
@@ -211,3 +215,14 @@ class SidecarTeacher:
                     f"observation[{name!r}]: need {dtype} of shape (B, {', '.join(map(str, shape))}) with B >= 1, "
                     f"got {values.dtype} of {values.shape}"
                 )
+
+
+def _but_gpus(account: Mapping[str, Any]) -> dict[str, Any]:
+    """What processes that serve the same model say alike."""
+    return {name: value for name, value in account.items() if name != "gpus"}
+
+
+def _common_gpu(gpus: Sequence[str]) -> str | None:
+    """JAX's first device, where it is one of these GPUs."""
+    first = placement.first_gpu() if gpus else None
+    return first if first is not None and gpu_uuid(int(first.removeprefix("cuda:"))) in gpus else None

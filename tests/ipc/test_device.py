@@ -1,6 +1,5 @@
 """Arrays that a process with JAX and one with torch share, on the CPU and on a GPU, whose driver can be a stand-in."""
 
-import ctypes
 import os
 from pathlib import Path
 
@@ -8,43 +7,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from host_driver import HostDriver
 
 from rpd_jax.ipc import dlpack
 from rpd_jax.ipc.arrays import memory_descriptor
-from rpd_jax.ipc.device import DeviceArrays
+from rpd_jax.ipc.cuda import CudaError
+from rpd_jax.ipc.device import DeviceArrays, Part
 from rpd_jax.ipc.dlpack import CPU, CUDA, Borrowed, ForeignArray
 from rpd_jax.ipc.process import SidecarProcess
 
 SPECS = {"x": ((4, 3), "float32"), "y": ((4, 3), "float32"), "flag": ((4,), "bool"), "count": ((), "int64")}
-
-
-class HostDriver:
-    """The CUDA driver's calls on memory of the host; a handle is an address of this process."""
-
-    def __init__(self):
-        self.memory, self.calls = {}, []
-
-    def __getattr__(self, name):
-        def call(*arguments):
-            self.calls.append(name)
-            values = [getattr(argument, "value", argument) for argument in arguments]
-            if name == "cuMemAlloc_v2":
-                buffer = ctypes.create_string_buffer(b"\xff" * values[1], values[1])
-                arguments[0]._obj.value = ctypes.addressof(buffer)
-                self.memory[ctypes.addressof(buffer)] = buffer
-            elif name == "cuMemsetD8_v2":
-                ctypes.memset(*values)
-            elif name.startswith("cuMemcpy"):
-                ctypes.memmove(*values)
-            elif name == "cuIpcGetMemHandle":
-                ctypes.memmove(ctypes.addressof(arguments[0]._obj), values[1].to_bytes(8, "little"), 8)
-            elif name == "cuIpcOpenMemHandle_v2":
-                arguments[0]._obj.value = int.from_bytes(bytes(arguments[1])[:8], "little")
-            elif name == "cuMemFree_v2":
-                del self.memory[values[0]]
-            return 0
-
-        return call
 
 
 class OnDevice:
@@ -134,6 +106,30 @@ def test_values_on_the_same_gpu_do_not_pass_through_the_host():
         arrays.write("x", OnDevice(values.astype(np.int8)))
     assert arrays.view("y").__dlpack_device__() == (CUDA, 0)
     arrays.close()
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda:1"])
+def test_parts_of_arrays_are_written_and_read_alone(device):
+    arrays = DeviceArrays.create({"x": ((3, 4, 2), "int16")}, device, driver=HostDriver())
+    arrays.write("x", np.int16([[1, 2], [3, 4]]), Part(1, 2))
+    assert arrays.read("x").tolist() == [[[0, 0]] * 4, [[1, 2], [3, 4], [0, 0], [0, 0]], [[0, 0]] * 4]
+    assert arrays.read("x", Part(1, 1)).tolist() == arrays.on_host("x", Part(1, 1)).tolist() == [[1, 2]]
+    whole, part = Borrowed(arrays.view("x")), Borrowed(arrays.view("x", Part(2, 3)))
+    assert part.shape == (3, 2) and part.pointer == whole.pointer + 2 * 4 * 2 * 2
+    with pytest.raises(ValueError, match=r"'x': need int16 of shape \(2, 2\), got int16 of \(3, 2\)"):
+        arrays.write("x", np.zeros((3, 2), np.int16), Part(1, 2))
+    for part in (Part(3, 1), Part(-1, 1), Part(0, 5)):
+        with pytest.raises(ValueError, match=r"of shape \(3, 4, 2\) has no part"):
+            arrays.view("x", part)
+    arrays.close()
+
+
+def test_processes_may_number_gpus_differently():
+    ours = DeviceArrays.create(SPECS, "cuda:3", driver=HostDriver())
+    assert DeviceArrays.attach(ours.share(), HostDriver(order=(2, 3))).device == "cuda:1"
+    with pytest.raises(CudaError, match="does not see the GPU 0303"):
+        DeviceArrays.attach(ours.share(), HostDriver(order=(0, 1)))
+    ours.close()
 
 
 def test_memory_of_a_gpu_comes_in_whole_blocks_and_is_freed_once():

@@ -16,7 +16,7 @@ from rpd_jax.rollout.host import HostCollector
 T, N = 12, 3
 
 
-def make(variants=("ppo", "rpd-mse"), seeds=(0, 5), steps=5):
+def make(variants=("ppo", "rpd-mse"), seeds=(0, 5), steps=5, **options):
     config = Config(
         variants=variants,
         seeds=seeds,
@@ -27,7 +27,7 @@ def make(variants=("ppo", "rpd-mse"), seeds=(0, 5), steps=5):
     base = [s for _ in variants for seed in seeds for s in env_seeds(seed, N)]
     env = FunctionalVectorEnv(Reach(max_episode_steps=steps), len(base), base)
     population = Population(config, env.spec)
-    return population, HostCollector(env, population, T, ("state",))
+    return population, HostCollector(env, population, T, ("state",), **options)
 
 
 def test_bootstrap_values_are_those_of_the_true_next_observation():
@@ -46,6 +46,20 @@ def test_bootstrap_values_are_those_of_the_true_next_observation():
     for step in range(T):
         final = np.asarray(population.values(members, {"state": state[step]}))
         np.testing.assert_allclose(t.next_value[step], final, rtol=1e-4, atol=1e-5)
+
+
+def test_arrays_that_stay_on_a_device_give_the_same_rollout():
+    rollouts = []
+    for keep_jax in (False, True):
+        population, collector = make(keep_jax=keep_jax)
+        members = population.init()
+        rollouts.append([collector.collect(members, guided=[1, 2]) for _ in range(2)])
+        kind = jax.Array if keep_jax else np.ndarray
+        for rollout in rollouts[-1]:
+            t = rollout.transition
+            kept = (t.observation["state"], t.action, t.log_prob, t.value, t.next_value, t.reward)
+            assert all(isinstance(x, kind) for x in (*kept, rollout.teacher_observation["state"]))
+    jax.tree.map(np.testing.assert_array_equal, *rollouts)
 
 
 def test_starts_follow_ends_and_rollouts_continue():

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import torch
 
+from rpd_jax.ipc.cuda import gpu_uuid
 from teachers.openvla.server.action_tokens import ActionTokens
 from teachers.openvla.server.checkpoint import load_model
 from teachers.openvla.server.config import ModelConfig, read_json
@@ -29,6 +30,12 @@ class Parts(NamedTuple):
     preprocessor: Preprocessor
     statistics: dict[str, Any]  # of the chosen data set
     tokens: ActionTokens
+
+    @property
+    def gpus(self) -> list[str]:
+        """The GPU that the model is on, by `gpu_uuid`; none on a CPU."""
+        device = self.model.device
+        return [gpu_uuid(device.index or 0)] if device.type == "cuda" else []
 
 
 def load_parts(

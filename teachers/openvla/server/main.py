@@ -37,12 +37,14 @@ class OpenVLAModel:
             contract=contract_of(Path(self._options.checkpoint), self._options.contract),
             samples_actions=self._options.samples > 1,
         )
-        return describe(spec, self._policy.bounds.dims, {"rgb": ((None, None, 3), "uint8")})
+        inputs = {"rgb": ((None, None, 3), "uint8")}
+        return describe(spec, self._policy.bounds.dims, inputs, self._policy.parts.gpus)
 
-    def label(self, arrays: Mapping[str, np.ndarray], fields: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    def label(self, arrays: Mapping[str, Any], fields: Mapping[str, Any]) -> dict[str, np.ndarray]:
         """Labels frames uint8 [B, H, W, 3]; the std is that of the token distribution unless a fixed one is given."""
         options = self._options
-        answer = self._policy.label(arrays["rgb"], fields["instruction"], options.samples, fields["seed"])
+        frames = torch.from_dlpack(arrays["rgb"])
+        answer = self._policy.label(frames, fields["instruction"], options.samples, fields["seed"])
         std = answer["std"]
         std = np.maximum(std, options.min_std) if options.std is None else np.full_like(std, options.std)
         return {"action": answer["action"], "std": std, "valid": np.ones(len(answer["action"]), bool)}

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from rpd_jax.types import TeacherSpec
 from teachers.conventions import contract_of
@@ -34,18 +35,18 @@ class OFTModel:
             chunk=settings.chunk,
             samples_actions=settings.head == "diffusion",
         )
-        return describe(spec, settings.action_dim, inputs)
+        return describe(spec, settings.action_dim, inputs, self._policy.parts.gpus)
 
-    def label(self, arrays: Mapping[str, np.ndarray], fields: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    def label(self, arrays: Mapping[str, Any], fields: Mapping[str, Any]) -> dict[str, np.ndarray]:
         """Labels frames uint8 [B, H, W, 3], and "proprio" [B, P] in the data set's units where it is read.
 
         Of tokens the std is that of their distribution, at least min_std; several samples have its mean, which is known
         exactly, for their action. Other heads say nothing of their noise: the std is the fixed one, or min_std.
         """
         options = self._options
-        answer = self._policy.label(
-            arrays["rgb"][:, None], fields["instruction"], arrays.get("proprio"), seed=fields["seed"]
-        )
+        frames = torch.from_dlpack(arrays["rgb"])[:, None]
+        proprio = torch.from_dlpack(arrays["proprio"]).cpu().numpy() if "proprio" in arrays else None
+        answer = self._policy.label(frames, fields["instruction"], proprio, seed=fields["seed"])
         action = answer["mean" if options.samples > 1 else "action"][:, 0]
         if options.std is not None:
             std = np.full_like(action, options.std)

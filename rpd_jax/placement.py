@@ -1,0 +1,82 @@
+"""Arrays stay where they lie: those of a simulator on an accelerator are kept there, others in numpy."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from rpd_jax.types import Array
+
+
+def on_accelerator(x: Array) -> bool:
+    """Whether an array lies in the memory of an accelerator."""
+    return isinstance(x, jax.Array) and all(device.platform != "cpu" for device in x.devices())
+
+
+def first_gpu() -> str | None:
+    """JAX's first device, "cuda:N" with its number in this process; None where that is no GPU."""
+    first = jax.local_devices()[0]
+    return f"cuda:{first.local_hardware_id}" if first.platform == "gpu" else None
+
+
+def host_view(x: Array) -> Array:
+    """An array of the host as numpy's, without a copy; one of an accelerator as it is."""
+    return x if on_accelerator(x) else np.asarray(x)
+
+
+def stack(arrays: Sequence[Array], axis: int = 0) -> Array:
+    """numpy's `stack`, or JAX's where the arrays are JAX's."""
+    return jnp.stack(arrays, axis) if isinstance(arrays[0], jax.Array) else np.stack(arrays, axis)
+
+
+def concatenate(arrays: Sequence[Array]) -> Array:
+    """numpy's `concatenate`, or JAX's where the arrays are JAX's."""
+    return jnp.concatenate(arrays) if isinstance(arrays[0], jax.Array) else np.concatenate(arrays)
+
+
+class StepBuffer:
+    """A pytree with leaves [T, ...] that is filled step by step; numpy's leaves in numpy, JAX's on their device.
+
+    Unlike stacking at the end it never holds the steps twice.
+    """
+
+    def __init__(self, length: int) -> None:
+        """`length` is T."""
+        self._length = length
+        self._structure: Any = None
+        self._buffers: list[Array] = []
+
+    def write(self, step: int, tree: Any) -> None:
+        """Copies a step's leaves [...] to index `step`; the first call decides on shapes, dtypes and places."""
+        leaves, structure = jax.tree.flatten(tree)
+        if self._structure is None:
+            self._structure = structure
+            self._buffers = [_empty(self._length, leaf) for leaf in leaves]
+        elif structure != self._structure:
+            raise ValueError(f"step {step}: need {self._structure}, got {structure}")
+        for i, leaf in enumerate(leaves):
+            if isinstance(self._buffers[i], jax.Array):
+                self._buffers[i] = _put(self._buffers[i], leaf, np.int32(step))
+            else:
+                self._buffers[i][step] = leaf
+
+    def tree(self) -> Any:
+        """The buffers themselves: nothing is to be written after this."""
+        return jax.tree.unflatten(self._structure, self._buffers)
+
+
+def _empty(length: int, leaf: Array) -> Array:
+    if isinstance(leaf, jax.Array):
+        return jnp.zeros((length, *leaf.shape), leaf.dtype, device=leaf.sharding)
+    leaf = np.asarray(leaf)
+    return np.empty((length, *leaf.shape), leaf.dtype)
+
+
+@functools.partial(jax.jit, donate_argnums=0)
+def _put(buffer: Array, leaf: Array, step: Array) -> Array:
+    return jax.lax.dynamic_update_index_in_dim(buffer, leaf, step, 0)

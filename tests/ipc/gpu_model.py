@@ -1,0 +1,60 @@
+"""A model for the tests of slots on a GPU, whose driver is a stand-in; it numbers the GPUs its own way."""
+
+import argparse
+import ctypes
+import os
+import signal
+from pathlib import Path
+
+import numpy as np
+from host_driver import HostDriver
+
+from rpd_jax.ipc import cuda
+from rpd_jax.ipc.dlpack import Borrowed, ForeignArray
+from rpd_jax.ipc.slot_server import serve_model
+
+
+def on_host(array):
+    """The host's memory behind an array that says it is on a GPU."""
+    seen = Borrowed(array)
+    nbytes = int(np.prod(seen.shape)) * np.dtype(seen.dtype).itemsize
+    return np.frombuffer((ctypes.c_char * nbytes).from_address(seen.pointer), seen.dtype).reshape(seen.shape)
+
+
+class GPUModel:
+    def __init__(self, options):
+        self.options = options
+
+    def spec(self):
+        return {
+            "gpus": [cuda.gpu_uuid(0)],
+            "inputs": {"x": {"shape": [None], "dtype": "float32"}},
+            "outputs": {"y": {"shape": [2], "dtype": "float32"}, "where": {"shape": [2], "dtype": "int64"}},
+        }
+
+    def label(self, arrays, fields):
+        if fields.get("fail"):
+            try:
+                self.options.once.touch(exist_ok=False)
+            except FileExistsError:
+                pass
+            else:
+                os.kill(os.getpid(), signal.SIGKILL)
+        given = arrays["x"]
+        device = given.__dlpack_device__()
+        x = given if isinstance(given, np.ndarray) else on_host(given)
+        y = np.stack([x.sum(-1), x[:, 0]], -1)
+        if fields.get("on_gpu"):
+            y = ForeignArray(y.ctypes.data, y.shape, "float32", device, owner=y)
+            y.dtype = np.dtype("float32")
+        return {"y": y, "where": np.tile(np.array(device), (len(x), 1))}
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--once", type=Path, default=None)
+    parser.add_argument("--failing", default="")
+    options, _ = parser.parse_known_args()
+    driver = HostDriver(order=(2, 3), failing=options.failing)
+    cuda.load_driver = lambda: driver
+    serve_model(lambda: GPUModel(options))
