@@ -5,7 +5,9 @@
 
 `images_per_s_B`: seven tokens decoded for B images at once, prompt of 24 tokens, without preprocessing.
 `ratio_batchB`: over one image at a time through the same code. `ratio_scoring`: scoring seven given tokens in one pass
-over decoding them, at the largest batch. Aims on an H200: 60 images/s, `ratio_batch32` >= 5, `ratio_scoring` >= 1.5.
+over decoding them, at the largest batch. `ratio_fixed_B`: decoding in fixed memory, on a GPU as a CUDA graph, over
+decoding with keys and values that grow; a GPU does the former by default, a CPU the latter.
+Aims on an H200: 60 images/s, `ratio_batch32` >= 5, `ratio_scoring` >= 1.5.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from teachers.openvla.server.action_tokens import ActionTokens
 from teachers.openvla.server.config import ModelConfig
 from teachers.openvla.server.decoding import decode, score
 from teachers.openvla.server.model import OpenVLA
+from teachers.openvla.server.stepping import Fixed, Growing, Stepping
 
 BATCHES = (1, 8, 32, 64)
 STEPS, PROMPT = 7, 24
@@ -78,8 +81,17 @@ def main() -> None:
 
         return common.timed(call, repeats)
 
+    fixed, growing = Fixed(graph=device.type == "cuda"), Growing()
+    usual, other = (fixed, growing) if device.type == "cuda" else (growing, fixed)
+
+    def decoding_with(stepping: Stepping) -> Callable[[torch.Tensor, list[tuple[int, ...]]], object]:
+        return lambda images, ids: decode(model, images, ids, tokens, STEPS, stepping=stepping)
+
     figures: dict[str, float] = {"parameters": float(sum(x.numel() for x in model.parameters()))}
-    decoding = {b: seconds(b, lambda images, ids: decode(model, images, ids, tokens, STEPS)) for b in BATCHES}
+    decoding = {batch: seconds(batch, decoding_with(usual)) for batch in BATCHES}
+    for batch in (1, 32):
+        ratio = common.median(seconds(batch, decoding_with(other))) / common.median(decoding[batch])
+        figures[f"ratio_fixed_{batch}"] = ratio if usual is fixed else 1 / ratio
     for batch, each in decoding.items():
         figures[f"images_per_s_{batch}"] = batch / common.median(each)
         figures[f"spread_{batch}"] = common.spread(each)

@@ -1,4 +1,7 @@
-"""A model for the tests of slots on a GPU, whose driver is a stand-in; it numbers the GPUs its own way."""
+"""A model for the tests of slots on a GPU, whose driver is a stand-in; it numbers the GPUs its own way.
+
+With --torch: on a GPU, with its driver.
+"""
 
 import argparse
 import ctypes
@@ -50,11 +53,26 @@ class GPUModel:
         return {"y": y, "where": np.tile(np.array(device), (len(x), 1))}
 
 
+class TorchModel(GPUModel):
+    """With a GPU and its driver."""
+
+    def label(self, arrays, fields):
+        import torch
+
+        x = torch.from_dlpack(arrays["x"])
+        where = torch.tensor([[2 if x.is_cuda else 1, x.device.index or 0]]).expand(len(x), 2)
+        y = torch.stack([x.sum(-1), x[:, 0]], -1)
+        torch.cuda.synchronize()
+        return {"y": y if fields.get("on_gpu") else y.cpu().numpy(), "where": where.numpy()}
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("--once", type=Path, default=None)
     parser.add_argument("--failing", default="")
+    parser.add_argument("--torch", action="store_true")
     options, _ = parser.parse_known_args()
-    driver = HostDriver(order=(2, 3), failing=options.failing)
-    cuda.load_driver = lambda: driver
-    serve_model(lambda: GPUModel(options))
+    if not options.torch:
+        driver = HostDriver(order=(2, 3), failing=options.failing)
+        cuda.load_driver = lambda: driver
+    serve_model(lambda: TorchModel(options) if options.torch else GPUModel(options))

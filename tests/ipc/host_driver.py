@@ -1,4 +1,4 @@
-"""A stand-in for the CUDA driver in tests: the memory of its two GPUs is the host's, shared by processes like a GPU's."""
+"""A stand-in for the CUDA driver in tests: the memory of its GPUs is the host's, shared by processes."""
 
 import ctypes
 import mmap
@@ -9,7 +9,7 @@ _HANDLE = struct.Struct("<QQQ")  # process, descriptor, bytes
 
 
 class HostDriver:
-    """The calls that `rpd_jax.ipc.cuda` makes. `order` is how this process numbers the GPUs, as CUDA_VISIBLE_DEVICES is."""
+    """The calls that `rpd_jax.ipc.cuda` makes. `order` is how this process numbers the GPUs: CUDA_VISIBLE_DEVICES."""
 
     def __init__(self, order=(0, 1, 2, 3), failing=""):
         self.order, self.failing = order, failing

@@ -3,10 +3,12 @@
 import logging
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 from host_driver import HostDriver
 
+from rpd_jax import placement
 from rpd_jax.ipc import cuda
 from rpd_jax.ipc.dlpack import CPU, CUDA, ForeignArray
 from rpd_jax.ipc.limits import Limits
@@ -70,6 +72,18 @@ def test_arrays_of_the_gpu_go_there_and_back_without_passing_through_the_host(dr
             got = take(calls, ticket)
             np.testing.assert_array_equal(got["y"], np.stack([x.sum(1), x[:, 0]], 1))
             np.testing.assert_array_equal(got["where"], np.tile([CUDA, 0], (len(x), 1)))  # its own number for that GPU
+
+
+@pytest.mark.gpu
+def test_jax_and_torch_share_slots_on_a_gpu():
+    pytest.importorskip("torch")
+    x = jax.random.normal(jax.random.key(0), (4, 3)).block_until_ready()
+    with open_calls("--torch", device=placement.first_gpu()) as calls:
+        assert calls.device == placement.first_gpu()
+        for on_gpu in (False, True):
+            got = take(calls, calls.submit({"x": x}, {"on_gpu": on_gpu}))
+            np.testing.assert_allclose(got["y"], np.stack([np.sum(x, 1), x[:, 0]], 1), rtol=1e-5, atol=1e-6)
+            np.testing.assert_array_equal(got["where"][:, 0], CUDA)
 
 
 def test_arrays_of_the_host_are_copied_to_the_gpu_once(driver):

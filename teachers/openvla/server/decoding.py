@@ -10,8 +10,9 @@ from torch import Tensor
 from transformers import DynamicCache
 
 from teachers.openvla.server.action_tokens import ActionTokens
-from teachers.openvla.server.language import additive, causal_mask, pad, positions_of
+from teachers.openvla.server.language import causal_mask, pad, positions_of
 from teachers.openvla.server.model import OpenVLA
+from teachers.openvla.server.stepping import Growing, Stepping
 
 
 class Decoded(NamedTuple):
@@ -57,6 +58,7 @@ def decode(
     uniform: Tensor | None = None,
     temperature: float = 1.0,
     restrict: bool = True,
+    stepping: Stepping | None = None,
 ) -> Decoded:
     """Exactly `steps` tokens for every prompt; prompts may differ in length.
 
@@ -65,6 +67,7 @@ def decode(
       ids: B prompts, each from BOS to its last token.
       uniform: [B, K, steps] random numbers in [0, 1) to draw K samples with; None: greedy, K = 1.
       restrict: choose among action tokens only; else among all.
+      stepping: how to go on after the prompt; None: `Growing`.
     """
     language = model.language_model
     embeddings, valid, lengths = pad(model.sequences(images, ids), "left")
@@ -76,6 +79,8 @@ def decode(
         hidden, lengths = (each.repeat_interleave(samples, dim=0) for each in (hidden, lengths))
         valid = None if valid is None else valid.repeat_interleave(samples, dim=0)
     draws = None if uniform is None else uniform.flatten(0, 1)
+    if steps > 1:
+        advance = (stepping or Growing()).begin(language, cache, valid, lengths, steps - 1)
     kept: list[tuple[Tensor, ...]] = []
     for step in range(steps):
         logits = language.logits(hidden)
@@ -86,11 +91,7 @@ def decode(
         kept.append((chosen, action_logits, logits.logsumexp(-1), logits.argmax(-1)))
         if step == steps - 1:
             break
-        mask = positions = None
-        if valid is not None:
-            valid = torch.cat([valid, valid.new_ones(len(valid), 1)], dim=1)
-            mask, positions = additive(valid[:, None, None, :], model.dtype), (lengths + step)[:, None]
-        hidden = language.hidden(language.embed(chosen)[:, None], mask, positions, cache)[:, -1]
+        hidden = advance(chosen)
     parts = (torch.stack(each, dim=1) for each in zip(*kept, strict=True))
     return Decoded(*(each.unflatten(0, (batch, samples)) for each in parts))
 

@@ -30,6 +30,7 @@ class Parts(NamedTuple):
     preprocessor: Preprocessor
     statistics: dict[str, Any]  # of the chosen data set
     tokens: ActionTokens
+    four_bits: bool = False  # the language model's weights
 
     @property
     def gpus(self) -> list[str]:
@@ -100,7 +101,8 @@ def load_parts(
         reserve=_activations(config, max_batch, images, DTYPES[dtype]),
         four_bits=dtype == "nf4",
     )
-    return Parts(model, prompter, preprocessor, dict(statistics), ActionTokens(config.vocabulary, config.bins))
+    tokens = ActionTokens(config.vocabulary, config.bins)
+    return Parts(model, prompter, preprocessor, dict(statistics), tokens, dtype == "nf4")
 
 
 def find_base(path: Path, adapter: Path | None) -> tuple[Path, Path | None]:
@@ -118,7 +120,8 @@ def find_base(path: Path, adapter: Path | None) -> tuple[Path, Path | None]:
 
 
 def _activations(config: ModelConfig, batch: int, images: int, dtype: torch.dtype) -> int:
-    """Bytes that a batch needs besides the weights: keys and values, and as much again for one layer's work."""
+    """Bytes that a batch needs besides the weights: keys and values, as much for a copy in fixed memory (`stepping`),
+    and as much again for one layer's work."""
     llama = {"hidden_size": 4096, "num_hidden_layers": 32, **config.text}
     length = config.patches * images + _PROMPT
-    return 2 * batch * length * 2 * llama["hidden_size"] * llama["num_hidden_layers"] * dtype.itemsize
+    return 3 * batch * length * 2 * llama["hidden_size"] * llama["num_hidden_layers"] * dtype.itemsize

@@ -17,6 +17,7 @@ from teachers.openvla.server.loading import Parts, load_parts
 from teachers.openvla.server.oft.settings import PLATFORMS
 from teachers.openvla.server.selftest import check_image_matters
 from teachers.openvla.server.statistics import Bounds
+from teachers.openvla.server.stepping import Fixed, Growing, Stepping
 
 Answer = dict[str, np.ndarray]
 
@@ -24,8 +25,11 @@ Answer = dict[str, np.ndarray]
 class OpenVLAPolicy:
     """Autoregressive OpenVLA. The same request gives the same answer; see `load`."""
 
-    def __init__(self, parts: Parts, *, max_batch: int = 32, allow_non_action: bool = False) -> None:
+    def __init__(
+        self, parts: Parts, *, max_batch: int = 32, allow_non_action: bool = False, graphs: bool | None = None
+    ) -> None:
         self.parts = parts
+        self._stepping = stepping_for(parts, graphs)
         self.bounds = Bounds.of(parts.statistics["action"])
         self.max_batch = max_batch
         self.allow_non_action = allow_non_action
@@ -37,6 +41,7 @@ class OpenVLAPolicy:
         *,
         max_batch: int = 32,
         allow_non_action: bool = False,
+        graphs: bool | None = None,
         **options: Any,
     ) -> OpenVLAPolicy:
         """From a checkpoint.
@@ -45,6 +50,7 @@ class OpenVLAPolicy:
           path: directory in the layout of Hugging Face.
           max_batch: sequences computed at a time; larger requests are split.
           allow_non_action: choose the best action token where the most likely token is none; else that is an error.
+          graphs: replay decoding steps as CUDA graphs; None: on a GPU, but for a model in four bits.
           options: dtype, device, statistics_key, center_crop, libero, template, adapter: see `load_parts`.
         Raises:
           ValueError: see `load_parts`; the checkpoint is OpenVLA-OFT's; or the answer does not depend on the image.
@@ -55,7 +61,7 @@ class OpenVLAPolicy:
         parts = load_parts(path, max_batch=max_batch, **options)
         if parts.model.proprio_projector is not None:
             raise ValueError(_foreign(path, "a proprio_projector"))
-        policy = cls(parts, max_batch=max_batch, allow_non_action=allow_non_action)
+        policy = cls(parts, max_batch=max_batch, allow_non_action=allow_non_action, graphs=graphs)
         check_image_matters(policy._first_logits, parts.preprocessor.size)
         return policy
 
@@ -155,6 +161,7 @@ class OpenVLAPolicy:
                 steps,
                 uniform=None if uniform is None else uniform[rows],
                 temperature=drawn_at or 1.0,
+                stepping=self._stepping,
             )
             for rows in chunks(len(ids), max(1, self.max_batch // samples))
         ]
@@ -188,6 +195,14 @@ class OpenVLAPolicy:
                 f"the model does not answer with actions: {error}. Prompt, preprocessing or checkpoint may be wrong; "
                 "allow_non_action=True chooses among action tokens all the same"
             ) from None
+
+
+def stepping_for(parts: Parts, graphs: bool | None) -> Stepping:
+    """How to decode. Raises ValueError if graphs are asked for where there can be none."""
+    on_gpu = parts.model.device.type == "cuda"
+    if graphs and not on_gpu:
+        raise ValueError("graphs=True: CUDA graphs need a model on a GPU")
+    return Fixed(graph=True) if graphs or (graphs is None and on_gpu and not parts.four_bits) else Growing()
 
 
 def _foreign(path: str | Path, found: str) -> str:

@@ -6,7 +6,9 @@ import math
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+import jax
 import numpy as np
 import pytest
 
@@ -27,6 +29,22 @@ STAGES = {
 def assert_all_fit(found: list[Difference], stages: set[str]) -> None:
     assert {each.stage for each in found} == stages
     assert not [each for each in found if not each.ok]
+
+
+@pytest.fixture(autouse=True)
+def optimized_draws(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Draws are the official ones to the last bit as XLA optimises them, which it does not in most tests."""
+
+    def draw(*arguments: Any, **options: Any) -> Any:
+        before = jax.config.values["jax_disable_most_optimizations"]
+        jax.config.update("jax_disable_most_optimizations", False)
+        try:
+            return official_noise(*arguments, **options)
+        finally:
+            jax.config.update("jax_disable_most_optimizations", before)
+
+    official_noise = golden.official_noise
+    monkeypatch.setattr(golden, "official_noise", draw)
 
 
 def test_reduced_golden_data() -> None:

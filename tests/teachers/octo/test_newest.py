@@ -58,6 +58,7 @@ def test_the_short_way_computes_less(octo, observation):
     assert operations("embed_newest", shared) < operations("embed", task)
 
 
+@pytest.mark.slow
 def test_a_prefix_of_its_own_is_the_beginning_of_the_sequence(octo):
     """Blocks alone: five tokens, of which two come first and see only themselves."""
     transformer = Transformer(octo.module.config.transformer)
