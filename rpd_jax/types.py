@@ -98,9 +98,27 @@ class TeacherSpec:
     history: int = 1  # observations per label, newest last
     chunk: int = 1  # actions per answer
     samples_actions: bool = False  # False: the same answer for the same observation
-    scores_tokens: bool = False
+    token_bins: int = 0  # action tokens that it can give the probabilities of (`TokenTeacher`); 0: it has no tokens
     in_graph: bool = False  # `label` is pure JAX and can be traced into the learner's program
     is_scripted: bool = False  # toy teachers are labelled as such wherever their numbers appear
+
+
+class TokenScores(NamedTuple):
+    """A teacher's distributions over action tokens, for each dimension given the tokens of those before it.
+
+    Column c is the teacher's action token c, counted from the first of them in its vocabulary.
+    """
+
+    logits: Array  # [..., A, bins] float32
+    logsumexp: Array  # [..., A] float32, over the whole vocabulary: logits less this are log-probabilities
+
+
+class TokenLabels(NamedTuple):
+    """Labels, the tokens that they stand for, and the distributions that these were chosen from."""
+
+    labels: TeacherLabels
+    tokens: Array  # [..., A] int32: columns
+    scores: TokenScores
 
 
 class Teacher(Protocol):
@@ -119,4 +137,16 @@ class Teacher(Protocol):
         Returns:
           labels with leading axis [B].
         """
+        ...
+
+
+class TokenTeacher(Teacher, Protocol):
+    """A teacher with `spec.token_bins` action tokens."""
+
+    def label_tokens(self, observation: Observation, instruction: str, key: Array) -> TokenLabels:
+        """Labels a batch; arguments as of `label`. Of several samples the tokens are those of the first."""
+        ...
+
+    def score(self, observation: Observation, instruction: str, tokens: Array) -> TokenScores:
+        """The teacher's distributions along given tokens, int [B, A] columns (VLA-OPD: the student's own)."""
         ...

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from rpd_jax.contracts import check_convertible, convert, convert_std
 from rpd_jax.envs.base import EnvSpec
 from rpd_jax.guidance.stream import BackgroundTeacher
-from rpd_jax.types import Array, Observation, Teacher, TeacherLabels
+from rpd_jax.types import Array, Observation, Teacher, TeacherLabels, TokenLabels, TokenScores
 
 
 class ConvertedTeacher:
@@ -38,6 +38,15 @@ class ConvertedTeacher:
     def label(self, observation: Observation, instruction: str, key: Array) -> TeacherLabels:
         """Labels a batch in the environment's contract."""
         return self._converted(self._teacher.label(observation, instruction, key))
+
+    def label_tokens(self, observation: Observation, instruction: str, key: Array) -> TokenLabels:
+        """As `label`, with the tokens of a teacher that has such; see `rpd_jax.types.TokenTeacher`."""
+        found = self._teacher.label_tokens(observation, instruction, key)
+        return found._replace(labels=self._converted(found.labels))
+
+    def score(self, observation: Observation, instruction: str, tokens: Array) -> TokenScores:
+        """The teacher's own scores of its tokens; see `rpd_jax.types.TokenTeacher`."""
+        return self._teacher.score(observation, instruction, tokens)
 
     def metrics(self) -> dict[str, float]:
         """The teacher's, if it has any."""

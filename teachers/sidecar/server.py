@@ -7,6 +7,9 @@ A server is a module whose main program is
 where `load()` gives an object with `spec()`, which returns `describe(...)`, and `label(arrays, fields)`. The arrays
 are the observations [B, ...] (histories [B, history, ...], newest last); `fields` has "instruction" and "seed"
 (uint32): the answer is a function of these alone. It maps to "action" [B, A], "std" [B, A] and "valid" [B].
+Where the spec has `token_bins`, there is "tokens" [B, A] int32 among the arrays, and "score" among the fields: if it
+is true, the answer is about these tokens and not the model's own. It has "tokens" [B, A] int32, "logits"
+[B, A, bins] and "logsumexp" [B, A] besides (`rpd_jax.types.TokenScores`).
 The arrays are numpy's; those that come in memory of a GPU that `describe` names are taken by `torch.from_dlpack`, which
 takes numpy's too.
 """
@@ -44,22 +47,31 @@ def describe(
     if set(inputs) != set(spec.observation_keys):
         raise ValueError(f"inputs: need {sorted(spec.observation_keys)}, got {sorted(inputs)}")
     history = [spec.history] if spec.history > 1 else []
+    given = {name: {"shape": [*history, *shape], "dtype": dtype} for name, (shape, dtype) in inputs.items()}
+    if spec.token_bins:
+        given["tokens"] = {"shape": [action_dim], "dtype": "int32"}
     fields = dataclasses.asdict(spec)
     del fields["in_graph"]  # it cannot be
     return {
         **_plain(fields),
-        "inputs": {name: {"shape": [*history, *shape], "dtype": dtype} for name, (shape, dtype) in inputs.items()},
-        "outputs": outputs_of(action_dim),
+        "inputs": given,
+        "outputs": outputs_of(action_dim, spec.token_bins),
         "gpus": list(gpus),
     }
 
 
-def outputs_of(action_dim: int) -> dict[str, Any]:
+def outputs_of(action_dim: int, token_bins: int = 0) -> dict[str, Any]:
     """The answer's arrays, one row of each."""
+    tokens = {
+        "tokens": {"shape": [action_dim], "dtype": "int32"},
+        "logits": {"shape": [action_dim, token_bins], "dtype": "float32"},
+        "logsumexp": {"shape": [action_dim], "dtype": "float32"},
+    }
     return {
         "action": {"shape": [action_dim], "dtype": "float32"},
         "std": {"shape": [action_dim], "dtype": "float32"},
         "valid": {"shape": [], "dtype": "bool"},
+        **(tokens if token_bins else {}),
     }
 
 

@@ -17,7 +17,7 @@ from rpd_jax.ipc.handshake import HandshakeError, compare
 from rpd_jax.ipc.limits import Limits
 from rpd_jax.ipc.messages import RemoteError
 from rpd_jax.ipc.slots import Layout, SlotCalls
-from rpd_jax.types import Array, Observation, TeacherLabels
+from rpd_jax.types import Array, Observation, TeacherLabels, TokenLabels, TokenScores
 from teachers.sidecar.launching import Listening, Replica
 from teachers.sidecar.server import outputs_of, teacher_spec
 
@@ -83,12 +83,13 @@ class SidecarTeacher:
         self._backlog: collections.deque[_Part] = collections.deque()
         self._under_way: list[_Part] = []
         self._calls: list[SlotCalls] = []
-        self._outputs = outputs_of(env_spec.action_dim if action_dim is None else action_dim)
+        self._action_dim = env_spec.action_dim if action_dim is None else action_dim
         try:
             for replica in replicas:
-                expect = _but_gpus(self._calls[0].spec) if self._calls else {"outputs": self._outputs}
+                expect = _but_gpus(self._calls[0].spec) if self._calls else None
                 self._calls.append(SlotCalls(replica.start, self._layout, expect=expect, limits=limits))
             self.spec = teacher_spec(self._calls[0].spec)
+            self._outputs = outputs_of(self._action_dim, self.spec.token_bins)
         except BaseException:
             self.close()
             raise
@@ -108,19 +109,45 @@ class SidecarTeacher:
 
         The observations must not change until then. See `label`.
         """
+        batch = self._begin(observation, instruction, key)
+        return lambda: self._labels(self._finish(batch))
+
+    def label_tokens(self, observation: Observation, instruction: str, key: Array) -> TokenLabels:
+        """See `rpd_jax.types.TokenTeacher`; raises what `label` does, and ValueError if the model has no tokens."""
+        self._check_tokens()
+        answers = self._finish(self._begin(observation, instruction, key))
+        return TokenLabels(self._labels(answers), answers["tokens"], _scores(answers))
+
+    def score(self, observation: Observation, instruction: str, tokens: Array) -> TokenScores:
+        """See `rpd_jax.types.TokenTeacher`; raises what `label_tokens` does, and ValueError for what are no tokens."""
+        self._check_tokens()
+        tokens, bins = np.asarray(tokens), self.spec.token_bins
+        if tokens.dtype.kind not in "iu" or ((tokens < 0) | (tokens >= bins)).any():
+            raise ValueError(
+                f"tokens: need integers in [0, {bins}), got {tokens.dtype} {tokens.min()} to {tokens.max()}"
+            )
+        return _scores(self._finish(self._begin(observation, instruction, jax.random.key(0), tokens.astype(np.int32))))
+
+    def _begin(
+        self, observation: Observation, instruction: str, key: Array, tokens: np.ndarray | None = None
+    ) -> _Batch:
         inputs = {name: placement.host_view(observation[name]) for name in self.spec.observation_keys}
         size = len(next(iter(inputs.values())))
+        fields = {"instruction": instruction}
+        if self.spec.token_bins:
+            inputs["tokens"] = np.zeros((size, self._action_dim), np.int32) if tokens is None else tokens
+            fields["score"] = tokens is not None
         self._check_shapes(inputs, size)
         begins = range(0, size, self._rows)
         seeds = np.asarray(jax.random.bits(key, (len(begins),), np.uint32)).tolist()
         answers = {name: np.zeros((size, *spec["shape"]), spec["dtype"]) for name, spec in self._outputs.items()}
         batch = _Batch(inputs, answers, len(begins))
         self._backlog.extend(
-            _Part(batch, slice(start, min(start + self._rows, size)), {"instruction": instruction, "seed": seed})
+            _Part(batch, slice(start, min(start + self._rows, size)), {**fields, "seed": seed})
             for start, seed in zip(begins, seeds, strict=True)
         )
         self.poll()
-        return lambda: self._finish(batch)
+        return batch
 
     def poll(self) -> None:
         """Takes the answers that are there and sends what waits, without waiting."""
@@ -159,14 +186,18 @@ class SidecarTeacher:
     def __exit__(self, *unused: object) -> None:
         self.close()
 
-    def _finish(self, batch: _Batch) -> TeacherLabels:
+    def _finish(self, batch: _Batch) -> dict[str, np.ndarray]:
+        """Waits for the answers."""
         self.poll()
         while batch.parts:
             self._take(self._under_way[0])
             self.poll()
         if batch.error is not None:
             raise batch.error
-        action, std, valid = (batch.answers[name] for name in ("action", "std", "valid"))
+        return batch.answers
+
+    def _labels(self, answers: Mapping[str, np.ndarray]) -> TeacherLabels:
+        action, std, valid = (answers[name] for name in ("action", "std", "valid"))
         wrong = valid & ~(np.isfinite(action).all(-1) & np.isfinite(std).all(-1) & (std > 0).all(-1))
         if wrong.any():
             row = int(np.flatnonzero(wrong)[0])
@@ -192,12 +223,16 @@ class SidecarTeacher:
     def _layout(self, account: Mapping[str, Any]) -> Layout:
         """The environment's shapes, where the model can take them."""
         spec, inputs = teacher_spec(account), {}
+        expected = outputs_of(self._action_dim, spec.token_bins)
+        compare({"outputs": expected}, account)
         for name in spec.observation_keys:
             shape, dtype = self._observed(name)
             shape = (spec.history, *shape) if spec.history > 1 else shape
             compare({name: {"shape": shape, "dtype": dtype}}, account["inputs"], "observation")
             inputs[name] = (shape, dtype)
-        outputs = {name: (tuple(each["shape"]), each["dtype"]) for name, each in self._outputs.items()}
+        if spec.token_bins:
+            inputs["tokens"] = ((self._action_dim,), "int32")
+        outputs = {name: (tuple(each["shape"]), each["dtype"]) for name, each in expected.items()}
         return Layout(self._rows, inputs, outputs, _common_gpu(account.get("gpus", ())) or "cpu")
 
     def _observed(self, name: str) -> tuple[tuple[int, ...], str]:
@@ -206,6 +241,10 @@ class SidecarTeacher:
         if name not in self._env_spec.observation:
             raise HandshakeError(f"{self._env_spec.name} has no {name!r}, which the teacher reads")
         return tuple(self._env_spec.observation[name].shape), self._env_spec.observation[name].dtype
+
+    def _check_tokens(self) -> None:
+        if not self.spec.token_bins:
+            raise ValueError(f"{self.spec.name} has no action tokens: it cannot score any")
 
     def _check_shapes(self, inputs: Mapping[str, Array], size: int) -> None:
         for name, (shape, dtype) in self._calls[0].inputs.items():
@@ -220,6 +259,10 @@ class SidecarTeacher:
 def _but_gpus(account: Mapping[str, Any]) -> dict[str, Any]:
     """What processes that serve the same model say alike."""
     return {name: value for name, value in account.items() if name != "gpus"}
+
+
+def _scores(answers: Mapping[str, np.ndarray]) -> TokenScores:
+    return TokenScores(answers["logits"], answers["logsumexp"])
 
 
 def _common_gpu(gpus: Sequence[str]) -> str | None:

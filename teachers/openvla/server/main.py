@@ -36,18 +36,30 @@ class OpenVLAModel:
             observation_keys=("rgb",),
             contract=contract_of(Path(self._options.checkpoint), self._options.contract),
             samples_actions=self._options.samples > 1,
+            token_bins=self._policy.parts.tokens.bins,
         )
         inputs = {"rgb": ((None, None, 3), "uint8")}
         return describe(spec, self._policy.bounds.dims, inputs, self._policy.parts.gpus)
 
     def label(self, arrays: Mapping[str, Any], fields: Mapping[str, Any]) -> dict[str, np.ndarray]:
-        """Labels frames uint8 [B, H, W, 3]; the std is that of the token distribution unless a fixed one is given."""
-        options = self._options
+        """Labels frames uint8 [B, H, W, 3]; the std is that of the token distribution unless a fixed one is given.
+
+        Or scores given tokens; then there is no label.
+        """
+        options, first = self._options, self._policy.parts.tokens.columns.start
         frames = torch.from_dlpack(arrays["rgb"])
+        if fields["score"]:
+            columns = torch.from_dlpack(arrays["tokens"]).cpu().numpy()
+            scored = self._policy.score(frames, fields["instruction"], columns.astype(np.int64) + first)
+            none = np.zeros(columns.shape, np.float32)
+            label = {"action": none, "std": none + 1, "valid": np.zeros(len(none), bool), "tokens": columns}
+            return {**label, "logits": scored["action_logits"], "logsumexp": scored["logsumexp"]}
         answer = self._policy.label(frames, fields["instruction"], options.samples, fields["seed"])
         std = answer["std"]
         std = np.maximum(std, options.min_std) if options.std is None else np.full_like(std, options.std)
-        return {"action": answer["action"], "std": std, "valid": np.ones(len(answer["action"]), bool)}
+        label = {"action": answer["action"], "std": std, "valid": np.ones(len(std), bool)}
+        tokens, logits, logsumexp = (answer[name][:, 0] for name in ("tokens", "action_logits", "logsumexp"))
+        return {**label, "tokens": tokens - first, "logits": logits, "logsumexp": logsumexp}
 
 
 def main() -> None:

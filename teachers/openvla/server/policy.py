@@ -90,6 +90,7 @@ class OpenVLAPolicy:
             normalisation passes values through, in its units.
           "tokens" [B, K, A] int64.
           "logprob" [B, K] float32: of the tokens, at the temperature, among action tokens.
+          "action_logits" [B, K, A, 256] and "logsumexp" [B, K, A] float32: see `score`.
         Raises:
           ValueError: a bad request; or, unless allowed, a step at which the most likely token is no action token.
         """
@@ -109,6 +110,8 @@ class OpenVLAPolicy:
             "std": (std * self.bounds.half_width).astype(np.float32),
             "tokens": tokens,
             "logprob": logprob.cpu().numpy(),
+            "action_logits": decoded.action_logits.cpu().numpy(),
+            "logsumexp": decoded.logsumexp.cpu().numpy(),
         }
 
     @torch.inference_mode()

@@ -61,12 +61,29 @@ def test_labels_are_those_of_the_model(checkpoint, policy):
     try:
         labels = teacher.label({"rgb": frames}, env.spec.instruction, jax.random.key(0))
         assert teacher.spec.name == "openvla:checkpoint" and not teacher.spec.in_graph
+        assert teacher.spec.token_bins == 256
+        found = teacher.label_tokens({"rgb": frames}, env.spec.instruction, jax.random.key(0))
+        others = (np.asarray(found.tokens) + np.array([[1], [100]])) % 256
+        scores = teacher.score({"rgb": frames}, env.spec.instruction, others)
+        with pytest.raises(ValueError, match=r"tokens: need integers in \[0, 256\), got int64 0 to 256"):
+            teacher.score({"rgb": frames}, env.spec.instruction, np.arange(14).reshape(2, 7) // 13 * 256)
     finally:
         teacher.close()
         env.close()
     direct = policy.label(frames, env.spec.instruction)
     np.testing.assert_allclose(labels.action, direct["action"], atol=1e-5)
     np.testing.assert_allclose(labels.std, np.maximum(direct["std"], 0.05), atol=1e-4)
+
+    jax.tree.map(np.testing.assert_array_equal, found.labels, labels)
+    np.testing.assert_array_equal(found.tokens, direct["tokens"][:, 0] - 31744)
+    log_probabilities = found.scores.logits - found.scores.logsumexp[..., None]
+    assert (np.argmax(log_probabilities, -1) == found.tokens).all()  # the most likely ones
+    assert (np.exp(log_probabilities).sum(-1) < 1).all()  # other words of the vocabulary have the rest
+    scored = policy.score(frames, env.spec.instruction, others + 31744)
+    np.testing.assert_allclose(scores.logits, scored["action_logits"], atol=1e-4)
+    np.testing.assert_allclose(scores.logsumexp, scored["logsumexp"], atol=1e-4)
+    np.testing.assert_allclose(scores.logits[:, 0], found.scores.logits[:, 0], atol=1e-4)  # nothing is given before it
+    assert np.abs(scores.logits[:, 1:] - found.scores.logits[:, 1:]).max() > 1e-3
 
 
 @pytest.mark.parametrize(

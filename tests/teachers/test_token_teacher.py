@@ -1,0 +1,101 @@
+"""Teachers with action tokens in processes of their own: labels with tokens, and scores of given ones."""
+
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from token_model import BINS, DIMS, TokenModel, logits_of
+
+from rpd_jax.envs.base import EnvSpec
+from teachers.conventions import CONTRACTS
+from teachers.converted import ConvertedTeacher
+from teachers.sidecar.launching import Replica
+from teachers.sidecar.teacher import SidecarTeacher
+
+ENV = EnvSpec(
+    name="test:Frames-v1",
+    instruction="",
+    max_episode_steps=10,
+    action_dim=DIMS,
+    action_low=(-1.0,) * DIMS,
+    action_high=(1.0,) * DIMS,
+    observation={},
+    layout={},
+    frame_shape=(4, 4, 3),
+)
+FRAMES = np.random.default_rng(0).integers(0, 256, (11, 4, 4, 3), np.uint8)
+KEY = jax.random.key(0)
+
+
+def open_teacher(module):
+    environment = {"PYTHONPATH": str(Path(__file__).parent)}
+    return SidecarTeacher(ENV, [Replica(module, environment=environment)] * 2, rows=4)
+
+
+@pytest.fixture(scope="module")
+def teacher():
+    with open_teacher("token_model") as teacher:
+        yield teacher
+
+
+def test_labels_come_with_tokens_and_their_distributions(teacher):
+    assert teacher.spec.token_bins == BINS
+    found = teacher.label_tokens({"rgb": FRAMES}, "push", KEY)
+    jax.tree.map(np.testing.assert_array_equal, found.labels, teacher.label({"rgb": FRAMES}, "push", KEY))
+    np.testing.assert_array_equal(found.labels.action, np.asarray(found.tokens) / 4)
+    np.testing.assert_array_equal(found.scores.logits, logits_of(FRAMES, found.tokens))
+    np.testing.assert_array_equal(found.scores.logits.argmax(-1), found.tokens)
+    assert found.labels.valid.all() and found.tokens.dtype == np.int32
+
+
+def test_scores_are_those_of_the_tokens_given(teacher):
+    tokens = np.random.default_rng(1).integers(0, BINS, (len(FRAMES), DIMS))
+    scores = teacher.score({"rgb": FRAMES}, "push", tokens)
+    np.testing.assert_array_equal(scores.logits, logits_of(FRAMES, tokens.astype(np.int32)))
+    np.testing.assert_allclose(np.exp(scores.logits - scores.logsumexp[..., None]).sum(-1), 1, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("tokens", "message"),
+    [
+        (np.full((11, DIMS), BINS), r"tokens: need integers in \[0, 5\), got int64 5 to 5"),
+        (np.full((11, DIMS), -1), r"need integers in \[0, 5\), got int64 -1 to -1"),
+        (np.zeros((11, DIMS)), "need integers"),
+        (np.zeros((11, 3), int), r"need int32 of shape \(B, 7\)"),
+    ],
+)
+def test_what_are_no_tokens_is_refused(teacher, tokens, message):
+    with pytest.raises(ValueError, match=message):
+        teacher.score({"rgb": FRAMES}, "push", tokens)
+
+
+def test_a_model_without_tokens_scores_none():
+    with open_teacher("teachers.sidecar.linear") as teacher:
+        assert teacher.spec.token_bins == 0
+        with pytest.raises(ValueError, match="linear has no action tokens"):
+            teacher.score({"rgb": FRAMES}, "push", np.zeros((11, DIMS), int))
+        with pytest.raises(ValueError, match="linear has no action tokens"):
+            teacher.label_tokens({"rgb": FRAMES}, "push", KEY)
+
+
+def test_converted_labels_keep_their_tokens(teacher):
+    class Foreign:
+        spec = teacher.spec.__class__(**{**vars(teacher.spec), "contract": CONTRACTS["juelg_octo"]})
+        label, label_tokens, score = teacher.label, teacher.label_tokens, teacher.score
+
+    env = ENV.__class__(**{**vars(ENV), "contract": CONTRACTS["maniskill"]})
+    converted = ConvertedTeacher(Foreign(), env)
+    found, own = (each.label_tokens({"rgb": FRAMES}, "push", KEY) for each in (converted, teacher))
+    jax.tree.map(np.testing.assert_allclose, found.labels, converted.label({"rgb": FRAMES}, "push", KEY))
+    assert np.abs(found.labels.action - own.labels.action).max() > 0.01
+    jax.tree.map(np.testing.assert_array_equal, (found.tokens, found.scores), (own.tokens, own.scores))
+    tokens = np.zeros((11, DIMS), int)
+    scores = (each.score({"rgb": FRAMES}, "push", tokens) for each in (converted, teacher))
+    jax.tree.map(np.testing.assert_array_equal, *scores)
+
+
+def test_the_stand_in_answers_what_it_says():
+    model = TokenModel()
+    answer = model.label({"rgb": FRAMES, "tokens": np.zeros((11, DIMS), np.int32)}, {"score": False})
+    assert answer.keys() == model.spec()["outputs"].keys()
