@@ -16,6 +16,7 @@ from rpd_jax.types import Observation
 
 ONNX, STABLEHLO, TEXT = "student.onnx", "student.stablehlo", "student.mlir"
 MANIFEST, RUNNER = "student.json", "runner.py"
+PROGRAMS = {ONNX, STABLEHLO, TEXT, RUNNER}
 TOLERANCE = 1e-5  # of actions, whose box is about 1: float32 sums in another order
 
 
@@ -56,7 +57,8 @@ def check_output(target: Path, overwrite: bool) -> None:
         return
     if not overwrite:
         raise ConfigError(f"output={str(target)!r} exists and is not empty: use --overwrite or another path")
-    if not (target / MANIFEST).is_file():
+    is_ours = (target / MANIFEST).is_file() or {each.name for each in target.iterdir()} <= PROGRAMS  # interrupted
+    if not is_ours:
         raise ConfigError(f"output={str(target)!r} will not be overwritten: it is no export (it has no {MANIFEST})")
 
 

@@ -1,0 +1,71 @@
+"""An export that stops halfway is never taken for a whole one, and can be made again."""
+
+import contextlib
+import json
+from types import SimpleNamespace
+
+import pytest
+
+from rpd_jax.config import ConfigError
+from rpd_jax.export import files
+
+NAMES = [files.STABLEHLO, files.ONNX, files.RUNNER, files.MANIFEST]
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch):
+    """Students are numbers, and their programs a few bytes."""
+    monkeypatch.setattr(
+        files, "_programs", lambda student, text: {name: f"{name} {student}".encode() for name in NAMES[:3]}
+    )
+    monkeypatch.setattr(files, "make_manifest", lambda student, hashes: SimpleNamespace(hashes=hashes))
+    monkeypatch.setattr(files, "write_manifest", lambda path, manifest: path.write_text(json.dumps(manifest.hashes)))
+
+
+def stop_at(monkeypatch, name):
+    """Has the export stop, as at Ctrl-C, when it has written this file but for its name."""
+    atomic_path = files.atomic_path
+
+    @contextlib.contextmanager
+    def stopping(path):
+        with atomic_path(path) as temporary:
+            yield temporary
+            if path.name == name:
+                raise KeyboardInterrupt
+
+    monkeypatch.setattr(files, "atomic_path", stopping)
+
+
+@pytest.mark.parametrize("name", NAMES[:3])
+def test_stopped_at_any_file_it_can_be_made_again(name, tmp_path, monkeypatch):
+    target = tmp_path / "export"
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        stop_at(patch, name)
+        files.export_student(1, target)
+    written = {each.name for each in target.iterdir()}
+    assert written == set(NAMES[: NAMES.index(name)])  # whole files, no manifest, nothing temporary
+    if written:
+        with pytest.raises(ConfigError, match="exists and is not empty: use --overwrite"):
+            files.export_student(1, target)
+    files.export_student(1, target, overwrite=True)
+    assert {each.name for each in target.iterdir()} == set(NAMES)
+
+
+def test_stopped_while_replacing_another_the_manifest_does_not_fit(tmp_path, monkeypatch):
+    target = tmp_path / "export"
+    files.export_student(1, target)
+    manifest = (target / files.MANIFEST).read_text()
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        stop_at(patch, files.ONNX)
+        files.export_student(2, target, overwrite=True)
+    assert (target / files.STABLEHLO).read_bytes().endswith(b"2") and (target / files.ONNX).read_bytes().endswith(b"1")
+    assert (target / files.MANIFEST).read_text() == manifest  # whose hash of the first file the runner refuses
+    files.export_student(2, target, overwrite=True)
+    assert (target / files.ONNX).read_bytes().endswith(b"2")
+
+
+def test_other_directories_are_never_overwritten(tmp_path):
+    (tmp_path / files.ONNX).write_bytes(b"x")
+    (tmp_path / "thesis.tex").write_text("x")
+    with pytest.raises(ConfigError, match="it is no export"):
+        files.export_student(1, tmp_path, overwrite=True)
