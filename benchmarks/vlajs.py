@@ -32,7 +32,7 @@ import numpy as np
 
 from benchmarks import common
 from rpd_jax.metrics import METRICS_FILE, read_metrics
-from rpd_jax.outcome import POINTS_FILE
+from rpd_jax.outcome import POINTS_FILE, curves
 
 Curves = Mapping[str, tuple[np.ndarray, np.ndarray]]
 """Variant -> (steps [K], success [seeds, K])."""
@@ -40,12 +40,7 @@ Curves = Mapping[str, tuple[np.ndarray, np.ndarray]]
 
 def curves_of(points: Sequence[Mapping[str, Any]]) -> Curves:
     """The learning curves of a run's curves.json."""
-    curves = {}
-    for variant in dict.fromkeys(point["variant"] for point in points):
-        mine = {(p["seed"], p["env_steps"]): p["success_once"] for p in points if p["variant"] == variant}
-        seeds, steps = (sorted({key[i] for key in mine}) for i in (0, 1))
-        curves[variant] = (np.array(steps), np.array([[mine[seed, step] for step in steps] for seed in seeds]))
-    return curves
+    return {curve.variant: (curve.x, curve.values) for curve in curves(points, "env_steps")}
 
 
 def steps_to(level: float, steps: np.ndarray, success: np.ndarray) -> float | None:
@@ -74,19 +69,19 @@ def endings(rows: Sequence[Mapping[str, float]], variant: str) -> dict[int, floa
 def figures_of(run: Path) -> dict[str, float]:
     """The figures of one run, see the head of this file."""
     points = json.loads((run / POINTS_FILE).read_text())
-    rows, curves = read_metrics(run / METRICS_FILE), curves_of(points)
+    rows, by_variant = read_metrics(run / METRICS_FILE), curves_of(points)
     total = max(point["env_steps"] for point in points)
     figures = {}
-    for variant, (steps, success) in curves.items():
+    for variant, (steps, success) in by_variant.items():
         mean = success.mean(0)
         figures[f"final_{variant}"] = float(mean[-1])
         figures[f"area_{variant}"] = float(np.trapezoid(np.append(0.0, mean), np.append(0, steps)) / total)
         asked = [p["labels"] for p in points if p["variant"] == variant and p["env_steps"] == total]
         figures[f"queries_{variant}"] = float(np.mean(asked)) / total
     seeds = sorted({point["seed"] for point in points})
-    for variant, (steps, success) in curves.items():
+    for variant, (steps, success) in by_variant.items():
         if variant.startswith("vlajs"):
-            own = _against_ppo(curves, variant)
+            own = _against_ppo(by_variant, variant)
             half = steps_to(0.5, steps, success.mean(0))
             own["half"] = 2.0 if half is None else half / total
             own |= _after_the_end(endings(rows, variant), steps / total, success, seeds)
@@ -94,14 +89,14 @@ def figures_of(run: Path) -> dict[str, float]:
     return figures
 
 
-def _against_ppo(curves: Curves, variant: str) -> dict[str, float]:
-    if "ppo" not in curves:
+def _against_ppo(by_variant: Curves, variant: str) -> dict[str, float]:
+    if "ppo" not in by_variant:
         return {}
-    means = {name: curves[name][1].mean(0) for name in ("ppo", variant)}
+    means = {name: by_variant[name][1].mean(0) for name in ("ppo", variant)}
     level = 0.9 * min(mean.max() for mean in means.values())
     if means["ppo"].max() < 0.1 or level <= 0:
         return {}
-    reached = {name: steps_to(level, curves[name][0], mean) for name, mean in means.items()}
+    reached = {name: steps_to(level, by_variant[name][0], mean) for name, mean in means.items()}
     ours, theirs = reached[variant], reached["ppo"]
     assert ours is not None and theirs is not None, "both reach the level"
     return {"level": float(level), "steps_ratio": ours / theirs}

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from absl import flags, logging
 
+from launch.flag_groups import define_finetuning
 from launch.flags import define_settings, run
 from rpd_jax.config import ConfigError, choice
 from teachers.octo.finetune.settings import FinetuneSettings
@@ -34,27 +35,21 @@ _CHECKPOINT = flags.DEFINE_string("checkpoint", "", "Model to fine-tune: a direc
 _STEP = flags.DEFINE_integer("step", None, "Which parameters of --checkpoint; by default the latest.")
 _INIT = flags.DEFINE_string("init", "", "Train a model from nothing instead: nano.")
 _MODEL_CONFIG = flags.DEFINE_string("model_config", "", "Or one of this official configuration, a JSON file.")
-_DATA = flags.DEFINE_multi_string("data", [], "Demonstrations, a directory or .h5; several are mixed.")
-_OUTPUT = flags.DEFINE_string("output", "", "Directory of the run.")
-_RESUME = flags.DEFINE_bool("resume", False, "Go on with the run in --output, if there is one.")
-_OVERWRITE = flags.DEFINE_bool("overwrite", False, "Delete the run in --output first.")
+_RUN = define_finetuning()
 
 
 def main(argv: Sequence[str]) -> None:
     settings = _CONFIG.value.validate()
-    if not _OUTPUT.value:
-        raise ConfigError("--output is missing: name the directory of the run")
-    if not _DATA.value:
-        raise ConfigError("--data is missing: name a set of demonstrations, as launch.collect makes")
+    _RUN.check()
     try:
         from teachers.octo.finetune.train import finetune
     except ModuleNotFoundError as error:
         raise ConfigError(f"{error}: fine-tuning needs pip install 'rpd_jax[finetune]'") from error
 
     with contextlib.ExitStack() as stack:
-        sources = [stack.enter_context(_open(path)) for path in _DATA.value]
-        switches = {"resume": _RESUME.value, "overwrite": _OVERWRITE.value}
-        result = finetune(_model(), sources, settings, _OUTPUT.value, **switches)
+        sources = [stack.enter_context(_open(path)) for path in _RUN.data.value]
+        switches = {"resume": _RUN.resume.value, "overwrite": _RUN.overwrite.value}
+        result = finetune(_model(), sources, settings, _RUN.output.value, **switches)
     if result.interrupted:
         logging.info("stopped at step %d and saved in %s: --resume goes on", result.octo.step, result.directory)
         return

@@ -23,39 +23,35 @@ from pathlib import Path
 
 from absl import flags
 
+from launch.flag_groups import define_finetuning
 from launch.flags import define_settings, run
 from rpd_jax.config import ConfigError
 from rpd_jax.ipc.process import environment_for
 from rpd_jax.output_directory import check_path
-from teachers.openvla.finetune.settings import SETTINGS_FILE, FinetuneSettings
+from teachers.finetuning.settings import SETTINGS_FILE
+from teachers.openvla.finetune.settings import FinetuneSettings
 
 MODULE = "teachers.openvla.finetune.main"
 
 _CONFIG = define_settings(FinetuneSettings())
 _CHECKPOINT = flags.DEFINE_string("checkpoint", "", "Model to fine-tune: a directory in the layout of Hugging Face.")
-_DATA = flags.DEFINE_multi_string("data", [], "Demonstrations, a directory or .h5; several are mixed.")
-_OUTPUT = flags.DEFINE_string("output", "", "Directory of the run.")
-_RESUME = flags.DEFINE_bool("resume", False, "Go on with the run in --output, if there is one.")
-_OVERWRITE = flags.DEFINE_bool("overwrite", False, "Delete the run in --output first.")
+_RUN = define_finetuning()
 _PYTHON = flags.DEFINE_string("python", sys.executable, "The interpreter, perhaps of another virtual environment.")
 
 
 def main(argv: Sequence[str]) -> None:
     settings = _CONFIG.value.validate()
-    if not _OUTPUT.value:
-        raise ConfigError("--output is missing: name the directory of the run")
-    if not _DATA.value:
-        raise ConfigError("--data is missing: name a set of demonstrations, as launch.collect makes")
+    _RUN.check()
     if not (Path(_CHECKPOINT.value) / "config.json").is_file():
         raise ConfigError(f"--checkpoint={_CHECKPOINT.value!r} cannot be used: it must be a directory with config.json")
     python = shutil.which(_PYTHON.value)
     if python is None:
         raise ConfigError(f"--python={_PYTHON.value!r} cannot work: it must be a program that can be run")
-    check_path(Path(_OUTPUT.value), SETTINGS_FILE, "output", _RESUME.value, _OVERWRITE.value)
-    command = [python, "-m", MODULE, f"--checkpoint={_CHECKPOINT.value}", f"--output={_OUTPUT.value}"]
-    command += [f"--data={path}" for path in _DATA.value]
+    check_path(Path(_RUN.output.value), SETTINGS_FILE, "output", _RUN.resume.value, _RUN.overwrite.value)
+    command = [python, "-m", MODULE, f"--checkpoint={_CHECKPOINT.value}", f"--output={_RUN.output.value}"]
+    command += [f"--data={path}" for path in _RUN.data.value]
     command += [f"--settings={json.dumps(settings.to_dict())}"]
-    command += [f"--{flag.name}" for flag in (_RESUME, _OVERWRITE) if flag.value]
+    command += [f"--{flag.name}" for flag in (_RUN.resume, _RUN.overwrite) if flag.value]
     # In place of this process: so it has the terminal, and signals reach it.
     os.execve(python, command, environment_for(python, {}))
 

@@ -2,8 +2,9 @@
 
   python -m launch.serve_teacher --teacher=linear --socket=$XDG_RUNTIME_DIR/rpd_jax/teacher
 
-The learner connects to it by `SidecarTeacher(env_spec, [Listening(path)])`. Ctrl-C ends it. Flags of the model's own
-program follow as --argument=--name=value, each.
+The learner connects to it by --config.teacher.name=openvla --config.teacher.socket=PATH, or a program by
+`SidecarTeacher(env_spec, [Listening(path)])`. Ctrl-C ends it. Flags of the model's own program follow as
+--argument=--name=value, each.
 """
 
 from __future__ import annotations

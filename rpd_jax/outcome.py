@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -59,6 +59,25 @@ def curve_points(
         )
         for member, asked, e in zip(population.members, labels, episodes, strict=True)
     ]
+
+
+def curves(points: Sequence[Mapping[str, Any]], x: str, styles: Mapping[str, int] | None = None) -> list[Curve]:
+    """A curve of success_once for each variant, over the evaluations that all its seeds have.
+
+    Args:
+      points: `CurvePoint`s as curves.json has them.
+      x: the field that curves run over; it is averaged over seeds.
+      styles: variant -> style; None: by their places.
+    """
+    found = []
+    for variant in dict.fromkeys(point["variant"] for point in points):
+        mine = {(point["seed"], point["env_steps"]): point for point in points if point["variant"] == variant}
+        seeds = sorted({seed for seed, _ in mine})
+        steps = [step for step in sorted({step for _, step in mine}) if all((seed, step) in mine for seed in seeds)]
+        where = np.array([np.mean([mine[seed, step][x] for seed in seeds]) for step in steps])
+        values = np.array([[mine[seed, step]["success_once"] for step in steps] for seed in seeds])
+        found.append(Curve(variant, where, values, styles[variant] if styles else None))
+    return found
 
 
 def by_member(metrics: Mapping[str, np.ndarray]) -> list[dict[str, float]]:
@@ -133,15 +152,16 @@ def write(
         label = "scripted teacher" if scripted else teachers[0].variant
         level = TeacherLevel(label, teachers[0].success_once, teachers[0].low, teachers[0].high)
     if curve:
-        write_json(directory / POINTS_FILE, [point._asdict() for point in curve])
+        points = [point._asdict() for point in curve]
+        write_json(directory / POINTS_FILE, points)
         ylabel = "success rate (once in an episode, deterministic)"
         styles = {variant: i for i, variant in enumerate(dict.fromkeys(point.variant for point in curve))}
         look = {"teacher": level, "title": config.env.name, "ylabel": ylabel}
-        learning_curves(directory / CURVES_FILE, _curves(curve, lambda point: point.env_steps, styles), **look)
-        asked = [point for point in curve if point.labels > 0]
+        learning_curves(directory / CURVES_FILE, curves(points, "env_steps", styles), **look)
+        asked = [point for point in points if point["labels"] > 0]
         if asked:
             xlabel = "observations that the teacher was asked about, per member"
-            by_calls = _curves(asked, lambda point: point.labels, styles)
+            by_calls = curves(asked, "labels", styles)
             learning_curves(directory / CALLS_FILE, by_calls, xlabel=xlabel, logarithmic=True, **look)
     if films:
         columns = [Column(name, [Clip(*film) for film in shown]) for name, shown in films.items()]
@@ -167,16 +187,3 @@ def _row(env: str, variant: str, episodes: Sequence[Episodes], seeds: int, cost:
         episode_return=float(pooled.returns.mean()),
         seconds=cost.seconds,
     )
-
-
-def _curves(points: Sequence[CurvePoint], x: Callable[[CurvePoint], int], styles: Mapping[str, int]) -> list[Curve]:
-    """A curve for each variant over the evaluations that all its seeds have; `x` is averaged over seeds."""
-    curves = []
-    for variant in dict.fromkeys(point.variant for point in points):
-        mine = {(point.seed, point.env_steps): point for point in points if point.variant == variant}
-        seeds = sorted({seed for seed, _ in mine})
-        steps = [step for step in sorted({step for _, step in mine}) if all((seed, step) in mine for seed in seeds)]
-        where = np.array([np.mean([x(mine[seed, step]) for seed in seeds]) for step in steps])
-        values = np.array([[mine[seed, step].success_once for step in steps] for seed in seeds])
-        curves.append(Curve(variant, where, values, styles[variant]))
-    return curves

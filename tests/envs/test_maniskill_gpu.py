@@ -1,6 +1,7 @@
 """The batched ManiSkill environment: with a toy simulator, beside the pool of single environments, and on a GPU."""
 
 import dataclasses
+import functools
 import os
 import signal
 import threading
@@ -10,57 +11,21 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from fake_rows import BAD_CALLS, HANG, RAISE, SUCCEED, actions, column, made_with, seeds_in, seeds_of, steps_in
 
 from rpd_jax.config import Config, ConfigError, EnvConfig
 from rpd_jax.envs import maniskill_gpu, registry
-from rpd_jax.envs.base import episode_seed
 from rpd_jax.envs.maniskill import ManiSkillVectorEnv
 from rpd_jax.envs.maniskill_gpu import ManiSkillGPUVectorEnv
 
 pytest.importorskip("torch")
 
-HERE = Path(__file__).parent
-SEEDS = [11, 12, 13, 14, 15]
-SUCCEED, RAISE, HANG = [0.0, 1.0, 0.0], [1.0, 0.0, 0.0], [-1.0, 0.0, 0.0]
-
 
 @pytest.fixture(params=["cpu", pytest.param("cuda:0", marks=pytest.mark.gpu)])
 def make(request, monkeypatch):
-    monkeypatch.setattr(maniskill_gpu, "_WORKER", "fake_maniskill_gpu")
-    monkeypatch.setenv("PYTHONPATH", str(HERE))
-    made = []
-
-    def build(**options):
-        options = {"max_episode_steps": 4, "image_size": 8, "deadline_s": 30.0, **options}
-        made.append(ManiSkillGPUVectorEnv("PickCube-v1", len(SEEDS), SEEDS, device=request.param, **options))
-        return made[-1]
-
-    yield build
-    for env in made:
-        env.close()
-
-
-def column(observation, index):
-    return np.asarray(observation["state"])[:, index].astype(int).tolist()
-
-
-def seeds_in(observation):
-    return column(observation, 25)
-
-
-def steps_in(observation):
-    return column(observation, 26)
-
-
-def seeds_of(episode):
-    return [episode_seed(seed, episode) % 1000 for seed in SEEDS]
-
-
-def actions(rows=None, values=None):
-    array = np.zeros((len(SEEDS), 3))
-    if rows is not None:
-        array[rows] = values
-    return array
+    create = functools.partial(ManiSkillGPUVectorEnv, device=request.param)
+    with made_with(monkeypatch, maniskill_gpu, "fake_maniskill_gpu", create) as build:
+        yield build
 
 
 def flags(result):
@@ -186,15 +151,7 @@ def test_pictures_of_every_state_and_of_final_states(make):
     assert np.asarray(result.observation["rgb"])[:, 0, 0, 0].tolist() == [1, 0, 0, 0, 0]
 
 
-@pytest.mark.parametrize(
-    ("call", "message"),
-    [
-        (lambda env: env.step(np.zeros((5, 4))), r"action: shape must be \(5, 3\), got \(5, 4\)"),
-        (lambda env: env.step(np.zeros(3)), r"action: shape must be \(5, 3\), got \(3,\)"),
-        (lambda env: env.step(actions([2], np.nan)), r"NaN for environments \[2\]"),
-        (lambda env: env.frames([5]), r"indices: must be in \[0, 5\), got 5"),
-    ],
-)
+@pytest.mark.parametrize(("call", "message"), BAD_CALLS)
 def test_bad_inputs(make, call, message):
     env = make()
     env.reset()

@@ -1,4 +1,4 @@
-"""Exported students act as the originals do, over whole episodes, and the runner needs neither jax nor this library."""
+"""Exported students act as the originals do, over whole episodes, and their files say what they are."""
 
 import dataclasses
 import hashlib
@@ -11,80 +11,16 @@ import jax
 import numpy as np
 import onnxruntime
 import pytest
+from exported import OBSERVATIONS, STEPS
 
-import rpd_jax
 from rpd_jax import normalization
-from rpd_jax.checkpoint import CONFIG_FILE, Checkpoint, CheckpointStore, to_paths
 from rpd_jax.config import ConfigError, EnvConfig
 from rpd_jax.envs.registry import make_env
 from rpd_jax.envs.tabletop.hand import CONTRACT
 from rpd_jax.export import files, manifest, onnx_graph, runner, stablehlo
 from rpd_jax.export.student import env_spec, load_student, scales
-from rpd_jax.population import Population
-from rpd_jax.update import learned
 
 ROOT = Path(__file__).parents[2]
-OBSERVATIONS = ("state", "rgb+proprio")
-STEPS = 12
-# What must not be imported where a student is deployed, and the first thing that the process does.
-BLOCKER = """
-import sys
-class Blocker:
-    def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] in {"jax", "jaxlib", "flax", "rpd_jax", "teachers", "launch", "onnx"}:
-            raise ImportError(f"{name} is not to be imported")
-sys.meta_path.insert(0, Blocker())
-"""
-
-
-def configure(preset, directory):
-    config = rpd_jax.get_preset(preset)
-    config.variants, config.seeds = ("ppo", "ppo:gamma=0.9:name=far"), (0, 1)
-    config.env.num_envs, config.env.max_episode_steps = 2, STEPS
-    config.network.hidden, config.network.normalize_observations = (32, 16), True
-    config.ppo.total_steps, config.ppo.rollout_length = 2 * 2 * 6, 6
-    config.ppo.epochs, config.ppo.minibatches, config.ppo.learning_rate = 4, 2, 1e-2
-    config.eval.every, config.eval.videos, config.eval.episodes, config.eval.num_envs = 0, 0, 1, 1
-    config.run.directory, config.run.tensorboard = str(directory), False
-    return config
-
-
-def save_made_up(config):
-    """A run directory as training leaves it, with random parameters: to compile training with frames takes long."""
-    population, rng = Population(config.validate(), env_spec(config.env)), np.random.default_rng(0)
-    shapes = jax.eval_shape(population.init)
-    params = jax.tree.map(lambda leaf: rng.normal(0.0, 0.07, leaf.shape).astype(np.float32), shapes.params)
-    normalizer = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes.normalizer)
-    seen = {"proprio": rng.normal(1.0, 2.0, (len(population), 50, 23)).astype(np.float32)}
-    normalizer = jax.vmap(normalization.update)(normalizer, seen)
-    members = shapes._replace(params=params, normalizer=normalizer)
-    Path(config.run.directory).mkdir(parents=True)
-    (Path(config.run.directory) / CONFIG_FILE).write_text(config.to_json())
-    store = CheckpointStore(config.run.directory)
-    store.save(2, Checkpoint(to_paths(learned(members)), {"nothing": np.zeros(1)}, {"iteration": 2}))
-    store.close()
-
-
-@pytest.fixture(scope="module")
-def runs(tmp_path_factory):
-    """A run for each kind of observation."""
-    directories = {kind: tmp_path_factory.mktemp("runs") / "run" for kind in OBSERVATIONS}
-    rpd_jax.train(configure("debug", directories["state"]))
-    config = configure("quickstart", directories["rgb+proprio"])
-    config.env.observation, config.env.image_size = "rgb+proprio", 48
-    save_made_up(config)
-    return directories
-
-
-@pytest.fixture(scope="module")
-def exports(runs, tmp_path_factory):
-    """The students and the directories of their exports."""
-    found = {}
-    for observation, run in runs.items():
-        student, directory = load_student(run, "far", 1), tmp_path_factory.mktemp("exports") / "export"
-        files.export_student(student, directory)
-        found[observation] = (student, directory)
-    return found
 
 
 @pytest.mark.parametrize("kind", OBSERVATIONS)
@@ -151,14 +87,6 @@ def test_normalisation_by_hand():
     assert scale.mean == (2.0, 5.0) and scale.std == pytest.approx((3.0, 1.0)) and scale.clip == 10.0
 
 
-def test_far_observations_are_clipped_as_in_training(exports):
-    student, directory = exports["state"]
-    observation = {"state": 1e4 * np.ones((2, 6), np.float32) * np.array([[1.0], [-1.0]], np.float32)}
-    action = runner.Student(directory).act(observation)
-    np.testing.assert_allclose(action, student.act(observation), atol=1e-5)
-    assert np.abs(action[0] - action[1]).max() > 1e-3
-
-
 @pytest.mark.parametrize("kind", OBSERVATIONS)
 def test_the_manifest_says_what_is_what(exports, kind, tmp_path):
     student, directory = exports[kind]
@@ -199,51 +127,6 @@ def test_what_is_no_manifest_is_refused(tmp_path):
             manifest.read_manifest(path)
 
 
-@pytest.mark.parametrize("kind", OBSERVATIONS)
-def test_the_runner_stands_alone(exports, kind, tmp_path):
-    student, directory = exports[kind]
-    observation = files.random_observation(student, 5)
-    np.savez(tmp_path / "observation.npz", **observation)
-    program = f"""{BLOCKER}
-sys.path.insert(0, {str(directory)!r})
-import numpy as np, runner
-with np.load("observation.npz") as found:
-    np.save("action.npy", runner.Student().act(dict(found)))
-"""
-    done = subprocess.run(
-        [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    np.testing.assert_allclose(np.load(tmp_path / "action.npy"), student.act(observation), atol=1e-5)
-
-
-def test_the_runner_measures_itself(exports, tmp_path):
-    _, directory = exports["state"]
-    path = str(directory / "runner.py")
-    program = (
-        f"{BLOCKER}\nimport runpy\nsys.argv = ['runner.py', '--measure']\nrunpy.run_path({path!r}, run_name='__main__')"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
-    )
-    assert re.fullmatch(r"[1-9]\d* steps per second; control at an unknown rate\n", done.stdout), done.stderr
-
-
-def test_the_runner_refuses_what_does_not_fit(exports):
-    _, directory = exports["rgb+proprio"]
-    student = runner.Student(directory)
-    good = {"rgb": np.zeros((48, 48, 3), np.uint8), "proprio": np.zeros(23)}  # double numbers are narrowed
-    assert student.act(good).shape == (7,)
-    for wrong, message in (
-        ({"rgb": good["rgb"]}, "lacks 'proprio'"),
-        (good | {"rgb": np.zeros((48, 48, 3))}, "rgb is float64: it must be uint8"),
-        (good | {"proprio": np.zeros(22)}, r"proprio has shape \(22,\): it must be \(23,\)"),
-        (good | {"proprio": np.zeros((1, 23))}, "some entries have a batch axis"),
-    ):
-        with pytest.raises(ValueError, match=message):
-            student.act(wrong)
-
-
 def test_an_export_is_not_overwritten_unless_asked(exports, tmp_path):
     student, _ = exports["state"]
     output = tmp_path / "out"
@@ -254,6 +137,7 @@ def test_an_export_is_not_overwritten_unless_asked(exports, tmp_path):
     files.export_student(student, output, overwrite=True)
     assert not (output / files.TEXT).exists()  # of the earlier export
     (output / files.MANIFEST).unlink()
+    (output / "notes.txt").write_text("somebody's")  # without it, it would be an interrupted export
     with pytest.raises(ConfigError, match=r"no export \(it has no student.json\)"):
         files.export_student(student, output, overwrite=True)
     (tmp_path / "file").write_text("")

@@ -1,68 +1,19 @@
 """Calls with arrays to a sidecar that fails in every way that it can, with real processes."""
 
 import os
-import resource
 import signal
-import subprocess
-import sys
-import textwrap
 import time
-import tracemalloc
-from pathlib import Path
 
 import numpy as np
 import pytest
+from faulty_calls import LAYOUT, QUICK, answer_to, ask, open_calls, start_model, take
 
-from rpd_jax.ipc.arrays import SharedArrays
 from rpd_jax.ipc.handshake import HandshakeError
 from rpd_jax.ipc.limits import Limits
 from rpd_jax.ipc.messages import RemoteError
 from rpd_jax.ipc.process import SidecarProcess
-from rpd_jax.ipc.slots import Layout, SlotCalls
+from rpd_jax.ipc.slots import SlotCalls
 from rpd_jax.ipc.supervised import QueueFull, SidecarFailed
-
-HERE = Path(__file__).parent
-ROOT = HERE.parents[1]
-LAYOUT = Layout(4, {"x": ((3,), "float32")}, {"y": ((2,), "float32")})
-QUICK = {"deadline_s": 20.0, "start_deadline_s": 20.0, "heartbeat_s": 10.0, "backoff_s": 0.01}
-
-
-def open_calls(*arguments, expect=None, started=None, **limits):
-    def start(descriptor):
-        process = SidecarProcess(
-            "faulty_model",
-            arguments=["--heartbeat=0.05", *arguments],
-            environment={"PYTHONPATH": str(HERE)},
-            descriptors=[descriptor],
-        )
-        if started is not None:
-            started.append(process.pid)
-        return process
-
-    return SlotCalls(start, lambda spec: LAYOUT, expect=expect, limits=Limits(**(QUICK | limits)))
-
-
-@pytest.fixture
-def pids():
-    """Of the processes that `open_calls(started=...)` starts; none may be left."""
-    pids = []
-    yield pids
-    assert pids
-    assert [pid for pid in pids if Path(f"/proc/{pid}").exists()] == []
-
-
-def ask(calls, value, rows=4, **fields):
-    return calls.submit({"x": np.full((rows, 3), value, np.float32)}, fields)
-
-
-def take(calls, ticket):
-    values = calls.outputs(ticket)["y"].copy()
-    calls.release(ticket)
-    return values
-
-
-def answer_to(value, rows=4):
-    return np.tile(np.float32([3 * value, value]), (rows, 1))
 
 
 def test_answers_belong_to_their_requests(pids):
@@ -158,7 +109,7 @@ def test_restarts_that_fail_back_off_and_end():
         starts.append(time.monotonic())
         if len(starts) > 1:
             raise ConnectionError("cannot")
-        return SidecarProcess("faulty_model", environment={"PYTHONPATH": str(HERE)}, descriptors=[descriptor])
+        return start_model(descriptor)
 
     limits = Limits(**(QUICK | {"backoff_s": 0.1, "max_restarts": 3}))
     with SlotCalls(start, lambda spec: LAYOUT, limits=limits) as calls:
@@ -206,14 +157,7 @@ def test_another_model_after_a_restart_is_refused(pids):
     names = iter(["first", "second"])
 
     def start(descriptor):
-        process = SidecarProcess(
-            "faulty_model",
-            arguments=[f"--name={next(names)}"],
-            environment={"PYTHONPATH": str(HERE)},
-            descriptors=[descriptor],
-        )
-        pids.append(process.pid)
-        return process
+        return start_model(descriptor, f"--name={next(names)}", started=pids)
 
     with SlotCalls(start, lambda spec: LAYOUT, limits=Limits(**QUICK)) as calls:
         ticket = ask(calls, 1, fail=True)
@@ -224,87 +168,3 @@ def test_another_model_after_a_restart_is_refused(pids):
 def test_a_module_that_cannot_start_is_shown_with_its_output():
     with pytest.raises(SidecarFailed, match=r"cannot be started(.|\n)*No module named no_such_module"):
         SlotCalls(lambda descriptor: SidecarProcess("no_such_module"), lambda spec: LAYOUT, limits=Limits(**QUICK))
-
-
-def test_memory_that_is_not_there_is_an_error_before_anything_is_written(pids):
-    huge = Layout(1, {"x": ((1 << 55,), "uint8")}, {"y": ((2,), "float32")})
-
-    def start(descriptor):
-        process = SidecarProcess("faulty_model", environment={"PYTHONPATH": str(HERE)}, descriptors=[descriptor])
-        pids.append(process.pid)
-        return process
-
-    with pytest.raises(OSError, match=r"no shared memory for .* MiB of arrays \(in/x, out/y\)"):
-        SlotCalls(start, lambda spec: huge, limits=Limits(**QUICK))
-
-
-def test_a_failing_allocation_closes_its_descriptor():
-    before = set(os.listdir("/proc/self/fd"))
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, hard))  # as if the file system were full
-    try:
-        with pytest.raises(OSError, match=r"no shared memory for 2\.0 MiB of arrays \(x\)"):
-            SharedArrays.create({"x": ((2 << 20,), "uint8")})
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    assert set(os.listdir("/proc/self/fd")) == before
-
-
-def test_nothing_is_left_open(pids):
-    before = len(os.listdir("/proc/self/fd"))
-    for _ in range(2):
-        with open_calls(started=pids) as calls:
-            take(calls, ask(calls, 1))
-    assert len(os.listdir("/proc/self/fd")) == before
-
-
-def test_calls_keep_no_memory(pids):
-    x = np.ones((4, 3), np.float32)
-    y = np.empty((4, 2), np.float32)
-    with open_calls(started=pids) as calls:
-
-        def call():
-            ticket = calls.submit({"x": x})
-            np.copyto(y, calls.outputs(ticket)["y"])
-            calls.release(ticket)
-
-        tracemalloc.start()
-        try:
-            for _ in range(400):  # the interpreter's own pools are filled by then
-                call()
-            before, _ = tracemalloc.get_traced_memory()
-            for _ in range(50):
-                call()
-            after, _ = tracemalloc.get_traced_memory()
-        finally:
-            tracemalloc.stop()
-    assert after - before < 50 * 16  # bytes: not one object per call
-
-
-PARENT = """
-    import sys
-    sys.path.insert(0, sys.argv[1])
-    import test_slots
-    pids = []
-    calls = test_slots.open_calls("--fault=hang", started=pids)
-    ticket = test_slots.ask(calls, 1, fail=True)
-    print(pids[0], flush=True)
-    calls.outputs(ticket)
-"""
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_no_process_is_left_when_the_parent_is_ended_while_it_waits(number):
-    command = [sys.executable, "-c", textwrap.dedent(PARENT), str(HERE)]
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as parent:
-        pid = int(parent.stdout.readline())
-        time.sleep(0.2)
-        parent.send_signal(number)
-        assert parent.wait(20) != 0
-    end = time.monotonic() + 10
-    while Path(f"/proc/{pid}").exists() and time.monotonic() < end:
-        if Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z":
-            break  # nobody here may reap it
-        time.sleep(0.02)
-    else:
-        assert not Path(f"/proc/{pid}").exists()

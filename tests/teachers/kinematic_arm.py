@@ -1,9 +1,9 @@
 """A vector environment without physics, in PickCube's layout: the tool goes a share of the way commanded."""
 
-import dataclasses
 from types import SimpleNamespace
 
 import numpy as np
+from arm_spec import arm_spec
 from scipy.spatial.transform import Rotation
 
 from rpd_jax.envs.base import ArraySpec, EnvSpec, StepResult
@@ -22,18 +22,15 @@ SHARE = 0.4
 
 def pick_cube_spec(**changes) -> EnvSpec:
     """What ManiSkill's PickCube says of itself."""
-    spec = EnvSpec(
-        name="maniskill:PickCube-v1",
-        instruction="pick up the cube",
-        max_episode_steps=30,
-        action_dim=7,
-        action_low=(-1.0,) * 7,
-        action_high=(1.0,) * 7,
-        observation={"state": ArraySpec((36,), "float32")},
-        layout={"state": LAYOUT},
-        contract=MANISKILL_EE,
-    )
-    return dataclasses.replace(spec, **changes)
+    plain = {
+        "name": "maniskill:PickCube-v1",
+        "instruction": "pick up the cube",
+        "max_episode_steps": 30,
+        "observation": {"state": ArraySpec((36,), "float32")},
+        "layout": {"state": LAYOUT},
+        "contract": MANISKILL_EE,
+    }
+    return arm_spec(**(plain | changes))
 
 
 def pick_cube_state(tcp=(0.0, 0.0, 0.2), cube=(0.0, 0.0, 0.02), goal=(0.0, 0.0, 0.2), grasped=0.0, turn=(1, 0, 0, 0)):

@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import concurrent.futures
-import contextlib
 import dataclasses
 import socket
-import subprocess
-import sys
 import time
 import types
-from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
-from kinematic_arm import pick_cube_spec
 from policy_server import HORIZON, policy
+from served import NEEDS, SCHEMES, SIZE, Server, frames, running, spec_with_frames
 
 import rpd_jax
 from rpd_jax.config import ConfigError
@@ -24,51 +20,15 @@ from rpd_jax.ipc.limits import Limits
 from rpd_jax.ipc.messages import ProtocolError, RemoteError
 from teachers import base
 from teachers.conventions import MANISKILL_EE
-from teachers.remote.adapters import Address, array_from
+from teachers.remote.adapters import Address
 from teachers.remote.line import Line, PolicyServerFailed
-from teachers.remote.openpi import OPENPI, pack, unpack
-from teachers.remote.request import Request, fitted
+from teachers.remote.openpi import OPENPI
+from teachers.remote.request import Request
 from teachers.remote.teacher import RemoteTeacher
-from teachers.remote.vlagents import VLAGENTS, decode, encode
+from teachers.remote.vlagents import VLAGENTS
 from teachers.settings import teacher_factory
 
-NEEDS = {"openpi": "websockets", "vlagents": "rpyc"}
-SCHEMES = {"openpi": "ws", "vlagents": "rpyc"}
 QUICK = Limits(deadline_s=5.0, start_deadline_s=5.0, max_restarts=100, backoff_s=0.05, max_backoff_s=0.2)
-SIZE = 16
-
-
-class Server:
-    """A policy server in a process of its own, which can be killed and started again at the same port."""
-
-    def __init__(self, protocol: str) -> None:
-        self._protocol, self.port = protocol, 0
-        self.start()
-
-    def start(self) -> None:
-        command = [sys.executable, str(Path(__file__).parent / "policy_server.py"), self._protocol, str(self.port)]
-        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2])
-        assert self._process.stdout is not None
-        self.port = int(self._process.stdout.readline())
-
-    def kill(self) -> None:
-        self._process.kill()
-        self._process.wait()
-        self._process.stdout.close()
-
-    @property
-    def url(self) -> str:
-        return f"{SCHEMES[self._protocol]}://127.0.0.1:{self.port}"
-
-
-@contextlib.contextmanager
-def running(protocol: str):
-    pytest.importorskip(NEEDS[protocol])
-    server = Server(protocol)
-    try:
-        yield server
-    finally:
-        server.kill()
 
 
 @pytest.fixture(scope="module")
@@ -81,15 +41,6 @@ def openpi():
 def mortal():
     with running("openpi") as server:
         yield server
-
-
-def spec_with_frames():
-    spec = pick_cube_spec()
-    return dataclasses.replace(spec, frame_shape=(SIZE, SIZE, 3))
-
-
-def frames(size: int) -> np.ndarray:
-    return np.random.default_rng(0).integers(0, 256, (size, SIZE, SIZE, 3), np.uint8)
 
 
 def teacher_at(server: Server, adapter=OPENPI, limits: Limits = QUICK, connections: int = 1) -> RemoteTeacher:
@@ -250,70 +201,6 @@ def test_mistakes_are_named(settings, message):
     good = {"address": "ws://127.0.0.1:1", "contract": "maniskill"}
     with pytest.raises(ValueError, match=message):
         base.make("remote", spec_with_frames(), {**good, **settings})
-
-
-def test_a_request_has_the_servers_names():
-    spec = spec_with_frames()
-    begin, end = spec.layout["state"]["tcp_pose"]
-    entries = ("a/image=rgb", "a/wrist=black", "tool=state.tcp_pose", "all=state", "prompt=instruction")
-    request = Request(entries, spec, 0)
-    state = np.arange(2 * spec.observation["state"].shape[0], dtype=np.float32).reshape(2, -1)
-    fields = request.fields(request.check({"rgb": frames(2), "state": state}), 1, "go")
-    assert request.observation_keys == ("rgb", "state") and list(fields) == [
-        "a/image",
-        "a/wrist",
-        "tool",
-        "all",
-        "prompt",
-    ]
-    np.testing.assert_array_equal(fields["a/image"], frames(2)[1])
-    assert fields["a/wrist"].shape == (SIZE, SIZE, 3) and not fields["a/wrist"].any()
-    np.testing.assert_array_equal(fields["tool"], state[1, begin:end])
-    np.testing.assert_array_equal(fields["all"], state[1])
-    assert fields["prompt"] == "go"
-    with pytest.raises(ValueError, match=r"observation\['rgb'\]: need uint8 of shape"):
-        request.check({"rgb": frames(2)[:, :8], "state": state})
-
-
-def test_frames_are_fitted_with_black_bars():
-    # 4 x 8 pixels into 4 x 4: half the size, 2 rows, and one black row above and below.
-    frame = np.full((4, 8, 3), 200, np.uint8)
-    expected = np.zeros((4, 4, 3), np.uint8)
-    expected[1:3] = 200
-    np.testing.assert_array_equal(fitted(frame, 4), expected)
-    assert fitted(frames(1)[0], SIZE) is not None and fitted(frames(1)[0], 224).shape == (224, 224, 3)
-
-
-def test_openpis_messages():
-    # A fixmap of one, its key "x", an array as msgpack-numpy writes it: bytes as keys, and no extension type.
-    written = pack({"x": np.array([1, 2], np.uint8)})
-    assert written.startswith(b"\x81\xa1x\x84\xc4\x0b__ndarray__\xc3\xc4\x04data\xc4\x02\x01\x02\xc4\x05dtype\xa3|u1")
-    np.testing.assert_array_equal(unpack(written)["x"], [1, 2])
-    for wrong in (b"", b"\xc1", pack([1])):
-        with pytest.raises(ProtocolError):
-            unpack(wrong)
-
-
-@pytest.mark.parametrize(
-    ("data", "dtype", "shape"),
-    [(b"12345678", "|O", [1]), (b"1234", "<f4", [2]), (b"1234", "<f4", [-1]), ("1234", "<f4", [1]), (b"", "x", [0])],
-)
-def test_arrays_that_are_none(data, dtype, shape):
-    with pytest.raises(ProtocolError):
-        array_from(data, dtype, shape)
-
-
-def test_vlagents_texts():
-    robot, text = encode({"right/rgb_side": frames(1)[0], "right/joints": np.zeros(7), "language_instruction": "go"})
-    assert robot == "right" and '"camera_data_type": "raw"' in text
-    for wrong in ({"rgb": frames(1)[0]}, {"right/tquat": np.zeros(7)}, {"language_instruction": "go"}):
-        with pytest.raises(ValueError, match=r"teacher\.request: vlagents"):
-            encode(wrong)
-    answer = '{"acts": [{"right": {"action": [1, 2], "gripper": 0.5}}, {"right": {"action": [3, 4], "gripper": 1}}]}'
-    np.testing.assert_array_equal(decode(answer, "right"), [[1, 2, 0.5], [3, 4, 1]])
-    for wrong in ('{"acts": []}', "{}", "[", answer.replace("right", "left")):
-        with pytest.raises(ProtocolError, match="without actions of robot 'right'"):
-            decode(wrong, "right")
 
 
 @pytest.mark.slow

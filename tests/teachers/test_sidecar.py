@@ -10,8 +10,8 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from arm_spec import arm_spec
 
-from rpd_jax.envs.base import ArraySpec, EnvSpec
 from rpd_jax.guidance.labels import Ledger, label_rollout
 from rpd_jax.guidance.stream import BackgroundTeacher, LabelStream
 from rpd_jax.ipc.handshake import HandshakeError
@@ -28,17 +28,7 @@ from teachers.sidecar.teacher import SidecarTeacher
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 SIZE = 16
-ENV = EnvSpec(
-    name="test:Frames-v1",
-    instruction="",
-    max_episode_steps=10,
-    action_dim=7,
-    action_low=(-1.0,) * 7,
-    action_high=(1.0,) * 7,
-    observation={"state": ArraySpec((3,), "float32")},
-    layout={},
-    frame_shape=(SIZE, SIZE, 3),
-)
+ENV = arm_spec(frame_shape=(SIZE, SIZE, 3))
 FRAMES = np.random.default_rng(0).integers(0, 256, (21, SIZE, SIZE, 3), np.uint8)
 KEY = jax.random.key(3)
 QUICK = Limits(deadline_s=20, start_deadline_s=20, heartbeat_s=10, backoff_s=0.01, queue_size=2)

@@ -4,11 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import hashlib
 import json
-import math
-import shutil
-import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,11 +14,9 @@ import numpy as np
 from absl import logging
 
 from rpd_jax.checkpoint import Checkpoint, CheckpointError, CheckpointStore, from_paths, to_paths
-from rpd_jax.interrupt import StopRequest, stop_on_signal
-from rpd_jax.metrics import METRICS_FILE, ProgressBar, make_writers, read_metrics
-from rpd_jax.output_directory import check_path, refuse_difference
-from rpd_jax.report.files import write_json
+from rpd_jax.interrupt import stop_on_signal
 from teachers.conventions import CONTRACT_FILE
+from teachers.finetuning.run import Run, check_directory, digest
 from teachers.octo.finetune.adapt import adapt, image_sizes, new_octo, text_files
 from teachers.octo.finetune.data import Windows, iterate
 from teachers.octo.finetune.optimizer import frozen_patterns, is_frozen
@@ -32,9 +26,6 @@ from teachers.octo.losses import batch_loss
 from teachers.octo.model import LANGUAGE, Octo
 from teachers.recordings import CAMERAS, Episodes, Recordings, load
 
-SETTINGS_FILE = "finetune_config.json"
-MAY_CHANGE = ("steps", "log_every", "validate_every", "save_every", "keep_checkpoints", "tensorboard", "wandb_project")
-"""Settings that a resumed run may have otherwise."""
 MAX_ENCODED = 1024  # instructions whose encodings are kept; of more, the ids are
 
 
@@ -82,10 +73,7 @@ def finetune(
     """
     settings.validate()
     directory = Path(directory)
-    record = json.loads(json.dumps(settings.to_dict()))  # lists for tuples, as in the file
-    if check_path(directory, SETTINGS_FILE, "output", resume, overwrite):
-        before = json.loads((directory / SETTINGS_FILE).read_text())
-        refuse_difference(_fixed(before), _fixed(record), "output")
+    check_directory(directory, settings, resume=resume, overwrite=overwrite)
     sizes = (
         image_sizes(model)
         if isinstance(model, Octo)
@@ -96,24 +84,21 @@ def finetune(
     with contextlib.ExitStack() as stack:
         stop = stack.enter_context(stop_on_signal())
         run = _Run(octo, recordings, settings)
-        if overwrite and directory.exists():
-            shutil.rmtree(directory)
-        directory.mkdir(parents=True, exist_ok=True)
-        write_json(directory / SETTINGS_FILE, record)
-        run.open(directory, stack)
-        if resume:
-            run.restore()
+        run.open(directory, stack, resume=resume, overwrite=overwrite)
         run.run(stop, callbacks)
         if run.done:
             run.export()
         return Result(run.octo, run.history, directory, interrupted=not run.done)
 
 
-class _Run:
-    """A run between its first step and its last."""
+class _Run(Run):
+    """Of Octo, whose checkpoints also have the place in the stream of batches."""
+
+    _settings: FinetuneSettings
 
     def __init__(self, octo: Octo, recordings: Recordings, settings: FinetuneSettings) -> None:
-        self._base, self._recordings, self._settings = octo, recordings, settings
+        super().__init__(settings)
+        self._base, self._recordings = octo, recordings
         patterns = frozen_patterns(settings, octo.config)
         language = octo.text is not None and bool(octo.module.config.task_tokenizers)
         table = _instruction_table(octo, recordings.instructions, patterns) if language else None
@@ -125,8 +110,10 @@ class _Run:
         self._state = self._trainer.init()
         words = np.array(recordings.instructions)[recordings.instruction]
         self._given = {
-            "frozen parameters": _digest(self._trainer.frozen),
-            "demonstrations": _digest({"action": recordings.action, "length": recordings.length, "words": words}),
+            "frozen parameters": _digest_of_arrays(self._trainer.frozen),
+            "demonstrations": _digest_of_arrays(
+                {"action": recordings.action, "length": recordings.length, "words": words}
+            ),
         }
         train, held_out = recordings.split(settings.data.validation_share, settings.seed)
         make = _windows_factory(octo, recordings, settings, language)
@@ -136,28 +123,12 @@ class _Run:
         if settings.validate_every and len(held_out):
             for modality in _modalities(settings, language and bool(recordings.instruction[held_out].all())):
                 self._validation[modality] = make(held_out, modality).shuffled(batch, settings.seed + 1)
+        self._validates = bool(self._validation)
         logging.info(
             "%d episodes to train on (%d steps), %d to validate; %d parameters are trained, %d are frozen",
             len(train), int(recordings.length[train].sum()), len(held_out),
             *(sum(x.size for x in jax.tree.leaves(tree)) for tree in (self._state.params, self._trainer.frozen)),
         )  # fmt: skip
-        self.step = 0
-        self._seconds = 0.0
-        self._pending: list[dict[str, Array]] = []  # metrics since the last row
-        self.history: list[dict[str, float]] = []
-
-    def open(self, directory: Path, stack: contextlib.ExitStack) -> None:
-        """Opens the logs and the checkpoints of a directory, to be closed by `stack`."""
-        self._directory = directory
-        self._store = CheckpointStore(directory, self._settings.keep_checkpoints)
-        stack.callback(self._store.close)
-        self._writer = make_writers(directory, self._settings.tensorboard, self._settings.wandb_project)
-        stack.callback(self._writer.close)
-        stack.callback(self._batches.close)
-
-    @property
-    def done(self) -> bool:
-        return self.step >= self._settings.steps
 
     @property
     def octo(self) -> Octo:
@@ -166,63 +137,24 @@ class _Run:
             self._base, params=self._trainer.params(self._state), directory=self._directory, step=self.step
         )
 
-    def run(self, stop: StopRequest, callbacks: Sequence[Callable[[Snapshot], None]]) -> None:
-        """Steps until they are done or a signal asks to stop, and saves."""
-        settings, shown = self._settings, {}
-        started = time.perf_counter() - self._seconds
-        with ProgressBar(settings.steps, initial=self.step, description="fine-tuning") as progress:
-            while not self.done and not stop:
-                batch = next(self._batches)
-                if self._pending:  # one step at a time, so that a signal and a full memory are noticed
-                    jax.block_until_ready(self._pending[-1])
-                self._state, metrics = self._trainer.step(self._state, batch)
-                self._pending.append(metrics)
-                self.step += 1
-                validate = self._validation and (self._due(settings.validate_every) or self.done)
-                if validate or self.done or self._due(settings.log_every):
-                    row = self._averages() | (self._validate() if validate else {})
-                    self._seconds = time.perf_counter() - started
-                    row["time/seconds"] = self._seconds
-                    self.history.append(row)
-                    self._writer.write(self.step, row)
-                    shown |= {"loss": row["train/loss"]}
-                    shown |= {"validation": row["validation/loss"]} if validate else {}
-                progress.update(1, shown)
-                if self._due(settings.save_every):
-                    self.save()
-                for callback in callbacks:
-                    callback(Snapshot(self.step, metrics, self._state))
-        self._seconds = time.perf_counter() - started
-        self.save()
-
     def save(self) -> None:
-        """Writes a checkpoint of everything that `restore` needs."""
-        host = {
-            "step": self.step,
-            "seconds": self._seconds,
-            "batches": self._batches.get_state(),
-            "given": self._given,
-            "metrics_position": self._writer.position(),
-        }
+        host = self._progress() | {"batches": self._batches.get_state()}
         state = to_paths({"opt_state": self._state.opt_state, "step": self._state.step})
         self._store.save(self.step, Checkpoint(to_paths(self._state.params), state, host))
 
     def restore(self) -> None:
-        """Goes on from the newest checkpoint; without one the run starts from the beginning."""
         if self._store.latest() is None:
             self._writer.truncate(0)
             return
         stored = self._store.load()
-        for what, digest in stored.host["given"].items():
-            if digest != self._given[what]:
+        for what, before in stored.host["given"].items():
+            if before != self._given[what]:
                 raise CheckpointError(f"{what} differ from those of the run to resume: give the same")
         params = from_paths(stored.params, self._state.params, "params")
         template = {"opt_state": self._state.opt_state, "step": self._state.step}
         self._state = TrainState(params, **from_paths(stored.train_state, template, "train_state"))
-        self.step, self._seconds = stored.host["step"], stored.host["seconds"]
         self._batches.set_state(stored.host["batches"])
-        self._writer.truncate(stored.host["metrics_position"])
-        self.history = read_metrics(self._directory / METRICS_FILE)
+        self._go_on(stored.host)
 
     def export(self) -> None:
         """Writes the official checkpoint, unless an earlier session has."""
@@ -233,14 +165,23 @@ class _Run:
             files[CONTRACT_FILE] = json.dumps(dataclasses.asdict(self._recordings.contract), indent=1).encode()
         self.octo.save(self._directory, self.step, files)
 
-    def _averages(self) -> dict[str, float]:
-        """The metrics since the last row, losses averaged over its steps."""
-        rows = jax.device_get(self._pending)
-        self._pending = []
-        found = {f"train/{name}": float(np.mean([row[name] for row in rows])) for name in rows[-1]}
-        if not math.isfinite(found["train/loss"]):
-            logging.warning("the loss is %s at step %d", found["train/loss"], self.step)
-        return found | {"train/learning_rate": float(rows[-1]["learning_rate"])}
+    def _open_checkpoints(self, stack: contextlib.ExitStack) -> None:
+        self._store = CheckpointStore(self._directory, self._settings.keep_checkpoints)
+        stack.callback(self._store.close)
+        stack.callback(self._batches.close)
+
+    def _advance(self) -> dict[str, Array]:
+        batch = next(self._batches)
+        if self._pending:  # one step at a time, so that a signal and a full memory are noticed
+            jax.block_until_ready(self._pending[-1])
+        self._state, metrics = self._trainer.step(self._state, batch)
+        return metrics
+
+    def _snapshot(self, metrics: dict[str, Array]) -> Snapshot:
+        return Snapshot(self.step, metrics, self._state)
+
+    def _fetch(self, rows: Sequence[dict[str, Array]]) -> Sequence[dict[str, np.ndarray]]:
+        return jax.device_get(rows)
 
     def _validate(self) -> dict[str, float]:
         """Losses of the same held-out windows every time, for each modality and their mean."""
@@ -250,9 +191,6 @@ class _Run:
             losses = [self._trainer.validate(self._state, batches[i], i) for i in range(count)]
             found[f"validation/{modality}"] = float(np.mean(jax.device_get(losses)))
         return {"validation/loss": float(np.mean(list(found.values())))} | found
-
-    def _due(self, every: int) -> bool:
-        return every > 0 and self.step % every == 0 and not self.done
 
 
 def _windows_factory(
@@ -283,14 +221,6 @@ def _instruction_table(octo: Octo, instructions: Sequence[str], patterns: Sequen
     return octo.encode_task({LANGUAGE: tokens})[LANGUAGE]
 
 
-def _fixed(record: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in record.items() if name not in MAY_CHANGE}
-
-
-def _digest(params: Params) -> str:
-    """Of arrays that are not part of a checkpoint, and must be the same when a run is resumed."""
-    digest = hashlib.blake2b(digest_size=16)
-    for path, leaf in sorted(to_paths(params).items()):
-        digest.update(path.encode())
-        digest.update(np.ascontiguousarray(leaf).tobytes())
-    return digest.hexdigest()
+def _digest_of_arrays(params: Params) -> str:
+    leaves = sorted(to_paths(params).items())
+    return digest(part for path, leaf in leaves for part in (path.encode(), np.ascontiguousarray(leaf).tobytes()))

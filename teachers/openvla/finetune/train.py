@@ -4,30 +4,24 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import hashlib
 import json
-import math
-import shutil
-import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from absl import logging
 from torch import Tensor
 
-from rpd_jax.interrupt import StopRequest, stop_on_signal
-from rpd_jax.metrics import METRICS_FILE, ProgressBar, make_writers, read_metrics
-from rpd_jax.output_directory import check_path, refuse_difference
-from rpd_jax.report.files import write_json
+from rpd_jax.interrupt import stop_on_signal
 from rpd_jax.validation import ConfigError
+from teachers.finetuning.run import Run, check_directory, digest
 from teachers.openvla.finetune.adapter import adapter_config, add_lora, write_description, write_weights
 from teachers.openvla.finetune.data import Samples, read
 from teachers.openvla.finetune.merge import DIRECTORY as MERGED
 from teachers.openvla.finetune.merge import write_merged
-from teachers.openvla.finetune.settings import SETTINGS_FILE, FinetuneSettings
+from teachers.openvla.finetune.settings import FinetuneSettings
 from teachers.openvla.finetune.state import StateStore
 from teachers.openvla.finetune.step import Trainer
 from teachers.openvla.server.checkpoint import tensor_files
@@ -35,11 +29,8 @@ from teachers.openvla.server.config import ModelConfig, read_json
 from teachers.openvla.server.loading import Parts, load_parts
 from teachers.recordings import Episodes, Recordings
 
-MAY_CHANGE = (
-    *("steps", "device", "gradient_checkpointing", "log_every", "validate_every", "save_every"),
-    *("keep_checkpoints", "merge", "tensorboard", "wandb_project"),
-)
-"""Settings that a resumed run may have otherwise."""
+ALSO_MAY_CHANGE = ("device", "gradient_checkpointing", "merge")
+"""Settings that a resumed run may have otherwise, besides `MAY_CHANGE` of every fine-tuning."""
 _SAMPLED = 2**20  # bytes at the end of a file that tell checkpoints apart
 
 
@@ -88,10 +79,7 @@ def finetune(
     """
     settings.validate()
     checkpoint, directory = Path(checkpoint), Path(directory)
-    record = json.loads(json.dumps(settings.to_dict()))  # lists for tuples, as in the file
-    if check_path(directory, SETTINGS_FILE, "output", resume, overwrite):
-        before = json.loads((directory / SETTINGS_FILE).read_text())
-        refuse_difference(_fixed(before), _fixed(record), "output")
+    check_directory(directory, settings, resume=resume, overwrite=overwrite, also_may_change=ALSO_MAY_CHANGE)
     config = ModelConfig.from_dict(read_json(checkpoint / "config.json"))
     recordings = read(sources, settings.data, config.towers[0].image_size)
     batch = settings.data.batch_size // settings.accumulation
@@ -107,13 +95,7 @@ def finetune(
     with contextlib.ExitStack() as stack:
         stop = stack.enter_context(stop_on_signal())
         run = _Run(parts, recordings, settings, {"checkpoint": _digest_of_files(checkpoint)})
-        if overwrite and directory.exists():
-            shutil.rmtree(directory)
-        directory.mkdir(parents=True, exist_ok=True)
-        write_json(directory / SETTINGS_FILE, record)
-        run.open(directory, stack)
-        if resume:
-            run.restore()
+        run.open(directory, stack, resume=resume, overwrite=overwrite)
         described = adapter_config(run.trainer.trainable, settings.lora, checkpoint)
         write_description(directory, described, {settings.data.name: recordings.statistics}, recordings.contract)
         try:
@@ -126,13 +108,17 @@ def finetune(
         return Result(parts, run.step, run.history, directory, interrupted=not run.done)
 
 
-class _Run:
-    """A run between its first step and its last."""
+class _Run(Run):
+    """Of OpenVLA, whose checkpoints are those of its matrices and their optimizer."""
+
+    shown = ("loss", "action_accuracy")
+    _settings: FinetuneSettings
 
     def __init__(
         self, parts: Parts, recordings: Recordings, settings: FinetuneSettings, given: Mapping[str, str]
     ) -> None:
-        self._settings, self._device = settings, parts.model.device
+        super().__init__(settings)
+        self._device = parts.model.device
         matrices = add_lora(parts.model, settings.lora, settings.seed)
         if settings.gradient_checkpointing:
             parts.model.language_model.recompute_activations()
@@ -153,114 +139,53 @@ class _Run:
         if settings.validate_every and len(held_out):  # as the model will be served: with the crop's centre
             area = augment.crop_area if augment else 1.0
             self._held_out = make(held_out, center_crop=area)
+        self._validates = self._held_out is not None
         words = [recordings.instructions[each] for each in recordings.instruction]
-        digest = _digest([recordings.action.tobytes(), recordings.length.tobytes(), json.dumps(words).encode()])
-        self._given = {**given, "demonstrations": digest}
+        demonstrations = [recordings.action.tobytes(), recordings.length.tobytes(), json.dumps(words).encode()]
+        self._given = {**given, "demonstrations": digest(demonstrations)}
         logging.info(
             "%d episodes to train on (%d samples), %d to validate; %d parameters are trained, in %d matrices",
             len(train), len(self._samples), len(held_out), sum(x.numel() for x in matrices.values()), len(matrices),
         )  # fmt: skip
-        self.step = 0
-        self._seconds = 0.0
-        self._pending: list[dict[str, Tensor]] = []  # metrics since the last row
-        self.history: list[dict[str, float]] = []
-
-    @property
-    def done(self) -> bool:
-        return self.step >= self._settings.steps
-
-    def open(self, directory: Path, stack: contextlib.ExitStack) -> None:
-        """Opens the logs and the checkpoints of a directory, to be closed by `stack`."""
-        self._directory = directory
-        self._store = StateStore(directory, self._settings.keep_checkpoints)
-        self._writer = make_writers(directory, self._settings.tensorboard, self._settings.wandb_project)
-        stack.callback(self._writer.close)
-
-    def run(self, stop: StopRequest, callbacks: Sequence[Callable[[Snapshot], None]]) -> None:
-        """Steps until they are done or a signal asks to stop, and saves."""
-        settings, shown = self._settings, {}
-        started = time.perf_counter() - self._seconds
-        with ProgressBar(settings.steps, initial=self.step, description="fine-tuning") as progress:
-            while not self.done and not stop:
-                batch = self._samples.batch(self.step, settings.data.batch_size, self._device)
-                metrics = self.trainer.step(batch, self.step)
-                self._pending.append(metrics)
-                self.step += 1
-                validate = self._held_out is not None and (self._due(settings.validate_every) or self.done)
-                if validate or self.done or self._due(settings.log_every):
-                    row = self._averages() | (self._validate() if validate else {})
-                    self._seconds = time.perf_counter() - started
-                    row["time/seconds"] = self._seconds
-                    self.history.append(row)
-                    self._writer.write(self.step, row)
-                    shown |= {name: row[f"train/{name}"] for name in ("loss", "action_accuracy")}
-                    shown |= {"validation": row["validation/loss"]} if validate else {}
-                progress.update(1, shown)
-                if self._due(settings.save_every):
-                    self.save()
-                for callback in callbacks:
-                    callback(Snapshot(self.step, metrics))
-        self._seconds = time.perf_counter() - started
-        self.save()
 
     def save(self) -> None:
-        """Writes the matrices, and a checkpoint of everything that `restore` needs."""
+        """Writes the matrices as well."""
         write_weights(self._directory, self.trainer.trainable)
         if self.step == 0 or self.step in self._store.steps():
             return
-        host = {
-            "step": self.step,
-            "seconds": self._seconds,
-            "given": self._given,
-            "metrics_position": self._writer.position(),
-            "pending": [{name: float(x) for name, x in row.items()} for row in self._pending],
-        }
-        self._store.save(self.step, self.trainer.state(), host)
+        self._store.save(self.step, self.trainer.state(), self._progress() | {"pending": self._fetch(self._pending)})
 
     def restore(self) -> None:
-        """Goes on from the newest checkpoint; without one the run starts from the beginning."""
         if not self._store.steps():
             self._writer.truncate(0)
             return
         tensors, host = self._store.load()
-        for what, digest in host["given"].items():
-            if digest != self._given[what]:
+        for what, before in host["given"].items():
+            if before != self._given[what]:
                 raise ConfigError(f"{what}: not what the run to resume was given; give the same")
         self.trainer.set_state(tensors, host["step"])
-        self.step, self._seconds = host["step"], host["seconds"]
         self._pending = [{name: torch.tensor(x) for name, x in row.items()} for row in host["pending"]]
-        self._writer.truncate(host["metrics_position"])
-        self.history = read_metrics(self._directory / METRICS_FILE)
+        self._go_on(host)
 
-    def _averages(self) -> dict[str, float]:
-        """The metrics since the last row, averaged over its steps."""
-        rows = [{name: float(x) for name, x in row.items()} for row in self._pending]
-        self._pending = []
-        found = {f"train/{name}": float(np.mean([row[name] for row in rows])) for name in rows[-1]}
-        if not math.isfinite(found["train/loss"]):
-            logging.warning("the loss is %s at step %d", found["train/loss"], self.step)
-        return found | {"train/learning_rate": rows[-1]["learning_rate"]}
+    def _open_checkpoints(self, stack: contextlib.ExitStack) -> None:
+        self._store = StateStore(self._directory, self._settings.keep_checkpoints)
+
+    def _advance(self) -> dict[str, Tensor]:
+        batch = self._samples.batch(self.step, self._settings.data.batch_size, self._device)
+        return self.trainer.step(batch, self.step)
+
+    def _snapshot(self, metrics: dict[str, Tensor]) -> Snapshot:
+        return Snapshot(self.step, metrics)
+
+    def _fetch(self, rows: Sequence[dict[str, Tensor]]) -> list[dict[str, float]]:
+        return [{name: float(x) for name, x in row.items()} for row in rows]
 
     def _validate(self) -> dict[str, float]:
         """Loss and metrics of the same held-out samples every time."""
         data = self._settings.data
         batches = (self._held_out.batch(i, data.batch_size, self._device) for i in range(data.validation_batches))
-        rows = [{name: float(x) for name, x in self.trainer.evaluate(each).items()} for each in batches]
+        rows = self._fetch([self.trainer.evaluate(each) for each in batches])
         return {f"validation/{name}": float(np.mean([row[name] for row in rows])) for name in rows[0]}
-
-    def _due(self, every: int) -> bool:
-        return every > 0 and self.step % every == 0 and not self.done
-
-
-def _fixed(record: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in record.items() if name not in MAY_CHANGE}
-
-
-def _digest(parts: Sequence[bytes]) -> str:
-    digest = hashlib.blake2b(digest_size=16)
-    for part in parts:
-        digest.update(part)
-    return digest.hexdigest()
 
 
 def _digest_of_files(checkpoint: Path) -> str:
@@ -271,4 +196,4 @@ def _digest_of_files(checkpoint: Path) -> str:
         with path.open("rb") as file:
             file.seek(max(0, size - _SAMPLED))
             found += [str(size).encode(), file.read()]
-    return _digest(found)
+    return digest(found)

@@ -7,21 +7,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from arm_spec import arm_spec
 
-from rpd_jax.envs.base import ArraySpec, EnvSpec
+from rpd_jax.envs.base import ArraySpec
 from teachers import base
 from teachers.conventions import CONTRACT_FILE, CONTRACTS, MANISKILL_EE
 from teachers.octo import OctoTeacher
 from teachers.octo.text import VOCABULARY_FILE
 from teachers.sampling import Sampling
 
-ENV = EnvSpec(
+ENV = arm_spec(
     name="tabletop:PickCube-v1",
     instruction="pick up the cube",
     max_episode_steps=50,
-    action_dim=7,
-    action_low=(-1.0,) * 7,
-    action_high=(1.0,) * 7,
     observation={"state": ArraySpec((3,), "float32"), "rgb": ArraySpec((32, 32, 3), "uint8")},
     layout={"state": {}},
     contract=MANISKILL_EE,

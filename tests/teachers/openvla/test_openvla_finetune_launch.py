@@ -12,11 +12,12 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from arm_spec import arm_spec
 from recorded import recorded
 
 from rpd_jax.demonstrations.episode import DatasetInfo
 from rpd_jax.demonstrations.hdf5 import merge_shards, write_shard
-from rpd_jax.envs.base import ArraySpec, EnvSpec
+from rpd_jax.envs.base import ArraySpec
 from teachers import base
 from teachers.conventions import CONTRACTS, contract_of
 
@@ -24,13 +25,10 @@ pytest.importorskip("peft", reason="fine-tuning needs peft: pip install -r teach
 
 ROOT = Path(__file__).parents[3]
 CONTRACT = dataclasses.replace(CONTRACTS["maniskill"], rotation_sign=1)  # one that has no name
-ENV = EnvSpec(
+ENV = arm_spec(
     name="tabletop:PushCube-v1",
     instruction="push the cube",
     max_episode_steps=50,
-    action_dim=7,
-    action_low=(-1.0,) * 7,
-    action_high=(1.0,) * 7,
     observation={"state": ArraySpec((3,), "float32"), "rgb": ArraySpec((64, 64, 3), "uint8")},
     layout={"state": {}},
     contract=CONTRACT,

@@ -1,0 +1,54 @@
+"""Flags that come together: the fields of a dataclass; what both launchers of fine-tuning take."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import NamedTuple, TypeVar
+
+from absl import flags
+
+from rpd_jax.config import ConfigError
+
+Fields = TypeVar("Fields")
+
+flags.disclaim_key_flags()  # they belong to the launcher that asks for them: its --help lists them
+
+
+def define_fields(defaults: Fields, help_of: Mapping[str, str]) -> Callable[[], Fields]:
+    """Defines a flag --FIELD for each field of a flat dataclass, of the type of its default.
+
+    Returns a function that gives, once the flags are parsed, the dataclass with their values.
+    """
+    define = {bool: flags.DEFINE_bool, int: flags.DEFINE_integer, float: flags.DEFINE_float, str: flags.DEFINE_string}
+    given = {}
+    for field in dataclasses.fields(defaults):
+        default = getattr(defaults, field.name)
+        given[field.name] = define[type(default)](field.name, default, help_of[field.name])
+    return lambda: type(defaults)(**{name: flag.value for name, flag in given.items()})
+
+
+class FinetuningFlags(NamedTuple):
+    """Those of both launchers of fine-tuning, besides --checkpoint."""
+
+    data: flags.FlagHolder[list[str]]
+    output: flags.FlagHolder[str]
+    resume: flags.FlagHolder[bool]
+    overwrite: flags.FlagHolder[bool]
+
+    def check(self) -> None:
+        """Raises ConfigError where one is missing."""
+        if not self.output.value:
+            raise ConfigError("--output is missing: name the directory of the run")
+        if not self.data.value:
+            raise ConfigError("--data is missing: name a set of demonstrations, as launch.collect makes")
+
+
+def define_finetuning() -> FinetuningFlags:
+    """Defines --data, --output, --resume and --overwrite."""
+    return FinetuningFlags(
+        flags.DEFINE_multi_string("data", [], "Demonstrations, a directory or .h5; several are mixed."),
+        flags.DEFINE_string("output", "", "Directory of the run."),
+        flags.DEFINE_bool("resume", False, "Go on with the run in --output, if there is one."),
+        flags.DEFINE_bool("overwrite", False, "Delete the run in --output first."),
+    )

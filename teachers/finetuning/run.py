@@ -1,0 +1,165 @@
+"""A fine-tuning run between its first step and its last: its directory, the loop, rows of metrics."""
+
+from __future__ import annotations
+
+import abc
+import contextlib
+import hashlib
+import json
+import math
+import shutil
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from absl import logging
+
+from rpd_jax.interrupt import StopRequest
+from rpd_jax.metrics import METRICS_FILE, ProgressBar, make_writers, read_metrics
+from rpd_jax.output_directory import check_path, refuse_difference
+from rpd_jax.report.files import write_json
+from teachers.finetuning.settings import SETTINGS_FILE, RunSettings
+
+MAY_CHANGE = ("steps", "log_every", "validate_every", "save_every", "keep_checkpoints", "tensorboard", "wandb_project")
+"""Settings that a resumed run may have otherwise."""
+
+Metrics = dict[str, Any]  # name -> scalar, perhaps an array on a device
+
+
+def check_directory(
+    directory: Path, settings: RunSettings, *, resume: bool, overwrite: bool, also_may_change: Sequence[str] = ()
+) -> None:
+    """Raises ConfigError if the directory is taken, or its run, to be resumed, has other settings."""
+    if check_path(directory, SETTINGS_FILE, "output", resume, overwrite):
+        may_change = (*MAY_CHANGE, *also_may_change)
+        records = json.loads((directory / SETTINGS_FILE).read_text()), settings.record()
+        before, now = ({k: v for k, v in record.items() if k not in may_change} for record in records)
+        refuse_difference(before, now, "output")
+
+
+def digest(parts: Iterable[bytes]) -> str:
+    """Of what is not part of a checkpoint, and must be the same when a run is resumed."""
+    found = hashlib.blake2b(digest_size=16)
+    for part in parts:
+        found.update(part)
+    return found.hexdigest()
+
+
+class Run(abc.ABC):
+    """Steps, and what surrounds them; subclasses say what a step, a validation and a checkpoint are.
+
+    Attributes:
+      step: steps done.
+      history: the rows of metrics.jsonl.
+    """
+
+    shown: ClassVar[tuple[str, ...]] = ("loss",)  # of the metrics, on the progress bar
+
+    def __init__(self, settings: RunSettings) -> None:
+        self.step = 0
+        self.history: list[dict[str, float]] = []
+        self._settings = settings
+        self._seconds = 0.0
+        self._pending: list[Metrics] = []  # since the last row
+        self._given: dict[str, str] = {}  # digests of what the run to resume must have been given too
+        self._validates = False  # whether anything is held out
+
+    @property
+    def done(self) -> bool:
+        return self.step >= self._settings.steps
+
+    @abc.abstractmethod
+    def save(self) -> None:
+        """Writes a checkpoint of everything that `restore` needs."""
+
+    @abc.abstractmethod
+    def restore(self) -> None:
+        """Goes on from the newest checkpoint; without one the run starts from the beginning."""
+
+    @abc.abstractmethod
+    def _open_checkpoints(self, stack: contextlib.ExitStack) -> None:
+        """Opens the checkpoints of `_directory`."""
+
+    @abc.abstractmethod
+    def _advance(self) -> Metrics:
+        """Takes a step; returns its metrics, "loss" and "learning_rate" among them."""
+
+    @abc.abstractmethod
+    def _fetch(self, rows: Sequence[Metrics]) -> Sequence[Metrics]:
+        """The same metrics, in the host's memory."""
+
+    @abc.abstractmethod
+    def _validate(self) -> dict[str, float]:
+        """Means over the same held-out samples every time; "validation/loss" among them."""
+
+    @abc.abstractmethod
+    def _snapshot(self, metrics: Metrics) -> Any:
+        """What callbacks see after a step."""
+
+    def open(self, directory: Path, stack: contextlib.ExitStack, *, resume: bool, overwrite: bool) -> None:
+        """Takes a directory, with logs and checkpoints to be closed by `stack`; goes on with its run if asked to."""
+        settings = self._settings
+        if overwrite and directory.exists():
+            shutil.rmtree(directory)
+        directory.mkdir(parents=True, exist_ok=True)
+        write_json(directory / SETTINGS_FILE, settings.record())
+        self._directory = directory
+        self._open_checkpoints(stack)
+        self._writer = make_writers(directory, settings.tensorboard, settings.wandb_project)
+        stack.callback(self._writer.close)
+        if resume:
+            self.restore()
+
+    def run(self, stop: StopRequest, callbacks: Sequence[Callable[[Any], None]]) -> None:
+        """Steps until they are done or a signal asks to stop, and saves."""
+        settings, on_bar = self._settings, {}
+        started = time.perf_counter() - self._seconds
+        with ProgressBar(settings.steps, initial=self.step, description="fine-tuning") as progress:
+            while not self.done and not stop:
+                metrics = self._advance()
+                self._pending.append(metrics)
+                self.step += 1
+                validate = self._validates and (self._due(settings.validate_every) or self.done)
+                if validate or self.done or self._due(settings.log_every):
+                    row = self._averages() | (self._validate() if validate else {})
+                    self._seconds = time.perf_counter() - started
+                    row["time/seconds"] = self._seconds
+                    self.history.append(row)
+                    self._writer.write(self.step, row)
+                    on_bar |= {name: row[f"train/{name}"] for name in self.shown}
+                    on_bar |= {"validation": row["validation/loss"]} if validate else {}
+                progress.update(1, on_bar)
+                if self._due(settings.save_every):
+                    self.save()
+                for callback in callbacks:
+                    callback(self._snapshot(metrics))
+        self._seconds = time.perf_counter() - started
+        self.save()
+
+    def _progress(self) -> dict[str, Any]:
+        """Of a checkpoint, what `_go_on` needs."""
+        return {
+            "step": self.step,
+            "seconds": self._seconds,
+            "given": self._given,
+            "metrics_position": self._writer.position(),
+        }
+
+    def _go_on(self, progress: Mapping[str, Any]) -> None:
+        self.step, self._seconds = progress["step"], progress["seconds"]
+        self._writer.truncate(progress["metrics_position"])
+        self.history = read_metrics(self._directory / METRICS_FILE)
+
+    def _averages(self) -> dict[str, float]:
+        """The metrics since the last row, averaged over its steps."""
+        rows = self._fetch(self._pending)
+        self._pending = []
+        found = {f"train/{name}": float(np.mean([row[name] for row in rows])) for name in rows[-1]}
+        if not math.isfinite(found["train/loss"]):
+            logging.warning("the loss is %s at step %d", found["train/loss"], self.step)
+        return found | {"train/learning_rate": float(rows[-1]["learning_rate"])}
+
+    def _due(self, every: int) -> bool:
+        return every > 0 and self.step % every == 0 and not self.done

@@ -1,0 +1,30 @@
+"""One run of each kind, and its export, for all tests of this folder; none of them changes these directories."""
+
+import pytest
+from exported import OBSERVATIONS, configure, save_made_up
+
+import rpd_jax
+from rpd_jax.export import files
+from rpd_jax.export.student import load_student
+
+
+@pytest.fixture(scope="session")
+def runs(tmp_path_factory):
+    """A run for each kind of observation."""
+    directories = {kind: tmp_path_factory.mktemp("runs") / "run" for kind in OBSERVATIONS}
+    rpd_jax.train(configure("debug", directories["state"]))
+    config = configure("quickstart", directories["rgb+proprio"])
+    config.env.observation, config.env.image_size = "rgb+proprio", 48
+    save_made_up(config)
+    return directories
+
+
+@pytest.fixture(scope="session")
+def exports(runs, tmp_path_factory):
+    """The students and the directories of their exports."""
+    found = {}
+    for observation, run in runs.items():
+        student, directory = load_student(run, "far", 1), tmp_path_factory.mktemp("exports") / "export"
+        files.export_student(student, directory)
+        found[observation] = (student, directory)
+    return found
