@@ -16,6 +16,9 @@ from rpd_jax.ipc.messages import ProtocolError
 Fields = Mapping[str, np.ndarray | str]
 """One observation, under the names that the server has for its parts: frames uint8 [H, W, 3], float32 [D], text."""
 
+NUMBERS = "biuf"
+"""The kinds of dtype that an action or an observation has: truth values, integers, floats."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Address:
@@ -80,13 +83,23 @@ class Adapter:
     connect: Callable[[Address, float], Connection]
 
 
-def array_from(data: object, dtype: object, shape: object) -> np.ndarray:
-    """An array of numbers from its bytes, as a message holds them. Raises ProtocolError for anything else."""
+def array_from(data: object, dtype: object, shape: object, kinds: str = NUMBERS) -> np.ndarray:
+    """An array from its bytes, as a message holds them: read-only, in C order.
+
+    Args:
+      data: its bytes.
+      dtype: as `np.dtype.str` writes it.
+      shape: of the array; empty for a single value.
+      kinds: the kinds of dtype that are expected.
+
+    Raises:
+      ProtocolError: no such array.
+    """
     try:
         if not isinstance(data, bytes) or not isinstance(dtype, str) or not isinstance(shape, (list, tuple)):
             raise TypeError("need bytes, the name of a dtype, and a shape")
         kind, sizes = np.dtype(dtype), [int(size) for size in shape]
-        if kind.kind not in "biuf" or min(sizes, default=0) < 0 or math.prod(sizes) * kind.itemsize != len(data):
+        if kind.kind not in kinds or min(sizes, default=0) < 0 or math.prod(sizes) * kind.itemsize != len(data):
             raise ValueError(f"{len(data)} bytes are no {dtype} of shape {sizes}")
         return np.frombuffer(data, kind).reshape(sizes)
     except (TypeError, ValueError) as error:

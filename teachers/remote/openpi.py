@@ -14,9 +14,10 @@ import msgpack
 import numpy as np
 
 from rpd_jax.ipc.messages import ProtocolError, RemoteError
-from teachers.remote.adapters import Adapter, Address, Fields, array_from
+from teachers.remote.adapters import NUMBERS, Adapter, Address, Fields, array_from
 
 MAX_ANSWER_BYTES = 64 << 20
+SENDABLE = NUMBERS + "SUmM"  # texts and times may stand beside the actions, or in the greeting
 
 
 class OpenpiConnection:
@@ -61,9 +62,10 @@ class OpenpiConnection:
         except self._closed_error as error:
             raise ConnectionError(f"it closed the connection: {error}") from error
         answer = self._receive(timeout_s)
-        if not isinstance(answer.get("actions"), np.ndarray):
+        actions = answer.get("actions")
+        if not isinstance(actions, np.ndarray) or actions.dtype.kind not in NUMBERS:
             raise ProtocolError(f'an answer without an array "actions", but {sorted(map(str, answer))}')
-        return answer["actions"]
+        return actions
 
     def close(self) -> None:
         """Ends the connection. Idempotent."""
@@ -100,14 +102,14 @@ def unpack(frame: bytes) -> dict[Any, Any]:
 
 
 def _packed(value: Any) -> dict[bytes, Any]:
-    if isinstance(value, np.ndarray) and value.dtype.kind in "biuf":
+    if isinstance(value, np.ndarray) and value.dtype.kind in NUMBERS:
         return {b"__ndarray__": True, b"data": value.tobytes(), b"dtype": value.dtype.str, b"shape": value.shape}
     raise TypeError(f"cannot send {type(value).__name__}")
 
 
 def _unpacked(value: dict[Any, Any]) -> Any:
     if b"__ndarray__" in value:
-        return array_from(value.get(b"data"), value.get(b"dtype"), value.get(b"shape"))
+        return array_from(value.get(b"data"), value.get(b"dtype"), value.get(b"shape"), SENDABLE)
     if b"__npgeneric__" in value:
         return value.get(b"data")
     return value

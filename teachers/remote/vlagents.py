@@ -1,8 +1,12 @@
-"""vlagents' agent servers (0.3): JSON texts, with arrays in base64, as arguments of one call over RPyC.
+"""vlagents' agent servers (0.3): JSON texts, with arrays in base64, as arguments of one call over RPyC 6.
 
 Only texts, numbers and truth values cross, all of which RPyC sends by value: pickling is switched off here, and the
-server need not allow it. Names of a request are "robot/camera" for frames, "robot/joints" for a state (float32 [D]),
-and "language_instruction". A robot's answer is its action with its gripper behind it, if that is apart.
+server need not allow it, though it does. Names of a request are "robot/camera" for frames, "robot/joints" and
+"robot/xyzrpy" for states (float32 [D]), "robot/gripper" for a single number, and "language_instruction". A robot's
+answer is its action with its gripper behind it, if that is apart.
+
+One agent serves all connections, each from a thread of its own, and is closed whenever one of them ends: an agent for
+which that matters needs one connection and a long deadline.
 """
 
 from __future__ import annotations
@@ -21,6 +25,7 @@ from teachers.remote.adapters import Adapter, Address, Fields, array_from
 
 INSTRUCTION = "language_instruction"
 STATES = ("joints", "xyzrpy")
+GRIPPER = "gripper"
 _PRIVATE = {  # the server may call nothing here
     "allow_pickle": False,
     "allow_safe_attrs": False,
@@ -77,6 +82,10 @@ class VlagentsConnection:
             if hasattr(error, "_remote_tb"):
                 text = str(error).splitlines()
                 raise RemoteError(type(error).__name__, text[0] if text else "", error._remote_tb) from None
+            if isinstance(error, ValueError):
+                raise ProtocolError(
+                    f"it does not speak RPyC 6, whose messages differ from RPyC 5's: {error}"
+                ) from error
             raise
         if type(answer) is not kind:
             raise ProtocolError(f"{name}() must answer with a {kind.__name__}")
@@ -86,7 +95,8 @@ class VlagentsConnection:
 def encode(fields: Fields) -> tuple[str, str]:
     """The robot's name, and the JSON text of an observation. Raises ValueError for names that mean nothing there."""
     single: dict[str, Any] = {"cameras": {}, "camera_data_type": "raw"}
-    instruction, robots = "", set()
+    instruction: str | None = None  # what a policy without language is sent
+    robots: set[str] = set()
     for name, value in fields.items():
         robot, separator, part = name.partition("/")
         if isinstance(value, str) and name == INSTRUCTION:
@@ -97,10 +107,14 @@ def encode(fields: Fields) -> tuple[str, str]:
         elif separator and isinstance(value, np.ndarray) and part in STATES:
             single[part] = value
             robots.add(robot)
+        elif separator and isinstance(value, np.ndarray) and part == GRIPPER and value.size == 1:
+            single[part] = float(value.item())
+            robots.add(robot)
         else:
             raise ValueError(
                 f"teacher.request: vlagents has no {name!r} for this: need ROBOT/CAMERA for frames, "
-                f"ROBOT/{' or ROBOT/'.join(STATES)} for states, {INSTRUCTION} for the instruction"
+                f"ROBOT/{' or ROBOT/'.join(STATES)} for states, ROBOT/{GRIPPER} for one number, {INSTRUCTION} for the "
+                "instruction"
             )
     if len(robots) != 1:
         raise ValueError(f"teacher.request: vlagents needs one robot, got {sorted(robots)}")
@@ -111,8 +125,9 @@ def encode(fields: Fields) -> tuple[str, str]:
 def decode(text: str, robot: str) -> np.ndarray:
     """The chunk [horizon, A] of a robot's actions in an answer. Raises ProtocolError."""
     try:
-        parts = [step[robot] for step in json.loads(text, object_hook=_array)["acts"]]
-        actions = [np.append(part["action"], [] if part["gripper"] is None else part["gripper"]) for part in parts]
+        parts = [step[robot] for step in json.loads(text)["acts"]]
+        pairs = [(_array(part["action"]), part["gripper"]) for part in parts]
+        actions = [action if gripper is None else np.append(action, _array(gripper)) for action, gripper in pairs]
         return np.stack(actions).astype(np.float32)
     except (KeyError, TypeError, ValueError) as error:
         message = f"{type(error).__name__} {error}"
@@ -126,8 +141,9 @@ def _plain(value: Any) -> dict[str, Any]:
     raise TypeError(f"cannot send {type(value).__name__}")
 
 
-def _array(value: dict[str, Any]) -> Any:
-    if "__numpy__" in value:
+def _array(value: Any) -> Any:
+    """An array or number of an answer. Others, in an action's "info", may be of any kind, and are not read."""
+    if isinstance(value, dict):
         return array_from(base64.b64decode(value["__numpy__"]), value.get("dtype"), value.get("shape"))
     return value
 
