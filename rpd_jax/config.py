@@ -21,6 +21,7 @@ PHYSICS = ("auto", "c", "mjx")
 SIMULATORS = ("cpu", "gpu")
 TEACHER_DTYPES = ("bf16", "f32", "nf4")
 OFT_PLATFORMS = ("libero", "aloha", "bridge", "libero-tokens")
+TEACHER_FRAMES = ("libero",)
 
 
 @dataclasses.dataclass
@@ -100,9 +101,14 @@ class TeacherConfig:
     statistics_key: str = ""  # the data set in whose units a VLA's actions are, where it knows several
     # Of teachers in processes of their own (openvla):
     python: str = ""  # interpreter of their virtual environment; empty: this one
-    devices: tuple[str, ...] = ()  # a process for each: "0", "1" for GPUs, "cpu"; empty: one, on what there is
+    devices: tuple[str, ...] = ()  # a process for each: "0", "1" of the GPUs seen here, "cpu"; empty: one, on any
+    rows: int = 32  # observations in one request to a process, which has memory for so many
+    cpus: tuple[int, ...] = ()  # cores that the processes may use; empty: all
+    log: str = ""  # file that a process's output is appended to; of several processes: with .0, .1 ... at its end
+    socket: str = ""  # of a server of launch.serve_teacher that runs already: then nothing else is said of the model
     dtype: str = "bf16"  # bf16 | f32 | nf4
     center_crop: bool = False  # for checkpoints that were trained with random crops
+    frames: str = ""  # libero: first made as LIBERO's data were (JPEG, Lanczos), often with center_crop; empty: as is
     oft: str = ""  # what an OpenVLA-OFT checkpoint was trained for, see OFT_PLATFORMS; empty: it is OpenVLA's
     # Of a policy server that somebody runs (remote):
     address: str = ""  # e.g. ws://127.0.0.1:8000
@@ -258,7 +264,9 @@ class Config:
         choice("teacher.dtype", self.teacher.dtype, TEACHER_DTYPES)
         if self.teacher.oft:
             choice("teacher.oft", self.teacher.oft, OFT_PLATFORMS)
-        at_least_one("teacher", self.teacher, "samples", "batch_size", "connections")
+        if self.teacher.frames:
+            choice("teacher.frames", self.teacher.frames, TEACHER_FRAMES)
+        at_least_one("teacher", self.teacher, "samples", "batch_size", "connections", "rows")
         positive("teacher", self.teacher, "min_std", "deadline_seconds")
         require(self.teacher.frame_size >= 0, "teacher.frame_size", self.teacher.frame_size, "at least 0")
         std = self.teacher.std

@@ -29,6 +29,15 @@ def host_view(x: Array) -> Array:
     return x if on_accelerator(x) else np.asarray(x)
 
 
+def rows(x: Array, indices: np.ndarray) -> Array:
+    """`x[indices]`, where the number of indices changes from call to call: JAX compiles for powers of two of them."""
+    if not isinstance(x, jax.Array):
+        return x[indices]
+    padded = np.zeros(1 << max(len(indices) - 1, 0).bit_length(), np.int32)
+    padded[: len(indices)] = indices
+    return _gather(x, padded)[: len(indices)]
+
+
 def stack(arrays: Sequence[Array], axis: int = 0) -> Array:
     """numpy's `stack`, or JAX's where the arrays are JAX's."""
     return jnp.stack(arrays, axis) if isinstance(arrays[0], jax.Array) else np.stack(arrays, axis)
@@ -75,6 +84,11 @@ def _empty(length: int, leaf: Array) -> Array:
         return jnp.zeros((length, *leaf.shape), leaf.dtype, device=leaf.sharding)
     leaf = np.asarray(leaf)
     return np.empty((length, *leaf.shape), leaf.dtype)
+
+
+@jax.jit
+def _gather(x: Array, indices: Array) -> Array:
+    return x[indices]
 
 
 @functools.partial(jax.jit, donate_argnums=0)

@@ -26,7 +26,7 @@ SETTINGS: dict[str, Callable[[TeacherConfig], dict[str, Any]]] = {
         name: getattr(c, name)
         for name in (
             *("path", "contract", "statistics_key", "samples", "std", "min_std"),
-            *("python", "devices", "dtype", "center_crop", "oft"),
+            *("python", "devices", "rows", "cpus", "log", "socket", "dtype", "center_crop", "frames", "oft"),
         )
     },
     "policy": lambda c: {"directory": c.path, "samples": c.samples},

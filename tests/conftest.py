@@ -18,8 +18,8 @@ def pytest_configure(config: pytest.Config) -> None:
     wanted = config.option.markexpr
     if "gpu" not in wanted or "not gpu" in wanted:
         os.environ["JAX_PLATFORMS"] = "cpu"
+        os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")  # of XLA: compiling takes longer than running
     os.environ.setdefault("JAX_NUMPY_RANK_PROMOTION", "raise")
-    os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")  # of XLA: compiling takes twice as long as running
     if hasattr(config, "workerinput"):  # one of pytest-xdist's workers, which inherit what follows
         return
     # Most of a test's time is compilation, and many tests (and the programs they start) compile the same.

@@ -41,6 +41,13 @@ def test_joining_keeps_the_kind(xp):
         np.testing.assert_array_equal(got, expected)
 
 
+@pytest.mark.parametrize("xp", [np, jnp])
+@pytest.mark.parametrize("indices", [[], [3], [0, 4, 4], [1, 0, 3, 2, 4]])
+def test_rows_are_those_asked_for(xp, indices):
+    x = xp.arange(10).reshape(5, 2)
+    np.testing.assert_array_equal(placement.rows(x, np.array(indices, int)), np.asarray(x)[np.array(indices, int)])
+
+
 def test_arrays_of_the_host_are_seen_without_a_copy():
     x = jnp.arange(1000.0)
     assert not placement.on_accelerator(x) and not placement.on_accelerator(np.zeros(2))

@@ -34,9 +34,9 @@ class ManiSkillGPUVectorEnv(ManiSkillEnv):
 
     * Observations, rewards and flags are JAX arrays on the device. They are copied there, from memory that both
       processes map, and stay valid; nothing but flags and seeds passes through the host.
-    * An environment's episodes are not reproducible: PhysX on a GPU is not deterministic, and where only some
-      environments begin an episode, their initial states come from one generator that the last reset of all of them
-      seeded. Where all begin together (`reset`, or a common time limit), each takes its own seed.
+    * An environment's episodes are not reproducible, nor paired with those of other members of the same seed: PhysX on
+      a GPU is not deterministic, and ManiSkill draws the initial states of all rows from one generator. Where all begin
+      together (`reset`, or a common time limit) it is seeded with the first row's seed; where only some do, it goes on.
     * The shapes of PegInsertionSide's pegs are drawn once, from the first seeds.
     * The control modes with targets (pd_ee_target_delta_pose and the like): ManiSkill resets the targets of all
       environments whenever one begins an episode.
@@ -65,16 +65,18 @@ class ManiSkillGPUVectorEnv(ManiSkillEnv):
         """Pictures uint8 [len(indices), H, W, 3] of the environments named, on the device; see `ManiSkillVectorEnv`."""
         indices = self._check_indices(indices)
         if self._settings.draws:
-            return self._observation["rgb"][np.asarray(indices, int)]
+            return placement.rows(self._observation["rgb"], np.asarray(indices, int))
         rows = sorted(set(indices))
-        found = [jnp.zeros((0, *self.spec.frame_shape), jnp.uint8)]
+        if not rows:
+            return jnp.zeros((0, *self.spec.frame_shape), jnp.uint8)
+        found = []
         for first in range(0, len(rows), _PICTURES):
             some = rows[first : first + _PICTURES]
             while self._draw({0: ("frames", {"indices": some})}):
                 pass
             # The copy is made before the other side, told by the next message, writes again.
             found.append(jax.block_until_ready(jnp.copy(self._views["frame"]))[: len(some)])
-        return jnp.concatenate(found)[np.searchsorted(rows, np.asarray(indices, int))]
+        return placement.rows(jnp.concatenate(found), np.searchsorted(rows, np.asarray(indices, int)))
 
     def close(self) -> None:
         """Ends the process and frees the shared memory. Idempotent."""
@@ -163,6 +165,6 @@ def _first_gpu() -> str:
     if first is None:
         raise RuntimeError(
             f"simulator='gpu' needs a GPU that JAX sees, its first device is {jax.local_devices()[0]}: "
-            "install jax[cuda12], or use 'cpu'"
+            "install the extra gpu (jax[cuda13]), or use 'cpu'"
         )
     return first

@@ -84,7 +84,7 @@ class BatchWorker:
         self._arrays.synchronize()
 
     def _begin_all(self) -> None:
-        """Each environment's next episode, from its own seed."""
+        """All environments' next episodes; ManiSkill draws them from the first seed."""
         import torch
 
         seeds = self._tensors["seed"].cpu().tolist()

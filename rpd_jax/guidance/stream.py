@@ -59,7 +59,7 @@ class LabelStream:
         self._teacher, self._instruction, self._batch_size = teacher, instruction, batch_size
         self._keys = [member_key(seed, iteration) for seed in seeds]
         self._ledgers = ledgers
-        self._observations: list[Observation] = []  # of each step, [G, N, ...]
+        self._observations: dict[int, Observation] = {}  # of the steps that are still needed, [G, N, ...]
         self._starts: list[np.ndarray] = []  # of each step, [G, N]
         self._begun = 0  # observations of each member that are asked about
         self._waits: list[list[Callable[[], TeacherLabels]]] = [[] for _ in seeds]
@@ -71,7 +71,7 @@ class LabelStream:
           observation: what the teacher reads, leaves [G, N, ...]; must not change any more.
           starts: bool [G, N], an episode begins with this observation.
         """
-        self._observations.append(observation)
+        self._observations[len(self._starts)] = observation
         self._starts.append(np.asarray(starts))
         self._teacher.poll()
         while self._collected - self._begun >= self._batch_size:
@@ -107,8 +107,10 @@ class LabelStream:
         for member, key in enumerate(self._keys):
             batch: dict[str, Any] = {}
             for name in self._observations[first]:
-                steps = placement.stack([each[name][member] for each in self._observations[first:last]])
+                steps = placement.stack([self._observations[step][name][member] for step in range(first, last)])
                 batch[name] = placement.host_view(flat_windows(steps, starts[:, member], history))[rows]
             wait = self._teacher.begin(batch, self._instruction, jax.random.fold_in(key, index))
             self._waits[member].append(wait)
         self._begun = end
+        for step in range(first, max(first, end // num_envs - (history - 1))):  # frames are large
+            del self._observations[step]

@@ -16,6 +16,7 @@ from typing import Any
 from rpd_jax.ipc.dlpack import CUDA, ForeignArray
 
 HANDLE_BYTES = 64
+_NON_BLOCKING = 1  # CU_STREAM_NON_BLOCKING
 
 
 class CudaError(RuntimeError):
@@ -32,6 +33,14 @@ class CudaMemory:
     def __init__(self, driver: Any, device: int, pointer: int, nbytes: int, own: bool):
         self.driver, self._device, self._own = driver, device, own
         self.pointer, self.nbytes = pointer, nbytes
+        # Of our own: to wait for it is to wait for nobody else, and a framework may be recording a graph meanwhile.
+        self._stream = ctypes.c_void_p()
+        try:
+            with _context(driver, device):
+                _check(driver, "cuStreamCreate", ctypes.byref(self._stream), ctypes.c_uint(_NON_BLOCKING))
+        except CudaError:
+            self.close()
+            raise
 
     @classmethod
     def create(cls, nbytes: int, device: int = 0, driver: Any = None) -> CudaMemory:
@@ -87,23 +96,29 @@ class CudaMemory:
     def clear(self) -> None:
         """Sets every byte to 0."""
         with _context(self.driver, self._device):
-            arguments = (ctypes.c_uint64(self.pointer), ctypes.c_ubyte(0), ctypes.c_size_t(self.nbytes))
-            _check(self.driver, "cuMemsetD8_v2", *arguments)
+            arguments = (ctypes.c_uint64(self.pointer), ctypes.c_ubyte(0), ctypes.c_size_t(self.nbytes), self._stream)
+            _check(self.driver, "cuMemsetD8Async", *arguments)
+            _check(self.driver, "cuStreamSynchronize", self._stream)
 
     def write(self, offset: int, source: int, nbytes: int, *, on_host: bool) -> None:
-        """Copies bytes from an address, of this process's own memory or of the device's, to `offset`, and waits."""
-        self._copy("cuMemcpyHtoD_v2" if on_host else "cuMemcpyDtoD_v2", self.pointer + offset, source, offset, nbytes)
+        """Copies bytes from an address, of this process's own memory or of the device's, to `offset`, and waits.
+
+        What lies on the device must be ready.
+        """
+        name = "cuMemcpyHtoDAsync_v2" if on_host else "cuMemcpyDtoDAsync_v2"
+        self._copy(name, self.pointer + offset, source, offset, nbytes)
 
     def read(self, offset: int, target: int, nbytes: int) -> None:
         """Copies bytes at `offset` to an address of this process's own memory."""
-        self._copy("cuMemcpyDtoH_v2", target, self.pointer + offset, offset, nbytes)
+        self._copy("cuMemcpyDtoHAsync_v2", target, self.pointer + offset, offset, nbytes)
 
     def _copy(self, name: str, target: int, source: int, offset: int, nbytes: int) -> None:
         if offset < 0 or offset + nbytes > self.nbytes:
             raise ValueError(f"copy: {nbytes} bytes at {offset} exceed the memory of {self.nbytes} bytes")
         with _context(self.driver, self._device):
-            _check(self.driver, name, ctypes.c_uint64(target), ctypes.c_uint64(source), ctypes.c_size_t(nbytes))
-            _check(self.driver, "cuCtxSynchronize")
+            places = (ctypes.c_uint64(target), ctypes.c_uint64(source), ctypes.c_size_t(nbytes))
+            _check(self.driver, name, *places, self._stream)
+            _check(self.driver, "cuStreamSynchronize", self._stream)
 
     def synchronize(self) -> None:
         """Waits for everything that this process has had the device do."""
@@ -112,12 +127,14 @@ class CudaMemory:
 
     def close(self) -> None:
         """Frees or unmaps the memory: no view may be used after that. Idempotent."""
-        if self.pointer:
+        pointer, self.pointer = self.pointer, 0  # even where giving it back fails, nobody tries again
+        if pointer:
             name = "cuMemFree_v2" if self._own else "cuIpcCloseMemHandle"
             with _context(self.driver, self._device):
-                _check(self.driver, name, ctypes.c_uint64(self.pointer))
+                if self._stream:
+                    _check(self.driver, "cuStreamDestroy_v2", self._stream)
+                _check(self.driver, name, ctypes.c_uint64(pointer))
             _check(self.driver, "cuDevicePrimaryCtxRelease_v2", ctypes.c_int(self._device))
-            self.pointer = 0
 
 
 def gpu_uuid(number: int, driver: Any = None) -> str:

@@ -72,7 +72,6 @@ class DeviceArrays:
         gpu_memory = CudaMemory.create(-(-nbytes // _BLOCK) * _BLOCK, number, driver)
         try:
             gpu_memory.clear()
-            gpu_memory.synchronize()
         except BaseException:
             gpu_memory.close()
             raise

@@ -36,9 +36,11 @@ class Model(Protocol):
     def label(self, arrays: Mapping[str, Any], fields: Mapping[str, Any]) -> Mapping[str, Any]:
         """Answers inputs [rows, ...] with outputs [rows, ...], as a function of its arguments alone.
 
+        All outputs of the account, but those that the asking side, and its fields, leave out.
+
         The inputs are views that hold until it returns: of numpy, but of slots on a GPU (which the asking side lays out
         there only if the account says that it is welcome) a `ForeignArray` for `torch.from_dlpack`. The outputs are
-        numpy's, or a framework's of the same GPU.
+        numpy's or, where the inputs are on a GPU, a framework's of the same GPU.
         """
         ...
 
@@ -92,9 +94,11 @@ class SlotServer:
         arrays, part = self._arrays, Part(fields["slot"], fields["rows"])
         see = arrays.on_host if arrays.device == "cpu" else arrays.view
         inputs = {name: see(f"in/{name}", part) for name in self._spec["inputs"]}
-        answers = self._model.label(inputs, fields["fields"])
-        if answers.keys() != self._spec["outputs"].keys():
-            raise ValueError(f"the model must answer {sorted(self._spec['outputs'])}, it answered {sorted(answers)}")
+        answers, wanted = self._model.label(inputs, fields["fields"]), sorted(fields["outputs"])
+        if sorted(answers) != wanted:
+            raise ValueError(f"the model must answer {wanted}, it answered {sorted(answers)}")
+        if arrays.device != "cpu" and any(map(_on_gpu, answers.values())):
+            arrays.synchronize()  # with the framework's own streams
         for name, values in answers.items():
             slot = self._slots[f"out/{name}"]
             shape, dtype = (part.rows, *slot["shape"][2:]), slot["dtype"]
@@ -107,8 +111,9 @@ class SlotServer:
                     f"the model's {name!r} must be {dtype} of shape {shape}, "
                     f"it is {values.dtype} of {tuple(values.shape)}"
                 )
+            if arrays.device == "cpu" and _on_gpu(values):
+                raise ValueError(f"the model's {name!r} must be numpy's, since its inputs were")
             arrays.write(f"out/{name}", values, part)
-        arrays.synchronize()
         return {"slot": part.index, "rows": part.rows}
 
     def close(self) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -62,6 +62,7 @@ class Layout:
 class _Call:
     slot: int
     rows: int
+    outputs: tuple[str, ...]
 
 
 class SlotCalls:
@@ -128,13 +129,19 @@ class SlotCalls:
         self._collect_discarded()
         return bool(self._free)
 
-    def submit(self, inputs: Mapping[str, Any], fields: Mapping[str, Any] | None = None) -> int:
+    def submit(
+        self,
+        inputs: Mapping[str, Any],
+        fields: Mapping[str, Any] | None = None,
+        outputs: Sequence[str] | None = None,
+    ) -> int:
         """Begins a call and returns its ticket.
 
         Args:
           inputs: arrays [rows, ...] as the layout says, with at most its rows; they are copied. numpy's, or a
             framework's that are ready: see `DeviceArrays.write`.
           fields: plain data that goes with them.
+          outputs: names of those that the answer must have; None: all of the layout.
 
         Raises:
           ValueError: arrays that do not fit the layout.
@@ -147,8 +154,10 @@ class SlotCalls:
         slot = self._free[-1]
         for name, values in inputs.items():
             self._arrays.write(f"in/{name}", values, Part(slot, rows))
-        ticket = self._supervised.submit("run", {"slot": slot, "rows": rows, "fields": dict(fields or {})})
-        self._calls[ticket] = _Call(self._free.pop(), rows)
+        names = tuple(self._layout.outputs if outputs is None else outputs)
+        request = {"slot": slot, "rows": rows, "fields": dict(fields or {}), "outputs": names}
+        ticket = self._supervised.submit("run", request)
+        self._calls[ticket] = _Call(self._free.pop(), rows, names)
         return ticket
 
     def ready(self, ticket: int) -> bool:
@@ -169,7 +178,7 @@ class SlotCalls:
             self.release(ticket)
             raise
         part = Part(call.slot, call.rows)
-        return {name: self._arrays.on_host(f"out/{name}", part) for name in self._layout.outputs}
+        return {name: self._arrays.on_host(f"out/{name}", part) for name in call.outputs}
 
     def release(self, ticket: int) -> None:
         """Gives the slot of a call back. One that is under way is given back when the sidecar is done with it."""

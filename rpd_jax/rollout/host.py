@@ -170,7 +170,7 @@ class HostCollector:
     def seen(self, indices: np.ndarray) -> Observation:
         """What the teacher reads of environments [K] now, leaves [K, ...]; frames are drawn for them alone."""
         assert self._observation is not None
-        seen = {key: self._observation[key][indices] for key in self.teacher_keys if key in self._observation}
+        seen = {key: placement.rows(x, indices) for key, x in self._observation.items() if key in self.teacher_keys}
         if "rgb" in self.teacher_keys and "rgb" not in seen:
             seen["rgb"] = self.env.frames(indices.tolist())
         return seen
@@ -224,7 +224,10 @@ class _Asking:
         where = np.stack(self._where)
         found = []
         for member in range(where.shape[1]):
-            mine = [{key: x[who == member] for key, x in seen.items()} for who, seen in self._seen]
+            mine = [
+                {key: placement.rows(x, np.flatnonzero(who == member)) for key, x in seen.items()}
+                for who, seen in self._seen
+            ]
             observation = {key: placement.concatenate([each[key] for each in mine]) for key in mine[0]} if mine else {}
             found.append(Asked(where[:, member], observation))
         return found

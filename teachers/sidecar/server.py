@@ -8,8 +8,8 @@ where `load()` gives an object with `spec()`, which returns `describe(...)`, and
 are the observations [B, ...] (histories [B, history, ...], newest last); `fields` has "instruction" and "seed"
 (uint32): the answer is a function of these alone. It maps to "action" [B, A], "std" [B, A] and "valid" [B].
 Where the spec has `token_bins`, there is "tokens" [B, A] int32 among the arrays, and "score" among the fields: if it
-is true, the answer is about these tokens and not the model's own. It has "tokens" [B, A] int32, "logits"
-[B, A, bins] and "logsumexp" [B, A] besides (`rpd_jax.types.TokenScores`).
+is true, the answer is about these tokens and not the model's own. Where the field "tokens_wanted" is true, it has
+"tokens" [B, A] int32, "logits" [B, A, bins] and "logsumexp" [B, A] besides (`rpd_jax.types.TokenScores`).
 The arrays are numpy's; those that come in memory of a GPU that `describe` names are taken by `torch.from_dlpack`, which
 takes numpy's too.
 """

@@ -26,8 +26,8 @@ from teachers.sidecar.server import outputs_of, teacher_spec
 class _Batch:
     """What one call of `begin` asked for."""
 
-    inputs: dict[str, Array]
-    answers: dict[str, np.ndarray]
+    inputs: dict[str, Array]  # empty once all of it has been sent
+    answers: dict[str, np.ndarray]  # of the outputs that are wanted
     parts: int  # that are not answered
     error: RemoteError | None = None
 
@@ -89,7 +89,6 @@ class SidecarTeacher:
                 expect = _but_gpus(self._calls[0].spec) if self._calls else None
                 self._calls.append(SlotCalls(replica.start, self._layout, expect=expect, limits=limits))
             self.spec = teacher_spec(self._calls[0].spec)
-            self._outputs = outputs_of(self._action_dim, self.spec.token_bins)
         except BaseException:
             self.close()
             raise
@@ -115,7 +114,7 @@ class SidecarTeacher:
     def label_tokens(self, observation: Observation, instruction: str, key: Array) -> TokenLabels:
         """See `rpd_jax.types.TokenTeacher`; raises what `label` does, and ValueError if the model has no tokens."""
         self._check_tokens()
-        answers = self._finish(self._begin(observation, instruction, key))
+        answers = self._finish(self._begin(observation, instruction, key, tokens_wanted=True))
         return TokenLabels(self._labels(answers), answers["tokens"], _scores(answers))
 
     def score(self, observation: Observation, instruction: str, tokens: Array) -> TokenScores:
@@ -126,21 +125,29 @@ class SidecarTeacher:
             raise ValueError(
                 f"tokens: need integers in [0, {bins}), got {tokens.dtype} {tokens.min()} to {tokens.max()}"
             )
-        return _scores(self._finish(self._begin(observation, instruction, jax.random.key(0), tokens.astype(np.int32))))
+        tokens, key = tokens.astype(np.int32), jax.random.key(0)
+        return _scores(self._finish(self._begin(observation, instruction, key, tokens, tokens_wanted=True)))
 
     def _begin(
-        self, observation: Observation, instruction: str, key: Array, tokens: np.ndarray | None = None
+        self,
+        observation: Observation,
+        instruction: str,
+        key: Array,
+        tokens: np.ndarray | None = None,
+        *,
+        tokens_wanted: bool = False,
     ) -> _Batch:
         inputs = {name: placement.host_view(observation[name]) for name in self.spec.observation_keys}
         size = len(next(iter(inputs.values())))
         fields = {"instruction": instruction}
         if self.spec.token_bins:
             inputs["tokens"] = np.zeros((size, self._action_dim), np.int32) if tokens is None else tokens
-            fields["score"] = tokens is not None
+            fields |= {"score": tokens is not None, "tokens_wanted": tokens_wanted}
         self._check_shapes(inputs, size)
         begins = range(0, size, self._rows)
         seeds = np.asarray(jax.random.bits(key, (len(begins),), np.uint32)).tolist()
-        answers = {name: np.zeros((size, *spec["shape"]), spec["dtype"]) for name, spec in self._outputs.items()}
+        outputs = outputs_of(self._action_dim, self.spec.token_bins if tokens_wanted else 0)
+        answers = {name: np.zeros((size, *spec["shape"]), spec["dtype"]) for name, spec in outputs.items()}
         batch = _Batch(inputs, answers, len(begins))
         self._backlog.extend(
             _Part(batch, slice(start, min(start + self._rows, size)), {**fields, "seed": seed})
@@ -159,14 +166,18 @@ class SidecarTeacher:
             calls = min(self._calls, key=lambda calls: calls.under_way)
             if not calls.has_room:
                 break
-            part = self._backlog.popleft()
-            if part.batch.error is not None:
-                part.batch.parts -= 1
-                continue
-            inputs = {name: x[part.rows] for name, x in part.batch.inputs.items()}
-            part.ticket = calls.submit(jax.block_until_ready(inputs), part.fields)
-            part.calls = calls
-            self._under_way.append(part)
+            part = self._backlog[0]
+            batch = part.batch
+            if batch.error is None:
+                inputs = {name: x[part.rows] for name, x in batch.inputs.items()}
+                part.ticket = calls.submit(jax.block_until_ready(inputs), part.fields, list(batch.answers))
+                part.calls = calls
+                self._under_way.append(part)
+            else:
+                batch.parts -= 1
+            self._backlog.popleft()  # only now: should sending fail, it is tried again
+            if not self._backlog or self._backlog[0].batch is not batch:
+                batch.inputs = {}  # frames are large, and who waits for the answers keeps the batch
 
     def metrics(self) -> dict[str, float]:
         """Sums over the processes, for the log."""

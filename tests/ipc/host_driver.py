@@ -24,7 +24,7 @@ class HostDriver:
             if method is not None:
                 method(self, *arguments)
             elif name.startswith("cuMemcpy"):
-                target, source, nbytes = (argument.value for argument in arguments)
+                target, source, nbytes, _ = (argument.value for argument in arguments)
                 ctypes.memmove(target, source, nbytes)
             return 0
 
@@ -53,8 +53,11 @@ class HostDriver:
     def _cuMemFree_v2(self, pointer):
         os.close(self.memory.pop(pointer.value)[1])
 
-    def _cuMemsetD8_v2(self, pointer, value, nbytes):
+    def _cuMemsetD8Async(self, pointer, value, nbytes, stream):
         ctypes.memset(pointer.value, value.value, nbytes.value)
+
+    def _cuStreamCreate(self, stream, flags):
+        stream._obj.value = 1 + self.calls.count("cuStreamCreate")
 
     def _cuIpcGetMemHandle(self, handle, pointer):
         memory, descriptor = self.memory[pointer.value]

@@ -107,6 +107,13 @@ def test_errors_of_the_driver_are_named_and_leave_no_context():
         CudaMemory.open(b"abc", 64, 0, driver)
 
 
+def test_without_a_stream_the_memory_is_given_back():
+    driver = FakeDriver("cuStreamCreate")
+    with pytest.raises(CudaError, match="cuStreamCreate: error 2"):
+        CudaMemory.create(64, 0, driver)
+    assert driver.calls.count("cuMemFree_v2") == 1 and driver.depth == driver.retained == 0
+
+
 def torch_side(pipe):
     """Allocates, writes with torch, exports."""
     import torch

@@ -17,7 +17,7 @@ from rpd_jax.ipc.slots import Layout, SlotCalls
 
 HERE = Path(__file__).parent
 INPUTS, OUTPUTS = {"x": ((3,), "float32")}, {"y": ((2,), "float32"), "where": ((2,), "int64")}
-COPIES = {"cuMemcpyHtoD_v2", "cuMemcpyDtoD_v2", "cuMemcpyDtoH_v2"}
+COPIES = {"cuMemcpyHtoDAsync_v2", "cuMemcpyDtoDAsync_v2", "cuMemcpyDtoHAsync_v2"}
 
 
 @pytest.fixture
@@ -67,7 +67,7 @@ def test_arrays_of_the_gpu_go_there_and_back_without_passing_through_the_host(dr
         driver.calls.clear()
         sent = [(numbers(10), True), (numbers(20, rows=2), False), (numbers(30, rows=3), True)]
         tickets = [calls.submit({"x": OnGPU(x, 2)}, {"on_gpu": on_gpu}) for x, on_gpu in sent]
-        assert COPIES & set(driver.calls) == {"cuMemcpyDtoD_v2"}
+        assert COPIES & set(driver.calls) == {"cuMemcpyDtoDAsync_v2"}
         for (x, _), ticket in zip(sent, tickets, strict=True):
             got = take(calls, ticket)
             np.testing.assert_array_equal(got["y"], np.stack([x.sum(1), x[:, 0]], 1))
@@ -90,7 +90,7 @@ def test_arrays_of_the_host_are_copied_to_the_gpu_once(driver):
     with open_calls() as calls:
         driver.calls.clear()
         ticket = calls.submit({"x": numbers(5)})
-        assert driver.calls.count("cuMemcpyHtoD_v2") == 1
+        assert driver.calls.count("cuMemcpyHtoDAsync_v2") == 1
         np.testing.assert_array_equal(take(calls, ticket)["y"][:, 1], numbers(5)[:, 0])
 
 

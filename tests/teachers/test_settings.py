@@ -70,3 +70,19 @@ def test_what_cannot_work_is_one_config_error(field, value, message, tmp_path):
     with pytest.raises(ConfigError, match=message) as error:
         teacher_factory(config)(env)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"devices": ("cuda:1",)}, "teacher.devices='cuda:1' is unknown: for each process need"),
+        ({"cpus": (-1,)}, r"teacher.cpus=\(-1,\): -1 is no core"),
+        ({"socket": "nowhere"}, "teacher.path='somewhere' cannot be given with teacher.socket"),
+    ],
+)
+def test_where_an_openvla_teacher_runs_is_checked_before_anything_is_started(values, message):
+    config = TeacherConfig(name="openvla", path="somewhere", contract="maniskill", **values)
+    env = FunctionalVectorEnv(Reach(), 2, [0, 1])
+    with pytest.raises(ConfigError, match=message) as error:
+        teacher_factory(config)(env)
+    assert "\n" not in str(error.value)

@@ -97,5 +97,6 @@ def test_converted_labels_keep_their_tokens(teacher):
 
 def test_the_stand_in_answers_what_it_says():
     model = TokenModel()
-    answer = model.label({"rgb": FRAMES, "tokens": np.zeros((11, DIMS), np.int32)}, {"score": False})
+    fields = {"score": False, "tokens_wanted": True}
+    answer = model.label({"rgb": FRAMES, "tokens": np.zeros((11, DIMS), np.int32)}, fields)
     assert answer.keys() == model.spec()["outputs"].keys()

@@ -27,6 +27,8 @@ class TokenModel:
                 tokens[:, step] = logits_of(arrays["rgb"], tokens)[:, step].argmax(-1)
         logits = logits_of(arrays["rgb"], tokens)
         label = {"action": tokens / 4, "std": np.ones(tokens.shape), "valid": np.full(len(tokens), not fields["score"])}
+        if not fields["tokens_wanted"]:
+            return label
         return {**label, "tokens": tokens, "logits": logits, "logsumexp": np.log(np.exp(logits).sum(-1))}
 
 

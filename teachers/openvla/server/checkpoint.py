@@ -148,8 +148,9 @@ def check_memory(needed: int, free: int | None, device: torch.device) -> None:
     if free is not None and needed > free:
         needed_gib, free_gib = (each / 2**30 for each in (needed, free))
         raise ValueError(
-            f"{device} has {free_gib:.1f} GiB free, the model needs {needed_gib:.1f} GiB: free some, lower max_batch, "
-            "or load four bits"
+            f"{device} has {free_gib:.1f} GiB free, the model needs {needed_gib:.1f} GiB: lower teacher.rows, use "
+            "teacher.dtype=nf4 or, where the learner uses this GPU too (JAX takes three quarters of the memory of each "
+            "GPU that it sees), set XLA_PYTHON_CLIENT_MEM_FRACTION, e.g. to .3, for the learner"
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -87,12 +88,7 @@ def load_parts(
             f"{directory}: preprocessor_config.json has {len(preprocessor.mean)} towers of {preprocessor.size} pixels, "
             f"config.json {len(config.towers)} of {config.towers[0].image_size}"
         )
-    try:
-        where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    except RuntimeError:
-        raise ValueError(f"device={device!r} is unknown: need a name of torch's, such as cpu or cuda:0") from None
-    if where.type == "cuda" and not torch.cuda.is_available():
-        raise ValueError(f"device={device!r}: torch finds no GPU")
+    where = find_device(device)
     model = load_model(
         directory,
         DTYPES[dtype],
@@ -119,9 +115,31 @@ def find_base(path: Path, adapter: Path | None) -> tuple[Path, Path | None]:
     return Path(base), path
 
 
+def find_device(name: str | None) -> torch.device:
+    """The device, made torch's current one if it is a GPU: graphs and other libraries' arrays are of that one.
+
+    Raises ValueError if there is no such device.
+    """
+    try:
+        device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
+    except RuntimeError:
+        raise ValueError(f"device={name!r} is unknown: need a name of torch's, such as cpu or cuda:0") from None
+    if device.type != "cuda":
+        return device
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    number = device.index or 0
+    if number >= count:
+        seen = os.environ.get("CUDA_VISIBLE_DEVICES")
+        limited = "" if seen is None else f" (CUDA_VISIBLE_DEVICES={seen!r})"
+        raise ValueError(f"device={name!r}: torch finds {count or 'no'} GPU{'s' if count > 1 else ''}{limited}")
+    device = torch.device("cuda", number)
+    torch.cuda.set_device(device)
+    return device
+
+
 def _activations(config: ModelConfig, batch: int, images: int, dtype: torch.dtype) -> int:
-    """Bytes that a batch needs besides the weights: keys and values, as much for a copy in fixed memory (`stepping`),
+    """Bytes that a batch needs besides the weights: keys and values, 1.3 times as much for fixed memory (`stepping`),
     and as much again for one layer's work."""
     llama = {"hidden_size": 4096, "num_hidden_layers": 32, **config.text}
     length = config.patches * images + _PROMPT
-    return 3 * batch * length * 2 * llama["hidden_size"] * llama["num_hidden_layers"] * dtype.itemsize
+    return int(3.3 * batch * length) * 2 * llama["hidden_size"] * llama["num_hidden_layers"] * dtype.itemsize

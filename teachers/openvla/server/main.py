@@ -7,7 +7,7 @@ python -m teachers.openvla.server.main --checkpoint=DIR --contract=libero_osc --
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +16,12 @@ import torch
 
 from rpd_jax.types import TeacherSpec
 from teachers.conventions import CONTRACTS, contract_of
+from teachers.openvla.server.answers import Tokens, label_answer, score_answer
 from teachers.openvla.server.oft.policy import OFTPolicy
 from teachers.openvla.server.oft.serving import OFTModel
 from teachers.openvla.server.oft.settings import PLATFORMS, platform
 from teachers.openvla.server.policy import OpenVLAPolicy
-from teachers.sidecar.server import Model, describe, serve_model
+from teachers.sidecar.server import describe, serve_model
 
 
 class OpenVLAModel:
@@ -51,18 +52,16 @@ class OpenVLAModel:
         if fields["score"]:
             columns = torch.from_dlpack(arrays["tokens"]).cpu().numpy()
             scored = self._policy.score(frames, fields["instruction"], columns.astype(np.int64) + first)
-            none = np.zeros(columns.shape, np.float32)
-            label = {"action": none, "std": none + 1, "valid": np.zeros(len(none), bool), "tokens": columns}
-            return {**label, "logits": scored["action_logits"], "logsumexp": scored["logsumexp"]}
+            return score_answer(Tokens(columns, scored["action_logits"], scored["logsumexp"]))
         answer = self._policy.label(frames, fields["instruction"], options.samples, fields["seed"])
         std = answer["std"]
         std = np.maximum(std, options.min_std) if options.std is None else np.full_like(std, options.std)
-        label = {"action": answer["action"], "std": std, "valid": np.ones(len(std), bool)}
         tokens, logits, logsumexp = (answer[name][:, 0] for name in ("tokens", "action_logits", "logsumexp"))
-        return {**label, "tokens": tokens - first, "logits": logits, "logsumexp": logsumexp}
+        return label_answer(answer["action"], std, Tokens(tokens - first, logits, logsumexp), fields)
 
 
-def main() -> None:
+def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """The flags; those of `serve_model` pass."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--checkpoint", required=True)
     parser.add_argument("--contract", default="", choices=["", *sorted(CONTRACTS)], help="empty: a fine-tuned model's")
@@ -70,24 +69,38 @@ def main() -> None:
     parser.add_argument("--statistics-key", default=None)
     parser.add_argument("--dtype", default="bf16")
     parser.add_argument("--device", default=None)
+    parser.add_argument("--max-batch", type=int, default=32, help="computed at a time; larger requests are split")
     parser.add_argument("--center-crop", action="store_true")
+    parser.add_argument("--frames", default="", choices=["", "libero"], help="libero: made as LIBERO's data were")
     parser.add_argument("--samples", type=int, default=1)
     parser.add_argument("--std", type=float, default=None)
     parser.add_argument("--min-std", type=float, default=0.05)
     parser.add_argument("--threads", type=int, default=0, help="of torch on a CPU; 0: as it likes")
-    options, _ = parser.parse_known_args()
+    options, _ = parser.parse_known_args(arguments)
+    if options.max_batch < 1:
+        parser.error(f"--max-batch={options.max_batch}: need at least 1")
+    return options
+
+
+def load(options: argparse.Namespace) -> OpenVLAModel | OFTModel:
+    """The model that the flags describe. Raises ValueError if it cannot be loaded."""
+    path, name = options.checkpoint, Path(options.checkpoint).name
+    how = {key: getattr(options, key) for key in ("dtype", "device", "statistics_key")}
+    crop, libero = options.center_crop, options.frames == "libero"
+    if options.oft:
+        settings = platform(options.oft, samples=options.samples)
+        how |= {"center_crop": crop or settings.center_crop, "libero": libero or settings.libero}
+        return OFTModel(OFTPolicy.load(path, settings, max_batch=options.max_batch, **how), name, options)
+    batch = max(options.max_batch, options.samples)  # a frame's samples are computed together
+    how |= {"center_crop": crop, "libero": libero}
+    return OpenVLAModel(OpenVLAPolicy.load(path, max_batch=batch, **how), name, options)
+
+
+def main() -> None:
+    options = parse()
     if options.threads:
         torch.set_num_threads(options.threads)
-
-    def load() -> Model:
-        path, name = options.checkpoint, Path(options.checkpoint).name
-        how = {key: getattr(options, key) for key in ("dtype", "device", "statistics_key", "center_crop")}
-        if options.oft:
-            settings = platform(options.oft, samples=options.samples)
-            return OFTModel(OFTPolicy.load(path, settings, **how), name, options)
-        return OpenVLAModel(OpenVLAPolicy.load(path, **how), name, options)
-
-    serve_model(load)
+    serve_model(lambda: load(options))
 
 
 if __name__ == "__main__":

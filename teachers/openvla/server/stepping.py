@@ -17,6 +17,8 @@ from teachers.openvla.server.language import Language, additive
 
 _log = logging.getLogger(__name__)
 _WARM_UP = 2  # runs before a capture: libraries set themselves up at the first
+_KEPT = 3  # memories: of whole batches, of what remains of a rollout, and of single frames
+_LENGTHS = 32  # tokens of which lengths are multiples
 
 
 Step = Callable[[Tensor], Tensor]
@@ -61,7 +63,8 @@ class Growing:
 class Fixed:
     """Keys and values lie in memory that later batches use again; use it from one thread.
 
-    A batch of fewer rows after a prompt of the same length takes the first of them: a step costs hardly less for fewer.
+    There is memory for a few numbers of rows and lengths. A batch takes the smallest that it fits into, so that its
+    result does not depend on what came before it, and leaves the rest unused.
 
     Args:
       graph: replay each step as a CUDA graph. It is compared with a step without one when it is captured; where it
@@ -70,18 +73,26 @@ class Fixed:
 
     def __init__(self, *, graph: bool) -> None:
         self._wants_graph = graph
-        self._memory: _Memory | None = None
+        self._memories: dict[tuple[int, int], _Memory] = {}  # by rows and length, the latest last
+
+    @property
+    def has_graphs(self) -> bool:
+        """Whether graphs are replayed, as far as anything was decoded."""
+        return bool(self._memories) and all(memory.graph is not None for memory in self._memories.values())
 
     def begin(self, language: Language, cache: DynamicCache, valid: Tensor | None, lengths: Tensor, steps: int) -> Step:
         keys = cache.layers[0].keys
-        rows, length = len(keys), keys.shape[2] + steps
-        if self._memory is None or self._memory.rows < rows or self._memory.length != length:
-            self._memory = None  # before there are two
-            self._memory = _Memory(language, cache, rows, length)
+        size = _rows(len(keys)), _multiple(keys.shape[2] + steps, _LENGTHS)
+        memory = self._memories.pop(size, None)
+        if memory is None:
+            while len(self._memories) >= _KEPT:
+                del self._memories[next(iter(self._memories))]
+            memory = _Memory(language, cache, *size)
             if self._wants_graph:
-                self._capture(self._memory, cache, valid, lengths)
-        self._memory.fill(cache, valid, lengths)
-        return self._memory.step
+                self._capture(memory, cache, valid, lengths)
+        self._memories[size] = memory
+        memory.fill(cache, valid, lengths)
+        return memory.step
 
     def _capture(self, memory: _Memory, cache: DynamicCache, valid: Tensor | None, lengths: Tensor) -> None:
         try:
@@ -91,14 +102,23 @@ class Fixed:
             memory.graph, self._wants_graph = None, False
 
 
+def _rows(batch: int) -> int:
+    """1, 8, 32 and its multiples: a step costs hardly less for a few rows than for 8."""
+    return next((rows for rows in (1, 8) if batch <= rows), _multiple(batch, 32))
+
+
+def _multiple(number: int, of: int) -> int:
+    return -(-number // of) * of
+
+
 class _Memory:
     """The state of a batch that is being decoded: what a graph reads and writes."""
 
     def __init__(self, language: Language, cache: DynamicCache, rows: int, length: int) -> None:
         like = cache.layers[0].keys
         self.language, self.graph = language, None
-        self.rows, self.length = rows, length
-        self.cache = _FixedCache(language.config, cache, length)
+        self.size = rows, length
+        self.cache = _FixedCache(language.config, cache, rows, length)
         self.tokens = torch.zeros(rows, dtype=torch.long, device=like.device)
         self.positions = torch.zeros(rows, 1, dtype=torch.long, device=like.device)
         self.mask = torch.zeros(rows, 1, 1, length, dtype=like.dtype, device=like.device)
@@ -151,13 +171,13 @@ class _Memory:
 class _FixedCache(DynamicCache):
     """Keys and values of a fixed number of tokens, the next of which is written at `where` [1]."""
 
-    def __init__(self, config: Any, like: DynamicCache, length: int) -> None:
+    def __init__(self, config: Any, like: DynamicCache, rows: int, length: int) -> None:
         super().__init__(config=config)
         self.where = torch.zeros(1, dtype=torch.long, device=like.layers[0].keys.device)
         self._pairs = []
         for layer in like.layers:
-            batch, heads, _, width = layer.keys.shape
-            self._pairs.append(tuple(layer.keys.new_zeros(batch, heads, length, width) for _ in range(2)))
+            _, heads, _, width = layer.keys.shape
+            self._pairs.append(tuple(layer.keys.new_zeros(rows, heads, length, width) for _ in range(2)))
 
     def take(self, cache: DynamicCache) -> int:
         """Copies those of a prompt, and returns its length."""

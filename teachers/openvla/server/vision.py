@@ -45,7 +45,7 @@ class MLP(nn.Module):
 class LayerScale(nn.Module):
     def __init__(self, dim: int) -> None:
         super().__init__()
-        self.scale_factor = nn.Parameter(torch.empty(dim))
+        self.scale_factor = nn.Parameter(torch.ones(dim))
 
     def forward(self, x: Tensor) -> Tensor:
         return x * self.scale_factor
@@ -87,10 +87,10 @@ class Tower(nn.Module):
         super().__init__()
         self.config = config
         self.patch_embed = PatchEmbedding(config)
-        self.pos_embed = nn.Parameter(torch.empty(1, config.patches, config.embed_dim))
+        self.pos_embed = nn.Parameter(torch.zeros(1, config.patches, config.embed_dim))
         if config.registers:
-            self.cls_token = nn.Parameter(torch.empty(1, 1, config.embed_dim))
-            self.reg_token = nn.Parameter(torch.empty(1, config.registers, config.embed_dim))
+            self.cls_token = nn.Parameter(torch.zeros(1, 1, config.embed_dim))
+            self.reg_token = nn.Parameter(torch.zeros(1, config.registers, config.embed_dim))
         self.blocks = nn.ModuleList([Block(config) for _ in range(config.depth - 1)])
 
     def forward(self, pixels: Tensor, modulations: Sequence[Modulation] | None = None) -> Tensor:

@@ -137,11 +137,35 @@ def test_memory_is_compared_before_anything_is_read(checkpoint: Path, monkeypatc
     small = 32 * (4 * 4096**2 + 3 * 4096 * 11008)
     difference = module.weight_bytes(real, torch.bfloat16, False) - module.weight_bytes(real, torch.bfloat16, True)
     assert difference == pytest.approx(small * (2 - 0.5625), rel=1e-9)
-    with pytest.raises(ValueError, match=r"has 8\.0 GiB free, the model needs 14\.0 GiB"):
+    remedies = r"lower teacher\.rows, use teacher\.dtype=nf4 .* set XLA_PYTHON_CLIENT_MEM_FRACTION"
+    with pytest.raises(ValueError, match=rf"has 8\.0 GiB free, the model needs 14\.0 GiB: {remedies}"):
         module.check_memory(14 * 2**30, 8 * 2**30, torch.device("cuda"))
     monkeypatch.setattr(module, "free_memory", lambda device: 1000)
     with pytest.raises(ValueError, match=r"cpu has 0\.0 GiB free"):
         load(checkpoint)
+
+
+def test_the_models_gpu_becomes_the_current_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    from teachers.openvla.server.loading import find_device
+
+    chosen: list[torch.device] = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "set_device", chosen.append)
+    assert [str(find_device(name)) for name in (None, "cuda", "cuda:1", "cpu")] == ["cuda:0", "cuda:0", "cuda:1", "cpu"]
+    assert [str(device) for device in chosen] == ["cuda:0", "cuda:0", "cuda:1"]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5,6")
+    with pytest.raises(ValueError, match=r"device='cuda:2': torch finds 2 GPUs \(CUDA_VISIBLE_DEVICES='5,6'\)"):
+        find_device("cuda:2")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    with pytest.raises(ValueError, match=r"device='cuda': torch finds no GPU \(CUDA_VISIBLE_DEVICES=''\)"):
+        find_device("cuda")
+    assert str(find_device(None)) == "cpu"
+    with pytest.raises(ValueError, match="device='gpu' is unknown"):
+        find_device("gpu")
 
 
 def write_adapter(directory: Path, tensors: dict[str, Tensor], **settings: object) -> Path:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 import json
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,8 +24,12 @@ from teachers.settings import SETTINGS
 if TYPE_CHECKING:
     from rpd_jax.types import TeacherLabels, TeacherSpec
     from teachers.openvla.server.oft.policy import OFTPolicy
+    from teachers.sidecar.teacher import SidecarTeacher
 
+KEY = jax.random.key(0)
 OPTIONS = {"dtype": "f32", "device": "cpu", "statistics_key": "bridge_orig"}
+CROPPED = {**OPTIONS, "center_crop": True}
+LIBERO = {**CROPPED, "libero": True}
 INSTRUCTION = "pick up the cube"
 STATE = 7  # numbers of the state that platform "bridge" reads
 
@@ -46,24 +52,33 @@ def spec_with(proprio: int) -> EnvSpec:
     )
 
 
-def ask(path: Path, proprio: int, observation: dict[str, np.ndarray], **values) -> tuple[TeacherLabels, TeacherSpec]:
-    """Labels of a process with the settings that a run would give it."""
+@contextlib.contextmanager
+def served(path: Path, proprio: int, **values) -> Iterator[SidecarTeacher]:
+    """A process with the settings that a run would give it."""
     config = TeacherConfig(name="openvla", path=str(path), contract="maniskill", statistics_key="bridge_orig")
     settings = SETTINGS["openvla"](dataclasses.replace(config, dtype="f32", devices=("cpu",), **values))
-    spec = spec_with(proprio)
-    teacher = base.make("openvla", spec, settings)
+    teacher = base.make("openvla", spec_with(proprio), settings)
     try:
-        return teacher.label(observation, spec.instruction, jax.random.key(0)), teacher.spec
+        yield teacher
     finally:
         teacher.close()
 
 
-def answer_of(policy: OFTPolicy, arrays: dict[str, np.ndarray], **values) -> dict[str, np.ndarray]:
+def ask(path: Path, proprio: int, observation: dict[str, np.ndarray], **values) -> tuple[TeacherLabels, TeacherSpec]:
+    """Labels of such a process."""
+    with served(path, proprio, **values) as teacher:
+        return teacher.label(observation, INSTRUCTION, KEY), teacher.spec
+
+
+def answer_of(
+    policy: OFTPolicy, arrays: dict[str, np.ndarray], wanted: bool = False, **values
+) -> dict[str, np.ndarray]:
     """What the process answers, without one."""
     from teachers.openvla.server.oft.serving import OFTModel
 
     options = argparse.Namespace(**{"samples": 1, "std": None, "min_std": 0.05, **values})
-    return OFTModel(policy, "made", options).label(arrays, {"instruction": INSTRUCTION, "seed": 0})
+    fields = {"instruction": INSTRUCTION, "seed": 0, "score": False, "tokens_wanted": wanted}
+    return OFTModel(policy, "made", options).label(arrays, fields)
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +105,7 @@ def test_of_tokens_the_first_action_and_the_spread_of_its_distribution(checkpoin
     from teachers.openvla.server.oft.policy import OFTPolicy
     from teachers.openvla.server.oft.settings import PLATFORMS
 
-    policy = OFTPolicy.load(checkpoint, PLATFORMS["libero-tokens"], **OPTIONS)
+    policy = OFTPolicy.load(checkpoint, PLATFORMS["libero-tokens"], **LIBERO)
     direct = policy.label(frames[:, None], INSTRUCTION)
     labels, spec = ask(checkpoint, 0, {"rgb": frames}, oft="libero-tokens")
     assert (spec.name, spec.observation_keys, spec.chunk) == ("openvla-oft:checkpoint", ("rgb",), 8)
@@ -100,8 +115,70 @@ def test_of_tokens_the_first_action_and_the_spread_of_its_distribution(checkpoin
     assert np.ptp(labels.std) > 0.1
     assert np.abs(direct["action"][:, 0] - direct["action"][:, 1]).max() > 0.1  # chunks do not stand still
     answer = answer_of(policy, {"rgb": frames}, samples=4)
+    assert set(answer) == {"action", "std", "valid"}  # tokens were not asked for
     np.testing.assert_allclose(answer["action"], direct["mean"][:, 0], atol=1e-5)
     np.testing.assert_array_equal(answer_of(policy, {"rgb": frames}, std=0.01)["std"], np.float32(0.01))
+
+
+def test_tokens_and_their_distributions(checkpoint: Path, frames: np.ndarray) -> None:
+    """Of the chunk's first action: 7 of its 56 tokens."""
+    from teachers.openvla.server.oft.policy import OFTPolicy
+    from teachers.openvla.server.oft.settings import PLATFORMS
+
+    policy = OFTPolicy.load(checkpoint, PLATFORMS["libero-tokens"], **LIBERO)
+    direct = policy.label(frames[:, None], INSTRUCTION)
+    observation = {"rgb": frames}
+    given = np.random.default_rng(0).integers(0, 256, (len(frames), 7))
+    with served(checkpoint, 0, oft="libero-tokens") as teacher:
+        assert teacher.spec.token_bins == 256
+        found = teacher.label_tokens(observation, INSTRUCTION, KEY)
+        scores = teacher.score(observation, INSTRUCTION, given)
+        jax.tree.map(np.testing.assert_array_equal, found.labels, teacher.label(observation, INSTRUCTION, KEY))
+    np.testing.assert_array_equal(found.tokens, direct["tokens"][:, 0, :7] - 31744)
+    assert found.tokens.dtype == np.int32
+    np.testing.assert_allclose(found.scores.logits, direct["action_logits"][:, :7], atol=1e-4)
+    np.testing.assert_allclose(found.scores.logsumexp, direct["logsumexp"][:, :7], atol=1e-4)
+    np.testing.assert_array_equal(found.scores.logits.argmax(-1), found.tokens)
+    # The label is what its tokens decode to: column c is token 31744 + c, the centre of bin 255 - c (254 for c = 0).
+    low, high = policy.bounds.low, policy.bounds.high
+    centres = -1 + (2 * np.minimum(255 - found.tokens, 254) + 1) / 255
+    at = np.where(policy.bounds.mask, low + (centres + 1) / 2 * (high - low + 1e-8), centres)
+    np.testing.assert_allclose(found.labels.action, at, atol=1e-5)
+    jax.tree.map(np.testing.assert_array_equal, scores, found.scores)  # they do not depend on the tokens given
+    answer = answer_of(policy, observation, wanted=True, samples=4)
+    np.testing.assert_array_equal(answer["tokens"], found.tokens)
+
+
+def test_a_score_gives_no_label_and_the_tokens_that_were_given(checkpoint: Path, frames: np.ndarray) -> None:
+    from teachers.openvla.server.main import load, parse
+
+    flags = ["--contract=maniskill", "--oft=libero-tokens", "--dtype=f32", "--device=cpu", "--max-batch=3"]
+    model = load(parse([f"--checkpoint={checkpoint}", "--statistics-key=bridge_orig", *flags]))
+    given = np.arange(7, dtype=np.int32)[None].repeat(2, 0)
+    fields = {"instruction": INSTRUCTION, "seed": 0, "score": True, "tokens_wanted": True}
+    answer = model.label({"rgb": frames[:2], "tokens": given}, fields)
+    np.testing.assert_array_equal(answer["tokens"], given)
+    assert not answer["valid"].any() and not answer["action"].any() and (answer["std"] == 1).all()
+    assert answer["logits"].shape == (2, 7, 256) and answer["logsumexp"].shape == (2, 7)
+    assert model._policy.max_batch == 3
+
+
+def test_platforms_prepare_frames_as_their_data_were(checkpoint: Path, bridge: Path, frames: np.ndarray) -> None:
+    """All were trained with random crops; LIBERO's frames went through JPEG and a Lanczos resize besides."""
+    from teachers.openvla.server.main import load, parse
+    from teachers.openvla.server.oft.settings import PLATFORMS
+
+    found = {name: (its.center_crop, its.libero) for name, its in PLATFORMS.items()}
+    assert found == {
+        "libero": (True, True),
+        "libero-tokens": (True, True),
+        "aloha": (True, False),
+        "bridge": (True, False),
+    }
+    flags = ["--contract=maniskill", "--dtype=f32", "--device=cpu", "--statistics-key=bridge_orig"]
+    for path, platform, libero in ((checkpoint, "libero-tokens", True), (bridge, "bridge", False)):
+        made = load(parse([f"--checkpoint={path}", f"--oft={platform}", *flags]))._policy.parts.preprocessor
+        assert (made.center_crop, made.libero) == (True, libero)
 
 
 def test_where_the_state_is_read_it_is_given(bridge: Path, frames: np.ndarray) -> None:
@@ -109,7 +186,7 @@ def test_where_the_state_is_read_it_is_given(bridge: Path, frames: np.ndarray) -
     from teachers.openvla.server.oft.settings import PLATFORMS
 
     proprio = np.random.default_rng(0).uniform(-0.1, 0.1, (len(frames), STATE)).astype(np.float32)
-    policy = OFTPolicy.load(bridge, PLATFORMS["bridge"], **OPTIONS)
+    policy = OFTPolicy.load(bridge, PLATFORMS["bridge"], **CROPPED)
     direct, other = (policy.label(frames[:, None], INSTRUCTION, x)["action"] for x in (proprio, -proprio))
     assert np.abs(direct - other).max() > 1e-3
     labels, spec = ask(bridge, STATE, {"rgb": frames, "proprio": proprio}, oft="bridge", min_std=0.2)

@@ -37,10 +37,11 @@ def same(policy: OpenVLAPolicy, frames: np.ndarray, stepping: Stepping, toleranc
 
     for instructions, samples in (
         ([SHORT] * 3, 1),
-        ([SHORT], 1),  # takes the first row
-        ([SHORT, LONG, SHORT], 1),  # padded, and longer: other memory
+        ([SHORT], 1),  # other memory
+        ([SHORT, LONG, SHORT], 1),  # padded
         ([LONG, SHORT], 1),
         ([LONG, SHORT], 3),  # six rows
+        ([SHORT, LONG, SHORT], 4),  # twelve
         ([SHORT] * 3, 1),
     ):
         expected = run(policy, frames, instructions, None, samples)
@@ -58,11 +59,31 @@ def test_fixed_memory_gives_the_same(policy: OpenVLAPolicy, frames: np.ndarray) 
 def test_memory_is_used_again(policy: OpenVLAPolicy, frames: np.ndarray) -> None:
     from teachers.openvla.server.stepping import Fixed
 
-    stepping, seen = Fixed(graph=False), []
-    for instructions in ([SHORT] * 3, [SHORT] * 2, [SHORT] * 3, [LONG] * 3, [LONG] * 4):
-        run(policy, frames, instructions, stepping)
-        seen.append(stepping._memory)
-    assert seen[0] is seen[1] is seen[2] and len({id(each) for each in seen[2:]}) == 3
+    stepping = Fixed(graph=False)
+
+    def memory_of(instructions: list[str], samples: int = 1) -> tuple[tuple[int, int], int]:
+        """(rows and tokens that there is room for, its identity)."""
+        run(policy, frames, instructions, stepping, samples)
+        size, memory = list(stepping._memories.items())[-1]
+        return size, id(memory)
+
+    eight, again, one = memory_of([SHORT] * 3), memory_of([SHORT] * 2), memory_of([SHORT])
+    assert eight == again and eight[0][0] == 8 and one[0] == (1, eight[0][1])
+    assert memory_of([SHORT] * 3, samples=4)[0][0] == 32
+    assert memory_of([SHORT] * 4) == eight  # kept
+    assert memory_of([SHORT] * 3, samples=11)[0][0] == 64  # and the one of a single row, unused for longest, goes
+    assert [rows for rows, _ in stepping._memories] == [32, 8, 64]
+
+
+def test_results_do_not_depend_on_earlier_batches(policy: OpenVLAPolicy, frames: np.ndarray) -> None:
+    import torch
+
+    from teachers.openvla.server.stepping import Fixed
+
+    used = Fixed(graph=False)
+    run(policy, frames, [LONG] * 4, used)
+    for a, b in zip(*(run(policy, frames, [SHORT] * 2, each) for each in (used, Fixed(graph=False))), strict=True):
+        assert torch.equal(a, b)
 
 
 def test_without_a_gpu_there_is_no_graph(
@@ -84,4 +105,5 @@ def test_graphs_give_the_same(checkpoint, frames: np.ndarray, caplog: pytest.Log
 
     policy = OpenVLAPolicy.load(checkpoint, dtype="f32", device="cuda", statistics_key="bridge_orig")
     same(policy, frames, policy._stepping, tolerance=1e-3)
-    assert "without a CUDA graph" not in caplog.text and policy._stepping._memory.graph is not None
+    assert "without a CUDA graph" not in caplog.text
+    assert policy._stepping.has_graphs

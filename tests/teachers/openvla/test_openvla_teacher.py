@@ -4,15 +4,25 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
+from arm_spec import arm_spec
 
 import rpd_jax
+from rpd_jax.config import TeacherConfig
 from rpd_jax.envs.registry import make_env
+from rpd_jax.ipc.supervised import SidecarFailed
 from teachers import base
-from teachers.settings import teacher_factory
+from teachers.conventions import MANISKILL_EE
+from teachers.settings import SETTINGS, teacher_factory
+
+ROOT = Path(__file__).resolve().parents[3]
 
 
 def config_for(directory, checkpoint, env="tabletop:PickCube-v1"):
@@ -119,9 +129,53 @@ def test_it_labels_maniskills_frames(tmp_path, checkpoint):
     assert 0 < result.history[-1]["update/distill_direction/vlajs/0"] <= 4
 
 
+def test_a_model_that_is_served_already(tmp_path, checkpoint, policy, frames):
+    """Started by hand; asked with the settings that a run has when it is told no more than the socket."""
+    path, log = tmp_path / "own" / "socket", tmp_path / "log"
+    flags = [f"--checkpoint={checkpoint}", "--contract=maniskill", "--statistics-key=bridge_orig", "--dtype=f32"]
+    command = [sys.executable, "-m", "launch.serve_teacher", "--teacher=openvla", f"--socket={path}"]
+    command += [f"--argument={flag}" for flag in (*flags, "--device=cpu", "--max-batch=4")]
+    spec = arm_spec(frame_shape=frames.shape[1:])
+    settings = SETTINGS["openvla"](TeacherConfig(name="openvla", socket=str(path), rows=4))
+    with pytest.raises(SidecarFailed, match="no server is listening there"):
+        base.make("openvla", spec, settings)
+    with log.open("w") as out, subprocess.Popen(command, cwd=ROOT, stdout=out, stderr=out) as server:
+        try:
+            end = time.monotonic() + 120
+            while not path.exists() and server.poll() is None and time.monotonic() < end:
+                time.sleep(0.05)
+            assert path.exists(), log.read_text()
+            teacher = base.make("openvla", spec, settings)
+            try:
+                labels = teacher.label({"rgb": frames}, "push", jax.random.key(0))
+                assert teacher.spec.name == "openvla:checkpoint" and teacher.spec.contract == MANISKILL_EE
+            finally:
+                teacher.close()
+            assert server.poll() is None  # it goes on
+        finally:
+            server.terminate()
+    np.testing.assert_allclose(labels.action, policy.label(frames, "push")["action"], atol=1e-5)
+
+
+def test_frames_are_made_as_libero_made_its(checkpoint, policy, frames):
+    from teachers.openvla.server.main import load, parse
+
+    flags = [f"--checkpoint={checkpoint}", "--contract=maniskill", "--statistics-key=bridge_orig", "--dtype=f32"]
+    model = load(parse([*flags, "--device=cpu", "--frames=libero", "--max-batch=2", "--samples=3"]))
+    made = model._policy
+    assert (made.parts.preprocessor.libero, made.parts.preprocessor.center_crop) == (True, False)
+    assert made.max_batch == 3  # a frame's samples
+    fields = {"instruction": "push", "seed": 0, "score": False, "tokens_wanted": False}
+    answer = model.label({"rgb": frames[:2]}, fields)
+    assert set(answer) == {"action", "std", "valid"}
+    assert np.abs(answer["action"] - policy.label(frames[:2], "push", 3)["action"]).max() > 1e-3
+
+
 @pytest.mark.parametrize(
     ("field", "value", "message"),
     [
+        ("rows", 0, "teacher.rows=0 cannot work: it must be at least 1"),
+        ("devices", ("cuda:1",), "teacher.devices='cuda:1' is unknown"),
         ("path", "", "teacher.path is empty"),
         ("contract", "", "an OpenVLA checkpoint does not say what its actions mean"),
         ("statistics_key", "mars", "bridge_orig"),

@@ -12,6 +12,7 @@ import torch
 
 from rpd_jax.types import TeacherSpec
 from teachers.conventions import contract_of
+from teachers.openvla.server.answers import Tokens, label_answer, score_answer
 from teachers.openvla.server.oft.policy import OFTPolicy
 from teachers.sidecar.server import describe
 
@@ -34,6 +35,7 @@ class OFTModel:
             contract=contract_of(Path(self._options.checkpoint), self._options.contract),
             chunk=settings.chunk,
             samples_actions=settings.head == "diffusion",
+            token_bins=self._policy.parts.tokens.bins if settings.head == "tokens" else 0,
         )
         return describe(spec, settings.action_dim, inputs, self._policy.parts.gpus)
 
@@ -41,12 +43,16 @@ class OFTModel:
         """Labels frames uint8 [B, H, W, 3], and "proprio" [B, P] in the data set's units where it is read.
 
         Of tokens the std is that of their distribution, at least min_std; several samples have its mean, which is known
-        exactly, for their action. Other heads say nothing of their noise: the std is the fixed one, or min_std.
+        exactly, for their action, and the most likely tokens. The distributions do not depend on tokens: to score given
+        ones is to give them. Other heads say nothing of their noise: the std is the fixed one, or min_std.
         """
         options = self._options
         frames = torch.from_dlpack(arrays["rgb"])[:, None]
         proprio = torch.from_dlpack(arrays["proprio"]).cpu().numpy() if "proprio" in arrays else None
         answer = self._policy.label(frames, fields["instruction"], proprio, seed=fields["seed"])
+        tokens = self._first_tokens(answer)
+        if tokens is not None and fields["score"]:
+            return score_answer(tokens._replace(tokens=torch.from_dlpack(arrays["tokens"]).cpu().numpy()))
         action = answer["mean" if options.samples > 1 else "action"][:, 0]
         if options.std is not None:
             std = np.full_like(action, options.std)
@@ -54,4 +60,12 @@ class OFTModel:
             std = np.maximum(answer["std"][:, 0], options.min_std)
         else:
             std = np.full_like(action, options.min_std)
-        return {"action": action, "std": std, "valid": np.ones(len(action), bool)}
+        return label_answer(action, std, tokens, fields)
+
+    def _first_tokens(self, answer: Mapping[str, np.ndarray]) -> Tokens | None:
+        """Those of the chunk's first action, which come first."""
+        if "tokens" not in answer:
+            return None
+        count, start = self._policy.settings.action_dim, self._policy.parts.tokens.columns.start
+        columns = answer["tokens"][:, 0, :count] - start
+        return Tokens(columns, answer["action_logits"][:, :count], answer["logsumexp"][:, :count])

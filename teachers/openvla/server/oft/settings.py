@@ -21,6 +21,9 @@ class OFTSettings:
     film: bool = False  # instructions modulate the vision towers
     normalization: str = "quantiles"  # or "range": which statistics became -1 and 1
     diffusion_steps: int = TRAINING_STEPS  # of an answer
+    # How its frames were made, see `Preprocessor`; for who loads the checkpoint: `OFTPolicy.load` is told by options.
+    center_crop: bool = False
+    libero: bool = False
 
     def __post_init__(self) -> None:
         """Raises ValueError if a setting is impossible."""
@@ -38,14 +41,25 @@ class OFTSettings:
 
 
 PLATFORMS = {
-    "libero": OFTSettings(chunk=8, action_dim=7, images=2, proprio_dim=8, head="l1"),
+    "libero": OFTSettings(chunk=8, action_dim=7, images=2, proprio_dim=8, head="l1", center_crop=True, libero=True),
     "aloha": OFTSettings(
-        chunk=25, action_dim=14, images=3, proprio_dim=14, head="l1", film=True, normalization="range"
+        chunk=25,
+        action_dim=14,
+        images=3,
+        proprio_dim=14,
+        head="l1",
+        film=True,
+        normalization="range",
+        center_crop=True,
     ),
-    "bridge": OFTSettings(chunk=5, action_dim=7, images=1, proprio_dim=7, head="l1"),
-    "libero-tokens": OFTSettings(chunk=8, action_dim=7, images=1),
+    "bridge": OFTSettings(chunk=5, action_dim=7, images=1, proprio_dim=7, head="l1", center_crop=True),
+    "libero-tokens": OFTSettings(chunk=8, action_dim=7, images=1, center_crop=True, libero=True),
 }
-"""Settings of published checkpoints; the last are those of token teachers for reinforcement learning."""
+"""Settings of published checkpoints; the last are those of token teachers for reinforcement learning.
+
+All were trained with random crops. LIBERO's renderer gives frames upside down, which its data sets turn by 180 degrees:
+frames are expected as the data sets have them, upright.
+"""
 
 
 def platform(name: str, *, samples: int = 1, proprio: int | None = None) -> OFTSettings:
