@@ -119,11 +119,12 @@ class DeviceArrays:
         Raises:
           ValueError: no array has this name, or no such part, or the arrays are closed.
         """
-        memory, entry = self._open_memory(), self._entry(name, part)
-        if isinstance(memory, CudaMemory):
-            return memory.array(entry.shape, entry.dtype, entry.offset)
-        array = _of(memory, name, part)
-        return ForeignArray(array.ctypes.data, entry.shape, entry.dtype, (CPU, 0), owner=array)
+        memory = self._open_memory()
+        if isinstance(memory, SharedArrays):
+            array = self._on_host(memory, name, part)
+            return ForeignArray(array.ctypes.data, array.shape, array.dtype.name, (CPU, 0), owner=array)
+        entry = self._entry(name, part)
+        return memory.array(entry.shape, entry.dtype, entry.offset)
 
     def write(self, name: str, values: Any, part: Part | None = None) -> None:
         """Copies values of the array's shape and dtype into it; those of the same GPU do not pass through the host.
@@ -136,9 +137,16 @@ class DeviceArrays:
         Raises:
           ValueError: another shape, dtype or GPU.
         """
-        memory, entry = self._open_memory(), self._entry(name, part)
+        memory = self._open_memory()
+        if isinstance(memory, SharedArrays):
+            target, values = self._on_host(memory, name, part), np.asarray(values)
+            if values.shape != target.shape or values.dtype != target.dtype:
+                raise _does_not_fit(name, target.shape, target.dtype, values.shape, values.dtype)
+            target[...] = values
+            return
+        entry = self._entry(name, part)
         place = getattr(values, "__dlpack_device__", lambda: (CPU, 0))()
-        if place[0] == CUDA and isinstance(memory, CudaMemory):
+        if place[0] == CUDA:
             source = Borrowed(values)
             if source.device != (CUDA, cuda_number(self.device)):
                 raise ValueError(f"write: {name!r} is on {self.device}, the values are on cuda:{source.device[1]}")
@@ -147,11 +155,8 @@ class DeviceArrays:
             return
         values = np.asarray(values)
         _check_fits(entry, values.shape, values.dtype.name)
-        if isinstance(memory, CudaMemory):
-            values = np.ascontiguousarray(values)
-            memory.write(entry.offset, values.ctypes.data, entry.nbytes, on_host=True)
-        else:
-            _of(memory, name, part)[...] = values
+        values = np.ascontiguousarray(values)
+        memory.write(entry.offset, values.ctypes.data, entry.nbytes, on_host=True)
 
     def read(self, name: str, part: Part | None = None) -> np.ndarray:
         """A copy on the host."""
@@ -160,9 +165,10 @@ class DeviceArrays:
 
     def on_host(self, name: str, part: Part | None = None) -> np.ndarray:
         """A view of memory on the host, but of a GPU's a copy."""
-        memory, entry = self._open_memory(), self._entry(name, part)
+        memory = self._open_memory()
         if isinstance(memory, SharedArrays):
-            return _of(memory, name, part)
+            return self._on_host(memory, name, part)
+        entry = self._entry(name, part)
         values = np.empty(entry.shape, entry.dtype)
         memory.read(entry.offset, values.ctypes.data, entry.nbytes)
         return values
@@ -185,19 +191,28 @@ class DeviceArrays:
 
     def _entry(self, name: str, part: Part | None) -> ArrayEntry:
         """Where an array lies, or a part of it."""
-        if name not in self._entries:
-            raise ValueError(f"array {name!r}: unknown, there are {sorted(self._entries)}")
-        entry = self._entries[name]
+        entry = self._checked(name, part)
         if part is None:
             return entry
-        if len(entry.shape) < 2 or not (0 <= part.index < entry.shape[0] and 0 <= part.rows <= entry.shape[1]):
-            raise ValueError(f"array {name!r} of shape {entry.shape} has no part [{part.index}, :{part.rows}]")
         offset = entry.offset + part.index * (entry.nbytes // entry.shape[0])
         return ArrayEntry(name, (part.rows, *entry.shape[2:]), entry.dtype, offset)
 
+    def _on_host(self, memory: SharedArrays, name: str, part: Part | None) -> np.ndarray:
+        """An array, or a part of it."""
+        self._checked(name, part)
+        return memory[name] if part is None else memory[name][part.index, : part.rows]
 
-def _of(memory: SharedArrays, name: str, part: Part | None) -> np.ndarray:
-    return memory[name] if part is None else memory[name][part.index, : part.rows]
+    def _checked(self, name: str, part: Part | None) -> ArrayEntry:
+        """Where the whole array lies, if it has the part."""
+        entry = self._entries.get(name)
+        if entry is None:
+            raise ValueError(f"array {name!r}: unknown, there are {sorted(self._entries)}")
+        if part is None:
+            return entry
+        index, rows = part
+        if len(entry.shape) < 2 or not (0 <= index < entry.shape[0] and 0 <= rows <= entry.shape[1]):
+            raise ValueError(f"array {name!r} of shape {entry.shape} has no part [{index}, :{rows}]")
+        return entry
 
 
 def cuda_number(device: str) -> int | None:
@@ -212,4 +227,10 @@ def cuda_number(device: str) -> int | None:
 
 def _check_fits(entry: ArrayEntry, shape: tuple[int, ...], dtype: str) -> None:
     if shape != entry.shape or dtype != entry.dtype:
-        raise ValueError(f"array {entry.name!r}: need {entry.dtype} of shape {entry.shape}, got {dtype} of {shape}")
+        raise _does_not_fit(entry.name, entry.shape, entry.dtype, shape, dtype)
+
+
+def _does_not_fit(
+    name: str, shape: tuple[int, ...], dtype: Any, found: tuple[int, ...], found_dtype: Any
+) -> ValueError:
+    return ValueError(f"array {name!r}: need {dtype} of shape {shape}, got {found_dtype} of {found}")

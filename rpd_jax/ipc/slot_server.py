@@ -104,9 +104,10 @@ class SlotServer:
             shape, dtype = (part.rows, *slot["shape"][2:]), slot["dtype"]
             if not _on_gpu(values):
                 values = np.asarray(values)
-                if np.can_cast(values.dtype, dtype, "same_kind"):
-                    values = values.astype(dtype, copy=False)
-            if tuple(values.shape) != shape or not str(values.dtype).endswith(dtype):
+                if values.dtype != dtype and np.can_cast(values.dtype, dtype, "same_kind"):
+                    values = values.astype(dtype)
+            same_type = values.dtype == dtype if isinstance(values, np.ndarray) else str(values.dtype).endswith(dtype)
+            if values.shape != shape or not same_type:
                 raise ValueError(
                     f"the model's {name!r} must be {dtype} of shape {shape}, "
                     f"it is {values.dtype} of {tuple(values.shape)}"
