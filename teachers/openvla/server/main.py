@@ -85,14 +85,12 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 def load(options: argparse.Namespace) -> OpenVLAModel | OFTModel:
     """The model that the flags describe. Raises ValueError if it cannot be loaded."""
     path, name = options.checkpoint, Path(options.checkpoint).name
-    how = {key: getattr(options, key) for key in ("dtype", "device", "statistics_key")}
-    crop, libero = options.center_crop, options.frames == "libero"
+    how = {key: getattr(options, key) for key in ("dtype", "device", "statistics_key", "center_crop")}
+    how["libero"] = options.frames == "libero"
     if options.oft:
         settings = platform(options.oft, samples=options.samples)
-        how |= {"center_crop": crop or settings.center_crop, "libero": libero or settings.libero}
         return OFTModel(OFTPolicy.load(path, settings, max_batch=options.max_batch, **how), name, options)
     batch = max(options.max_batch, options.samples)  # a frame's samples are computed together
-    how |= {"center_crop": crop, "libero": libero}
     return OpenVLAModel(OpenVLAPolicy.load(path, max_batch=batch, **how), name, options)
 
 

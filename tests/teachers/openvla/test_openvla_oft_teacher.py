@@ -28,8 +28,6 @@ if TYPE_CHECKING:
 
 KEY = jax.random.key(0)
 OPTIONS = {"dtype": "f32", "device": "cpu", "statistics_key": "bridge_orig"}
-CROPPED = {**OPTIONS, "center_crop": True}
-LIBERO = {**CROPPED, "libero": True}
 INSTRUCTION = "pick up the cube"
 STATE = 7  # numbers of the state that platform "bridge" reads
 
@@ -105,7 +103,7 @@ def test_of_tokens_the_first_action_and_the_spread_of_its_distribution(checkpoin
     from teachers.openvla.server.oft.policy import OFTPolicy
     from teachers.openvla.server.oft.settings import PLATFORMS
 
-    policy = OFTPolicy.load(checkpoint, PLATFORMS["libero-tokens"], **LIBERO)
+    policy = OFTPolicy.load(checkpoint, PLATFORMS["libero-tokens"], **OPTIONS)
     direct = policy.label(frames[:, None], INSTRUCTION)
     labels, spec = ask(checkpoint, 0, {"rgb": frames}, oft="libero-tokens")
     assert (spec.name, spec.observation_keys, spec.chunk) == ("openvla-oft:checkpoint", ("rgb",), 8)
@@ -125,7 +123,7 @@ def test_tokens_and_their_distributions(checkpoint: Path, frames: np.ndarray) ->
     from teachers.openvla.server.oft.policy import OFTPolicy
     from teachers.openvla.server.oft.settings import PLATFORMS
 
-    policy = OFTPolicy.load(checkpoint, PLATFORMS["libero-tokens"], **LIBERO)
+    policy = OFTPolicy.load(checkpoint, PLATFORMS["libero-tokens"], **OPTIONS)
     direct = policy.label(frames[:, None], INSTRUCTION)
     observation = {"rgb": frames}
     given = np.random.default_rng(0).integers(0, 256, (len(frames), 7))
@@ -186,7 +184,7 @@ def test_where_the_state_is_read_it_is_given(bridge: Path, frames: np.ndarray) -
     from teachers.openvla.server.oft.settings import PLATFORMS
 
     proprio = np.random.default_rng(0).uniform(-0.1, 0.1, (len(frames), STATE)).astype(np.float32)
-    policy = OFTPolicy.load(bridge, PLATFORMS["bridge"], **CROPPED)
+    policy = OFTPolicy.load(bridge, PLATFORMS["bridge"], **OPTIONS)
     direct, other = (policy.label(frames[:, None], INSTRUCTION, x)["action"] for x in (proprio, -proprio))
     assert np.abs(direct - other).max() > 1e-3
     labels, spec = ask(bridge, STATE, {"rgb": frames, "proprio": proprio}, oft="bridge", min_std=0.2)

@@ -87,11 +87,14 @@ class OFTPolicy:
           settings: what it was trained for.
           heads: directory of its heads and projectors (`action_head--<step>_checkpoint.pt`); None: the same.
           max_batch: observations computed at a time.
-          options: dtype, device, statistics_key, center_crop, libero, template, adapter: see `load_parts`.
+          options: dtype, device, statistics_key, center_crop, libero, template, adapter: see `load_parts`; frames are
+            cropped, and made as LIBERO's were, where the settings or the options say so.
         Raises:
           ValueError: see `load_parts`; a head is missing or does not fit the settings; the answer does not depend on
             the image.
         """
+        for name in ("center_crop", "libero"):
+            options[name] = options.get(name, False) or getattr(settings, name)
         parts = load_parts(path, max_batch=max_batch, images=settings.images, **options)
         directory = Path(heads or path)
         like = parts.model.language_model.model.norm.weight
