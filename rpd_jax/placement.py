@@ -33,9 +33,14 @@ def rows(x: Array, indices: np.ndarray) -> Array:
     """`x[indices]`, where the number of indices changes from call to call: JAX compiles for powers of two of them."""
     if not isinstance(x, jax.Array):
         return x[indices]
-    padded = np.zeros(1 << max(len(indices) - 1, 0).bit_length(), np.int32)
-    padded[: len(indices)] = indices
-    return _gather(x, padded)[: len(indices)]
+    return _gather(x, padded(indices))[: len(indices)]
+
+
+def padded(indices: np.ndarray) -> np.ndarray:
+    """Indices int32 with zeros behind them, a power of two in all, so that few programs are compiled."""
+    whole = np.zeros(1 << max(len(indices) - 1, 0).bit_length(), np.int32)
+    whole[: len(indices)] = indices
+    return whole
 
 
 def stack(arrays: Sequence[Array], axis: int = 0) -> Array:
@@ -69,10 +74,14 @@ class StepBuffer:
         elif structure != self._structure:
             raise ValueError(f"step {step}: need {self._structure}, got {structure}")
         for i, leaf in enumerate(leaves):
-            if isinstance(self._buffers[i], jax.Array):
-                self._buffers[i] = _put(self._buffers[i], leaf, np.int32(step))
+            buffer = self._buffers[i]
+            if np.shape(leaf) != buffer.shape[1:] or leaf.dtype != buffer.dtype:
+                found = f"{leaf.dtype} of shape {np.shape(leaf)}"
+                raise ValueError(f"step {step}: need {buffer.dtype} of shape {buffer.shape[1:]}, got {found}")
+            if isinstance(buffer, jax.Array):
+                self._buffers[i] = _put(buffer, leaf, np.int32(step))
             else:
-                self._buffers[i][step] = leaf
+                buffer[step] = leaf
 
     def tree(self) -> Any:
         """The buffers themselves: nothing is to be written after this."""

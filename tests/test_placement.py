@@ -21,11 +21,15 @@ def test_a_buffer_of_steps_equals_their_stack(xp):
     np.testing.assert_array_equal(steps[0]["a"], np.arange(6).reshape(2, 3))  # what was written is not consumed
 
 
-def test_steps_of_another_structure_are_refused():
+@pytest.mark.parametrize("xp", [np, jnp])
+def test_other_steps_are_refused(xp):
     buffer = placement.StepBuffer(2)
-    buffer.write(0, {"a": np.zeros(2)})
+    buffer.write(0, {"a": xp.zeros((2, 3), xp.int32)})
     with pytest.raises(ValueError, match="step 1: need"):
-        buffer.write(1, {"b": np.zeros(2)})
+        buffer.write(1, {"b": xp.zeros((2, 3), xp.int32)})
+    for other in (xp.zeros((1, 3), xp.int32), xp.zeros((2, 3), xp.float32)):
+        with pytest.raises(ValueError, match=r"step 1: need int32 of shape \(2, 3\), got"):
+            buffer.write(1, {"a": other})
 
 
 @pytest.mark.parametrize("xp", [np, jnp])

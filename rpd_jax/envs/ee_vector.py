@@ -63,7 +63,7 @@ class EEVectorEnv:
             final_observation=self._with_ee(result.final_observation),
         )
 
-    def frames(self, indices: Sequence[int]) -> np.ndarray:
+    def frames(self, indices: Sequence[int]) -> Array:
         return self._env.frames(indices)
 
     def state_dict(self) -> dict[str, np.ndarray]:

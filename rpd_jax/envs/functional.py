@@ -118,7 +118,7 @@ class FunctionalVectorEnv:
         self._state, result = self._step(self._state, jnp.asarray(action, jnp.float32))
         return result
 
-    def frames(self, indices: Sequence[int]) -> np.ndarray:
+    def frames(self, indices: Sequence[int]) -> Array:
         """Draws only the environments named, as uint8 [len(indices), H, W, 3]; on an accelerator they stay there.
 
         Raises ValueError where nothing can be drawn, and for an index out of range.
@@ -128,10 +128,7 @@ class FunctionalVectorEnv:
         rows = np.asarray(indices, np.int32).reshape(-1)
         if ((rows < 0) | (rows >= self.num_envs)).any():
             raise ValueError(f"indices={list(indices)}: must be in [0, {self.num_envs})")
-        # a power of two, so that few programs are compiled however many are asked for
-        padded = np.zeros(1 << max(len(rows) - 1, 0).bit_length(), np.int32)
-        padded[: len(rows)] = rows
-        return placement.host_view(self._draw(self._state.env_state, padded))[: len(rows)]
+        return placement.host_view(self._draw(self._state.env_state, placement.padded(rows)))[: len(rows)]
 
     def state_dict(self) -> dict[str, np.ndarray]:
         leaves = jax.tree.leaves(self._state)

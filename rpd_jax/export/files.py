@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from pathlib import Path
 
 import jax
@@ -16,7 +17,6 @@ from rpd_jax.types import Observation
 
 ONNX, STABLEHLO, TEXT = "student.onnx", "student.stablehlo", "student.mlir"
 MANIFEST, RUNNER = "student.json", "runner.py"
-PROGRAMS = {ONNX, STABLEHLO, TEXT, RUNNER}
 TOLERANCE = 1e-5  # of actions, whose box is about 1: float32 sums in another order
 
 
@@ -57,9 +57,15 @@ def check_output(target: Path, overwrite: bool) -> None:
         return
     if not overwrite:
         raise ConfigError(f"output={str(target)!r} exists and is not empty: use --overwrite or another path")
-    is_ours = (target / MANIFEST).is_file() or {each.name for each in target.iterdir()} <= PROGRAMS  # interrupted
-    if not is_ours:
+    if not (target / MANIFEST).is_file() and not _was_interrupted(target):
         raise ConfigError(f"output={str(target)!r} will not be overwritten: it is no export (it has no {MANIFEST})")
+
+
+def _was_interrupted(target: Path) -> bool:
+    """Whether a directory holds nothing but the first files of an export, perhaps with one that was being written."""
+    names = {STABLEHLO, ONNX, TEXT, RUNNER, MANIFEST}
+    found = [re.sub(r"^\.(\w+)\.[0-9a-f]{8}\.", r"\1.", each.name) for each in target.iterdir()]  # see `atomic_path`
+    return set(found) <= names and any(name != RUNNER for name in found)
 
 
 def check_packages() -> None:

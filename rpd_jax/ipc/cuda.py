@@ -132,7 +132,7 @@ class CudaMemory:
             name = "cuMemFree_v2" if self._own else "cuIpcCloseMemHandle"
             with _context(self.driver, self._device):
                 if self._stream:
-                    _check(self.driver, "cuStreamDestroy_v2", self._stream)
+                    self.driver.cuStreamDestroy_v2(self._stream)  # should it fail, the memory matters more
                 _check(self.driver, name, ctypes.c_uint64(pointer))
             _check(self.driver, "cuDevicePrimaryCtxRelease_v2", ctypes.c_int(self._device))
 

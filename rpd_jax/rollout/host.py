@@ -1,7 +1,7 @@
 """Rollouts in a vector environment: a loop over steps around the population's jitted `act`.
 
-What a simulator keeps on an accelerator stays there: observations, frames, actions and rewards; the host sees only
-the flags, rewards and whatever decides about queries.
+What a simulator keeps on an accelerator stays there: observations, frames, actions and rewards. Rewards and flags are
+copied to the host besides, for the statistics of episodes, and so are values where they decide about queries.
 """
 
 from __future__ import annotations
@@ -58,8 +58,8 @@ class HostCollector:
     """Steps P x N environments and stores what happened.
 
     Environment p * N + n belongs to member p. `teacher_keys` are the entries of an observation that the teacher
-    reads; frames that the student does not see are drawn only for the members that are guided. With `keep_jax` JAX's
-    arrays stay JAX's on the CPU too, as they do on an accelerator: the result is the same.
+    reads; frames that the student does not see are drawn only for the members that are guided. With `keep_jax`, for
+    tests, JAX's arrays stay JAX's on the CPU too, as they do on an accelerator: the result is the same.
     """
 
     def __init__(
@@ -147,7 +147,7 @@ class HostCollector:
         return Rollout(transition, np.stack(starts), teacher_observation, asked, self._per_member(ended))
 
     def _keep(self, observation: Observation) -> Observation:
-        """Of the host copies, since a simulator may overwrite its arrays in the next step; JAX's are constant."""
+        """Copies arrays of the host, which a simulator may overwrite in its next step; JAX's are constant."""
 
         def keep(x: Array) -> Array:
             stays = placement.on_accelerator(x) or (self._keep_jax and isinstance(x, jax.Array))

@@ -40,10 +40,11 @@ def make(env_spec: EnvSpec, settings: Mapping[str, Any]) -> SidecarTeacher:
       SidecarFailed: the model cannot be loaded; with the process's last output.
     """
     from rpd_jax.ipc.limits import Limits
+    from rpd_jax.teacher_config import TeacherConfig
     from teachers.sidecar.teacher import SidecarTeacher
 
     settings = dict(settings)
-    rows = settings.get("rows", 32)
+    rows = settings.setdefault("rows", TeacherConfig.rows)
     if rows < 1:
         raise ValueError(f"teacher.rows={rows!r} cannot work: it must be at least 1")
     servers = _listening(settings) if settings.get("socket") else _processes(env_spec, settings)
@@ -53,7 +54,7 @@ def make(env_spec: EnvSpec, settings: Mapping[str, Any]) -> SidecarTeacher:
 
 def _listening(settings: Mapping[str, Any]) -> list[Listening]:
     """The server that somebody started; it has its model and settings already."""
-    from rpd_jax.config import TeacherConfig
+    from rpd_jax.teacher_config import TeacherConfig
     from teachers.sidecar.launching import Listening
 
     usual = {field.name: field.default for field in dataclasses.fields(TeacherConfig)}
@@ -92,7 +93,7 @@ def _processes(env_spec: EnvSpec, settings: dict[str, Any]) -> list[Replica]:
             arguments.append(f"--{name.replace('_', '-')}={value}")
     if settings.pop("center_crop", False):
         arguments.append("--center-crop")
-    arguments.append(f"--max-batch={settings.pop('rows', 32)}")
+    arguments.append(f"--max-batch={settings.pop('rows')}")
     python, devices = settings.pop("python", "") or None, settings.pop("devices", ())
     cpus, log = settings.pop("cpus", ()), settings.pop("log", "")
     if settings:

@@ -72,10 +72,10 @@ def _visible(number: int) -> str:
 
 
 def _cores(cpus: Iterable[int]) -> tuple[int, ...] | None:
-    cores, count = tuple(cpus), os.cpu_count() or 1
-    wrong = [core for core in cores if core not in range(count)]
+    cores, allowed = tuple(cpus), os.sched_getaffinity(0)
+    wrong = [core for core in cores if core not in allowed]
     if wrong:
-        raise ValueError(f"teacher.cpus={cores}: {wrong[0]!r} is no core, this machine has 0 to {count - 1}")
+        raise ValueError(f"teacher.cpus={cores}: {wrong[0]!r} is no core that may be used, these are {sorted(allowed)}")
     return cores or None
 
 

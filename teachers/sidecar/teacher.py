@@ -121,6 +121,8 @@ class SidecarTeacher:
         """See `rpd_jax.types.TokenTeacher`; raises what `label_tokens` does, and ValueError for what are no tokens."""
         self._check_tokens()
         tokens, bins = np.asarray(tokens), self.spec.token_bins
+        if tokens.ndim != 2 or tokens.shape[1] != self._action_dim or not len(tokens):
+            raise ValueError(f"tokens: need shape (B, {self._action_dim}) with B >= 1, got {tokens.shape}")
         if tokens.dtype.kind not in "iu" or ((tokens < 0) | (tokens >= bins)).any():
             raise ValueError(
                 f"tokens: need integers in [0, {bins}), got {tokens.dtype} {tokens.min()} to {tokens.max()}"

@@ -64,8 +64,19 @@ def test_stopped_while_replacing_another_the_manifest_does_not_fit(tmp_path, mon
     assert (target / files.ONNX).read_bytes().endswith(b"2")
 
 
+@pytest.mark.parametrize("left", [".student.0a1b2c3d.stablehlo", ".student.0a1b2c3d.json"])
+def test_killed_it_can_be_made_again_too(left, tmp_path):
+    """Then nobody removes the file that was being written."""
+    (tmp_path / left).write_bytes(b"half")
+    files.export_student(1, tmp_path, overwrite=True)
+    assert (tmp_path / files.MANIFEST).is_file()
+
+
 def test_other_directories_are_never_overwritten(tmp_path):
-    (tmp_path / files.ONNX).write_bytes(b"x")
-    (tmp_path / "thesis.tex").write_text("x")
-    with pytest.raises(ConfigError, match="it is no export"):
-        files.export_student(1, tmp_path, overwrite=True)
+    for names in ([files.ONNX, "thesis.tex"], [files.RUNNER]):
+        directory = tmp_path / names[-1]
+        directory.mkdir()
+        for name in names:
+            (directory / name).write_text("x")
+        with pytest.raises(ConfigError, match="it is no export"):
+            files.export_student(1, directory, overwrite=True)

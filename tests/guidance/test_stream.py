@@ -53,20 +53,22 @@ class Background:
         self.polls += 1
 
 
-def streamed(teacher, batch_size, ledgers):
+def streamed(teacher, batch_size, ledgers, xp=np):
     stream = LabelStream(teacher, "do it", SEEDS, 3, batch_size, ledgers)
     for state, starts in zip(OBSERVATION, STARTS, strict=True):
-        stream.add({"state": state}, starts)
+        stream.add({"state": xp.asarray(state)}, starts)
     return stream
 
 
 @pytest.mark.parametrize("history", [1, 3])
-@pytest.mark.parametrize("batch_size", [1, 2, 3, 4, 8, 21, 1000])
-def test_labels_are_those_asked_for_after_the_rollout(history, batch_size):
+@pytest.mark.parametrize(
+    ("batch_size", "xp"), [*((size, np) for size in (1, 2, 3, 4, 8, 21, 1000)), (2, jnp), (5, jnp)]
+)
+def test_labels_are_those_asked_for_after_the_rollout(history, batch_size, xp):
     teacher = NoisyTeacher(history)
     ledgers, expected_ledgers = [Ledger(), Ledger()], [Ledger(), Ledger()]
     expected = label_rollout(teacher, "do it", {"state": OBSERVATION}, STARTS, SEEDS, 3, batch_size, expected_ledgers)
-    labels = streamed(Background(teacher), batch_size, ledgers).finish()
+    labels = streamed(Background(teacher), batch_size, ledgers, xp).finish()
     jax.tree.map(np.testing.assert_array_equal, labels, expected)
     for ledger, other in zip(ledgers, expected_ledgers, strict=True):
         assert dataclasses.replace(ledger, seconds=0) == dataclasses.replace(other, seconds=0)

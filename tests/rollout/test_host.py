@@ -62,6 +62,36 @@ def test_arrays_that_stay_on_a_device_give_the_same_rollout():
     jax.tree.map(np.testing.assert_array_equal, *rollouts)
 
 
+class EveryThird:
+    """Of two members, the environments whose number and the step's add up to a multiple of three ask."""
+
+    members = (1, 3)
+
+    def begin(self, age):
+        self.ages = age
+
+    def ask(self, step, begins, values):
+        assert isinstance(values, np.ndarray) and values.shape == begins.shape == (2, N)
+        return np.tile((np.arange(N) + step) % 3 == 0, (2, 1)) & (step < 7)
+
+
+def test_what_is_asked_and_shown_is_the_same_where_it_stays_on_a_device():
+    found = []
+    for keep_jax in (False, True):
+        population, collector = make(keep_jax=keep_jax)
+        shown = []
+        rollout = collector.collect(
+            population.init(), [0], lambda seen, starts, to=shown: to.append((seen, starts)), EveryThird()
+        )
+        assert rollout.teacher_observation == {} and len(shown) == T
+        kind = jax.Array if keep_jax else np.ndarray
+        assert all(isinstance(asked.observation["state"], kind) for asked in rollout.asked)
+        found.append((rollout.asked, shown))
+    jax.tree.map(np.testing.assert_array_equal, *found)
+    asked = found[0][0][1]
+    assert asked.where.sum() == len(asked.observation["state"]) == 7
+
+
 def test_starts_follow_ends_and_rollouts_continue():
     population, collector = make()
     members = population.init()

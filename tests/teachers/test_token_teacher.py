@@ -62,7 +62,8 @@ def test_scores_are_those_of_the_tokens_given(teacher):
         (np.full((11, DIMS), BINS), r"tokens: need integers in \[0, 5\), got int64 5 to 5"),
         (np.full((11, DIMS), -1), r"need integers in \[0, 5\), got int64 -1 to -1"),
         (np.zeros((11, DIMS)), "need integers"),
-        (np.zeros((11, 3), int), r"need int32 of shape \(B, 7\)"),
+        (np.zeros((11, 3), int), r"tokens: need shape \(B, 7\) with B >= 1, got \(11, 3\)"),
+        (np.zeros((0, DIMS)), r"got \(0, 7\)"),
     ],
 )
 def test_what_are_no_tokens_is_refused(teacher, tokens, message):

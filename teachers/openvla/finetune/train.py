@@ -89,6 +89,7 @@ def finetune(
         device=settings.device or None,
         statistics=recordings.statistics,
         max_batch=batch,
+        remedy="lower data.batch_size, or raise accumulation",
     )
     if parts.model.proprio_projector is not None:
         raise ConfigError(f"checkpoint={str(checkpoint)!r} cannot be fine-tuned here: it is OpenVLA-OFT's")
@@ -117,7 +118,9 @@ class _Run(Run):
     def __init__(
         self, parts: Parts, recordings: Recordings, settings: FinetuneSettings, given: Mapping[str, str]
     ) -> None:
-        super().__init__(settings)
+        words = [recordings.instructions[each] for each in recordings.instruction]
+        demonstrations = [recordings.action.tobytes(), recordings.length.tobytes(), json.dumps(words).encode()]
+        super().__init__(settings, {**given, "demonstrations": digest(demonstrations)})
         self._device = parts.model.device
         matrices = add_lora(parts.model, settings.lora, settings.seed)
         if settings.gradient_checkpointing:
@@ -139,10 +142,6 @@ class _Run(Run):
         if settings.validate_every and len(held_out):  # as the model will be served: with the crop's centre
             area = augment.crop_area if augment else 1.0
             self._held_out = make(held_out, center_crop=area)
-        self._validates = self._held_out is not None
-        words = [recordings.instructions[each] for each in recordings.instruction]
-        demonstrations = [recordings.action.tobytes(), recordings.length.tobytes(), json.dumps(words).encode()]
-        self._given = {**given, "demonstrations": digest(demonstrations)}
         logging.info(
             "%d episodes to train on (%d samples), %d to validate; %d parameters are trained, in %d matrices",
             len(train), len(self._samples), len(held_out), sum(x.numel() for x in matrices.values()), len(matrices),
@@ -179,6 +178,10 @@ class _Run(Run):
 
     def _fetch(self, rows: Sequence[dict[str, Tensor]]) -> list[dict[str, float]]:
         return [{name: float(x) for name, x in row.items()} for row in rows]
+
+    @property
+    def _validates(self) -> bool:
+        return self._held_out is not None
 
     def _validate(self) -> dict[str, float]:
         """Loss and metrics of the same held-out samples every time."""

@@ -21,7 +21,7 @@ class Tokens(NamedTuple):
 def label_answer(action: np.ndarray, std: np.ndarray, tokens: Tokens | None, fields: Mapping[str, Any]) -> Arrays:
     """Labels [B, A], with what is known of their tokens where there are any and they are asked for."""
     label = {"action": action, "std": std, "valid": np.ones(len(action), bool)}
-    return {**label, **tokens._asdict()} if tokens is not None and fields.get("tokens_wanted", True) else label
+    return {**label, **tokens._asdict()} if tokens is not None and fields["tokens_wanted"] else label
 
 
 def score_answer(tokens: Tokens) -> Arrays:

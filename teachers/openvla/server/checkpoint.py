@@ -26,6 +26,7 @@ def load_model(
     device: torch.device,
     adapter: Path | None = None,
     reserve: int = 0,
+    remedy: str = "use a smaller batch",
     four_bits: bool = False,
 ) -> OpenVLA:
     """An official checkpoint or a fine-tune that was saved like one.
@@ -35,6 +36,7 @@ def load_model(
       dtype: of parameters and activations.
       adapter: a PEFT directory with LoRA matrices, which are added to the weights.
       reserve: bytes of device memory that must remain free.
+      remedy: what the error says where they are not.
       four_bits: quantise the language model's layers.
     Raises:
       ValueError: a file is missing, tensors are missing, superfluous or of another shape, or the memory is too small.
@@ -48,7 +50,7 @@ def load_model(
     check_tensors(str(directory), expected_shapes(model), unused, found)
     used = model.state_dict()
     merge = Adapter.read(adapter, used, unused) if adapter is not None else None
-    check_memory(weight_bytes(model, dtype, four_bits) + reserve, free_memory(device), device)
+    check_memory(weight_bytes(model, dtype, four_bits) + reserve, free_memory(device), device, remedy)
     if four_bits:
         require_bitsandbytes()
     first = torch.device("cpu") if four_bits else device
@@ -143,14 +145,12 @@ def free_memory(device: torch.device) -> int | None:
     return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else None
 
 
-def check_memory(needed: int, free: int | None, device: torch.device) -> None:
-    """Raises ValueError if more bytes are needed than are free."""
+def check_memory(needed: int, free: int | None, device: torch.device, remedy: str) -> None:
+    """Raises ValueError, with the remedy, if more bytes are needed than are free."""
     if free is not None and needed > free:
         needed_gib, free_gib = (each / 2**30 for each in (needed, free))
         raise ValueError(
-            f"{device} has {free_gib:.1f} GiB free, the model needs {needed_gib:.1f} GiB: lower teacher.rows, use "
-            "teacher.dtype=nf4 or, where the learner uses this GPU too (JAX takes three quarters of the memory of each "
-            "GPU that it sees), set XLA_PYTHON_CLIENT_MEM_FRACTION, e.g. to .3, for the learner"
+            f"{device} has {free_gib:.1f} GiB free, the model needs {needed_gib:.1f} GiB with its work: {remedy}"
         )
 
 

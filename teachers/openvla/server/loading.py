@@ -53,6 +53,8 @@ def load_parts(
     max_batch: int = 32,
     images: int = 1,
     statistics: Mapping[str, Any] | None = None,
+    fixed_rows: int = 0,
+    remedy: str = "lower max_batch, or use dtype='nf4'",
 ) -> Parts:
     """Reads a checkpoint; what is wrong with its small files is said before the large ones are read.
 
@@ -67,6 +69,8 @@ def load_parts(
       max_batch: sequences computed at a time, for the estimate of memory.
       images: of one observation, likewise.
       statistics: of one data set, in place of the checkpoint's.
+      fixed_rows: of sequences that are decoded in fixed memory (`stepping.rows_reserved`), likewise.
+      remedy: what the error says where a GPU has too little memory.
     Raises:
       ValueError: something is missing, unknown, or does not fit.
     """
@@ -94,8 +98,9 @@ def load_parts(
         DTYPES[dtype],
         where,
         adapter=adapter,
-        reserve=_activations(config, max_batch, images, DTYPES[dtype]),
+        reserve=_activations(config, max_batch, fixed_rows, images, DTYPES[dtype]),
         four_bits=dtype == "nf4",
+        remedy=remedy,
     )
     tokens = ActionTokens(config.vocabulary, config.bins)
     return Parts(model, prompter, preprocessor, dict(statistics), tokens, dtype == "nf4")
@@ -137,9 +142,10 @@ def find_device(name: str | None) -> torch.device:
     return device
 
 
-def _activations(config: ModelConfig, batch: int, images: int, dtype: torch.dtype) -> int:
-    """Bytes that a batch needs besides the weights: keys and values, 1.3 times as much for fixed memory (`stepping`),
-    and as much again for one layer's work."""
+def _activations(config: ModelConfig, batch: int, fixed_rows: int, images: int, dtype: torch.dtype) -> int:
+    """Bytes that a batch needs besides the weights: keys and values, as much again for one layer's work, and what is
+    kept of `fixed_rows` sequences."""
     llama = {"hidden_size": 4096, "num_hidden_layers": 32, **config.text}
     length = config.patches * images + _PROMPT
-    return int(3.3 * batch * length) * 2 * llama["hidden_size"] * llama["num_hidden_layers"] * dtype.itemsize
+    rows = 2 * batch + fixed_rows
+    return rows * length * 2 * llama["hidden_size"] * llama["num_hidden_layers"] * dtype.itemsize

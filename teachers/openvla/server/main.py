@@ -23,6 +23,11 @@ from teachers.openvla.server.oft.settings import PLATFORMS, platform
 from teachers.openvla.server.policy import OpenVLAPolicy
 from teachers.sidecar.server import describe, serve_model
 
+_REMEDY = (
+    "lower teacher.rows, use teacher.dtype=nf4 if it is not or, where the learner uses this GPU too (JAX takes three "
+    "quarters of the memory of each GPU that it sees), set XLA_PYTHON_CLIENT_MEM_FRACTION, e.g. to .3, for the learner"
+)
+
 
 class OpenVLAModel:
     """A policy with the face that `serve_model` wants."""
@@ -70,8 +75,8 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--dtype", default="bf16")
     parser.add_argument("--device", default=None)
     parser.add_argument("--max-batch", type=int, default=32, help="computed at a time; larger requests are split")
-    parser.add_argument("--center-crop", action="store_true")
-    parser.add_argument("--frames", default="", choices=["", "libero"], help="libero: made as LIBERO's data were")
+    parser.add_argument("--center-crop", action="store_true", help="besides what --oft needs")
+    parser.add_argument("--frames", default="", choices=["", "libero"], help="libero: made as its data were; likewise")
     parser.add_argument("--samples", type=int, default=1)
     parser.add_argument("--std", type=float, default=None)
     parser.add_argument("--min-std", type=float, default=0.05)
@@ -86,7 +91,7 @@ def load(options: argparse.Namespace) -> OpenVLAModel | OFTModel:
     """The model that the flags describe. Raises ValueError if it cannot be loaded."""
     path, name = options.checkpoint, Path(options.checkpoint).name
     how = {key: getattr(options, key) for key in ("dtype", "device", "statistics_key", "center_crop")}
-    how["libero"] = options.frames == "libero"
+    how |= {"libero": options.frames == "libero", "remedy": _REMEDY}
     if options.oft:
         settings = platform(options.oft, samples=options.samples)
         return OFTModel(OFTPolicy.load(path, settings, max_batch=options.max_batch, **how), name, options)

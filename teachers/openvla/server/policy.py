@@ -17,7 +17,7 @@ from teachers.openvla.server.loading import Parts, load_parts
 from teachers.openvla.server.oft.settings import PLATFORMS
 from teachers.openvla.server.selftest import check_image_matters
 from teachers.openvla.server.statistics import Bounds
-from teachers.openvla.server.stepping import Fixed, Growing, Stepping
+from teachers.openvla.server.stepping import Fixed, Growing, Stepping, rows_reserved
 
 Answer = dict[str, np.ndarray]
 
@@ -58,7 +58,9 @@ class OpenVLAPolicy:
         heads = sorted(each.name for each in Path(path).glob("*--*_checkpoint.pt"))
         if heads:
             raise ValueError(_foreign(path, heads[0]))
-        parts = load_parts(path, max_batch=max_batch, **options)
+        has_graphs = graphs is not False and options.get("dtype") != "nf4"
+        fixed_rows = rows_reserved(max_batch) if has_graphs else 0
+        parts = load_parts(path, max_batch=max_batch, fixed_rows=fixed_rows, **options)
         if parts.model.proprio_projector is not None:
             raise ValueError(_foreign(path, "a proprio_projector"))
         policy = cls(parts, max_batch=max_batch, allow_non_action=allow_non_action, graphs=graphs)

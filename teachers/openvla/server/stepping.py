@@ -17,7 +17,6 @@ from teachers.openvla.server.language import Language, additive
 
 _log = logging.getLogger(__name__)
 _WARM_UP = 2  # runs before a capture: libraries set themselves up at the first
-_KEPT = 3  # memories: of whole batches, of what remains of a rollout, and of single frames
 _LENGTHS = 32  # tokens of which lengths are multiples
 
 
@@ -85,7 +84,8 @@ class Fixed:
         size = _rows(len(keys)), _multiple(keys.shape[2] + steps, _LENGTHS)
         memory = self._memories.pop(size, None)
         if memory is None:
-            while len(self._memories) >= _KEPT:
+            largest = max(size[0], *(rows for rows, _ in self._memories), 0)
+            while self._memories and size[0] + sum(rows for rows, _ in self._memories) > rows_reserved(largest):
                 del self._memories[next(iter(self._memories))]
             memory = _Memory(language, cache, *size)
             if self._wants_graph:
@@ -100,6 +100,11 @@ class Fixed:
         except RuntimeError as error:
             _log.warning("decoding goes on without a CUDA graph: %s", error)
             memory.graph, self._wants_graph = None, False
+
+
+def rows_reserved(batch: int) -> int:
+    """Rows of all memories together where batches have at most so many: whole ones, a rollout's rest, single frames."""
+    return _rows(batch) + 8 + 1
 
 
 def _rows(batch: int) -> int:

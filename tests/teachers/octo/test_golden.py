@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import numpy as np
 import pytest
 
 from teachers.comparison import Difference, difference, relative_difference, worst_by_stage
-from teachers.octo import golden
+from teachers.octo import golden, golden_network
 from teachers.octo.golden_files import read_arrays, read_json
 from teachers.octo.pretrained_configs import octo_base, octo_small
 
@@ -32,7 +33,7 @@ def assert_all_fit(found: list[Difference], stages: set[str]) -> None:
 
 
 @pytest.fixture(autouse=True)
-def optimized_draws(monkeypatch: pytest.MonkeyPatch) -> None:
+def optimized_draws(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Draws are the official ones to the last bit as XLA optimises them, which it does not in most tests."""
 
     def draw(*arguments: Any, **options: Any) -> Any:
@@ -45,6 +46,9 @@ def optimized_draws(monkeypatch: pytest.MonkeyPatch) -> None:
 
     official_noise = golden.official_noise
     monkeypatch.setattr(golden, "official_noise", draw)
+    golden_network._draw_noise.clear_cache()  # programs do not remember how they were compiled
+    yield
+    golden_network._draw_noise.clear_cache()
 
 
 def test_reduced_golden_data() -> None:

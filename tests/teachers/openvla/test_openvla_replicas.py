@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 from arm_spec import arm_spec
 
-from rpd_jax.config import TEACHER_FRAMES, Config, ConfigError, TeacherConfig
+from rpd_jax.config import Config, ConfigError, TeacherConfig
+from rpd_jax.teacher_config import TEACHER_FRAMES
 from teachers import base
 from teachers.openvla.processes import replicas
 from teachers.settings import SETTINGS
@@ -105,9 +106,10 @@ def test_output_and_cores(tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_is_said_before_a_process_is_started(tmp_path: Path) -> None:
-    count = os.cpu_count()
+    cores = sorted(os.sched_getaffinity(0))
+    none = cores[-1] + 1
     for settings, message in (
-        ({"cpus": (0, count)}, f"teacher.cpus=(0, {count}): {count} is no core, this machine has 0 to {count - 1}"),
+        ({"cpus": (cores[0], none)}, f"{none} is no core that may be used, these are {cores}"),
         ({"log": str(tmp_path)}, "it must be a file in a directory that exists"),
         ({"log": str(tmp_path / "none" / "log")}, "it must be a file in a directory that exists"),
         ({"python": "/no/such/python"}, "teacher.python='/no/such/python' cannot work"),

@@ -71,8 +71,8 @@ def test_memory_is_used_again(policy: OpenVLAPolicy, frames: np.ndarray) -> None
     assert eight == again and eight[0][0] == 8 and one[0] == (1, eight[0][1])
     assert memory_of([SHORT] * 3, samples=4)[0][0] == 32
     assert memory_of([SHORT] * 4) == eight  # kept
-    assert memory_of([SHORT] * 3, samples=11)[0][0] == 64  # and the one of a single row, unused for longest, goes
-    assert [rows for rows, _ in stepping._memories] == [32, 8, 64]
+    assert memory_of([SHORT] * 3, samples=11)[0][0] == 64  # and what would be too much beside it goes, the oldest first
+    assert [rows for rows, _ in stepping._memories] == [8, 64]
 
 
 def test_results_do_not_depend_on_earlier_batches(policy: OpenVLAPolicy, frames: np.ndarray) -> None:

@@ -21,7 +21,7 @@ class OFTSettings:
     film: bool = False  # instructions modulate the vision towers
     normalization: str = "quantiles"  # or "range": which statistics became -1 and 1
     diffusion_steps: int = TRAINING_STEPS  # of an answer
-    # How its frames were made, see `Preprocessor`; for who loads the checkpoint: `OFTPolicy.load` is told by options.
+    # How its frames were made, see `Preprocessor`.
     center_crop: bool = False
     libero: bool = False
 

@@ -47,7 +47,7 @@ def gradient():
     return jax.jit(jax.value_and_grad(lambda p: loss_with_draws(module, p, batch, draws)[0]))
 
 
-@pytest.mark.parametrize("mode", [pytest.param("full", marks=pytest.mark.slow), "head_only"])
+@pytest.mark.parametrize("mode", ["full", pytest.param("head_only", marks=pytest.mark.slow)])
 def test_four_steps(mode, params, gradient):
     recorded = golden_files.below(golden_files.read_arrays(TINY / "train.npz"), mode)
     optimizer_settings = OptimizerSettings(learning_rate=3e-3, warmup_steps=2)
