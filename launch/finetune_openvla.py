@@ -1,4 +1,4 @@
-"""Fine-tunes OpenVLA on recorded demonstrations, with LoRA.
+r"""Fine-tunes OpenVLA on recorded demonstrations, with LoRA.
 
   python -m launch.finetune_openvla --checkpoint=models/openvla-7b --data=demos/pick --output=runs/openvla
   python -m launch.finetune_openvla --checkpoint=... --data=demos/pick --data=demos/push --output=... \

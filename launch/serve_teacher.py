@@ -1,6 +1,7 @@
-"""Serves a teacher's model in the foreground, at a socket that only you can reach: to debug it, or to keep it loaded.
+r"""Serves a teacher's model in the foreground, at a socket that only you can reach: to debug it, or to keep it loaded.
 
-  python -m launch.serve_teacher --teacher=linear --socket=$XDG_RUNTIME_DIR/rpd_jax/teacher
+  python -m launch.serve_teacher --teacher=openvla --socket=$XDG_RUNTIME_DIR/rpd_jax/teacher \
+      --argument=--checkpoint=DIR --argument=--contract=juelg_octo
 
 The learner connects to it by --config.teacher.name=openvla --config.teacher.socket=PATH, or a program by
 `SidecarTeacher(env_spec, [Listening(path)])`. Ctrl-C ends it. Flags of the model's own program follow as

@@ -57,14 +57,14 @@ class Run(abc.ABC):
 
     shown: ClassVar[tuple[str, ...]] = ("loss",)  # of the metrics, on the progress bar
 
-    def __init__(self, settings: RunSettings) -> None:
+    def __init__(self, settings: RunSettings, given: Mapping[str, str]) -> None:
+        """`given`: names and digests of what the run to resume must have been given too."""
         self.step = 0
         self.history: list[dict[str, float]] = []
         self._settings = settings
         self._seconds = 0.0
         self._pending: list[Metrics] = []  # since the last row
-        self._given: dict[str, str] = {}  # digests of what the run to resume must have been given too
-        self._validates = False  # whether anything is held out
+        self._given = dict(given)
 
     @property
     def done(self) -> bool:
@@ -89,6 +89,11 @@ class Run(abc.ABC):
     @abc.abstractmethod
     def _fetch(self, rows: Sequence[Metrics]) -> Sequence[Metrics]:
         """The same metrics, in the host's memory."""
+
+    @property
+    @abc.abstractmethod
+    def _validates(self) -> bool:
+        """Whether anything is held out."""
 
     @abc.abstractmethod
     def _validate(self) -> dict[str, float]:

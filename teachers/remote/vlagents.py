@@ -26,6 +26,7 @@ from teachers.remote.adapters import Adapter, Address, Fields, array_from
 INSTRUCTION = "language_instruction"
 STATES = ("joints", "xyzrpy")
 GRIPPER = "gripper"
+_NOT_RPYC_6 = "invalid message type"  # how rpyc's own ValueError begins when a message's first byte says no kind of it
 _PRIVATE = {  # the server may call nothing here
     "allow_pickle": False,
     "allow_safe_attrs": False,
@@ -82,7 +83,7 @@ class VlagentsConnection:
             if hasattr(error, "_remote_tb"):
                 text = str(error).splitlines()
                 raise RemoteError(type(error).__name__, text[0] if text else "", error._remote_tb) from None
-            if isinstance(error, ValueError):
+            if isinstance(error, ValueError) and str(error).startswith(_NOT_RPYC_6):
                 raise ProtocolError(
                     f"it does not speak RPyC 6, whose messages differ from RPyC 5's: {error}"
                 ) from error

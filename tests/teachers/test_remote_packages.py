@@ -1,8 +1,9 @@
 """Our wire formats beside the packages that define them, openpi-client and vlagents.
 
-Recorded bytes of the packages (`tests/golden/remote`, with the versions that made them) are compared everywhere. Where
-a package is installed, its own code speaks with ours over the loopback too: openpi-client 0.1.2 asks for numpy < 2 but
-works with a later one (`pip install --no-deps`); vlagents 0.3.0 needs json_numpy and simplejpeg for what is used here.
+Bytes that the packages wrote are recorded in `tests/golden/remote`, with the versions that made them, and compared
+everywhere. Beyond that, the packages' own code speaks with ours over the loopback. No extra has these two packages: the
+tests that import them are skipped unless somebody installs them. openpi-client 0.1.2 asks for numpy < 2 but works with
+a later one (`pip install --no-deps`); vlagents 0.3.0 needs json_numpy and simplejpeg for what is used here.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import socket
 import threading
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -212,22 +213,41 @@ def test_vlagents_server_teaches(pickles):
     np.testing.assert_array_equal(again.action, expected[:1])
 
 
-def test_a_server_of_rpyc_5_is_named():
-    """Its messages are one brine tuple (kind, number, arguments), without a byte in front that says the kind."""
+@contextlib.contextmanager
+def answering(message: Callable[[bytes], bytes]) -> Iterator[dict[str, str]]:
+    """Settings of a teacher whose server answers the first message that it gets."""
     rpyc = pytest.importorskip("rpyc")
-    from rpyc.core import brine
 
     def answer(listening: socket.socket) -> None:
-        with contextlib.suppress(OSError):  # the other end may be gone first
+        with contextlib.suppress(OSError, EOFError):  # the other end may be gone first
             channel = rpyc.core.channel.Channel(rpyc.SocketStream(listening.accept()[0]))
-            channel.send(brine.dump((2, 0, ())))
+            channel.send(message(channel.recv()))
             channel.recv()
             channel.close()
 
     with socket.create_server((LOCALHOST, 0)) as listening:
         thread = threading.Thread(target=answer, args=(listening,))
         thread.start()
-        settings = {"address": f"rpyc://{LOCALHOST}:{listening.getsockname()[1]}", "protocol": "vlagents"}
-        with pytest.raises(ValueError, match=r"it does not speak RPyC 6.*invalid message type"):
-            base.make("remote", spec_with_frames(), {**settings, "contract": "maniskill"})
+        address = f"rpyc://{LOCALHOST}:{listening.getsockname()[1]}"
+        yield {"address": address, "protocol": "vlagents", "contract": "maniskill"}
         thread.join()
+
+
+def test_a_server_of_rpyc_5_is_named():
+    """Its messages are one brine tuple (kind, number, arguments), without a byte in front that says the kind."""
+    brine = pytest.importorskip("rpyc.core.brine")
+    refusal = pytest.raises(ValueError, match=r"it does not speak RPyC 6.*invalid message type")
+    with answering(lambda asked: brine.dump((2, 0, ()))) as settings, refusal:
+        base.make("remote", spec_with_frames(), settings)
+
+
+def test_other_errors_of_rpyc_are_its_own():
+    """A reply, the kind 2 in the byte in front, to the question's number, of a value that no label of RPyC's says."""
+    brine = pytest.importorskip("rpyc.core.brine")
+
+    def reply(asked: bytes) -> bytes:
+        number, _ = brine.load(asked[1:])
+        return bytes([2]) + brine.dump((number, (99, None)))
+
+    with answering(reply) as settings, pytest.raises(ValueError, match=r"^invalid label 99$"):
+        base.make("remote", spec_with_frames(), settings)

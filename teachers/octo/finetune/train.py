@@ -97,8 +97,6 @@ class _Run(Run):
     _settings: FinetuneSettings
 
     def __init__(self, octo: Octo, recordings: Recordings, settings: FinetuneSettings) -> None:
-        super().__init__(settings)
-        self._base, self._recordings = octo, recordings
         patterns = frozen_patterns(settings, octo.config)
         language = octo.text is not None and bool(octo.module.config.task_tokenizers)
         table = _instruction_table(octo, recordings.instructions, patterns) if language else None
@@ -106,15 +104,13 @@ class _Run(Run):
         def loss(params: Params, batch: Batch, key: Array, train: bool) -> tuple[Array, dict[str, Array]]:
             return batch_loss(octo.module, params, batch, key, train=train)
 
-        self._trainer = Trainer(loss, octo.params, settings, patterns, table)
-        self._state = self._trainer.init()
+        trainer = Trainer(loss, octo.params, settings, patterns, table)
         words = np.array(recordings.instructions)[recordings.instruction]
-        self._given = {
-            "frozen parameters": _digest_of_arrays(self._trainer.frozen),
-            "demonstrations": _digest_of_arrays(
-                {"action": recordings.action, "length": recordings.length, "words": words}
-            ),
-        }
+        demonstrations = {"action": recordings.action, "length": recordings.length, "words": words}
+        given = {"frozen parameters": trainer.frozen, "demonstrations": demonstrations}
+        super().__init__(settings, {what: _digest_of_arrays(arrays) for what, arrays in given.items()})
+        self._base, self._recordings, self._trainer = octo, recordings, trainer
+        self._state = trainer.init()
         train, held_out = recordings.split(settings.data.validation_share, settings.seed)
         make = _windows_factory(octo, recordings, settings, language)
         batch = settings.data.batch_size
@@ -123,7 +119,6 @@ class _Run(Run):
         if settings.validate_every and len(held_out):
             for modality in _modalities(settings, language and bool(recordings.instruction[held_out].all())):
                 self._validation[modality] = make(held_out, modality).shuffled(batch, settings.seed + 1)
-        self._validates = bool(self._validation)
         logging.info(
             "%d episodes to train on (%d steps), %d to validate; %d parameters are trained, %d are frozen",
             len(train), int(recordings.length[train].sum()), len(held_out),
@@ -182,6 +177,10 @@ class _Run(Run):
 
     def _fetch(self, rows: Sequence[dict[str, Array]]) -> Sequence[dict[str, np.ndarray]]:
         return jax.device_get(rows)
+
+    @property
+    def _validates(self) -> bool:
+        return bool(self._validation)
 
     def _validate(self) -> dict[str, float]:
         """Losses of the same held-out windows every time, for each modality and their mean."""

@@ -8,7 +8,6 @@ import dataclasses
 from typing import Self
 
 from rpd_jax.validation import at_least_one, choice, require
-from teachers.finetuning.settings import SETTINGS_FILE as SETTINGS_FILE
 from teachers.finetuning.settings import RecordedData, RunSettings, check_adamw, check_augment, check_data, not_negative
 
 DTYPES = ("bf16", "f32")

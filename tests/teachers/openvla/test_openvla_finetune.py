@@ -14,12 +14,8 @@ import pytest
 from recorded import EPISODES, recorded, run, settings
 
 from rpd_jax.validation import ConfigError
-from teachers.openvla.finetune.settings import (
-    SETTINGS_FILE,
-    DataSettings,
-    LoraSettings,
-    OptimizerSettings,
-)
+from teachers.finetuning.settings import SETTINGS_FILE
+from teachers.openvla.finetune.settings import DataSettings, LoraSettings, OptimizerSettings
 
 pytest.importorskip("peft", reason="fine-tuning needs peft: pip install -r teachers/openvla/requirements.txt")
 

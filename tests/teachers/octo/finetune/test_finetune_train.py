@@ -22,8 +22,8 @@ from teachers.octo.text import WordTokenizer
 
 
 def small_config() -> dict:
-    """octo-nano with a single narrow layer."""
-    config = nano_config(WordTokenizer.build([]))
+    """octo-nano with a single narrow layer, and a small head of Octo's own kind, whose loss draws random numbers."""
+    config = nano_config(WordTokenizer.build([]), head="DiffusionActionHead")
     model = config["model"]
     model["token_embedding_size"] = 32
     model["transformer_kwargs"] |= {"num_layers": 1, "mlp_dim": 32, "num_attention_heads": 2}
@@ -118,13 +118,20 @@ def test_a_pretrained_model_goes_on(straight, tmp_path):
     made = settings(mode="head_only", steps=2, data=data)
     result = finetune(octo, [EPISODES], made, tmp_path / "run")
     before, after = leaves(octo), leaves(result.octo)
-    transformer = [path for path in before if path.startswith("octo_transformer")]
-    assert all(np.array_equal(before[path], after[path]) for path in transformer)
-    last = "heads_action/diffusion_model/reverse_network/Dense_1/kernel"
-    assert after[last].shape == (16, 14)
-    inner = "heads_action/diffusion_model/cond_encoder/Dense_0/kernel"
-    np.testing.assert_allclose(after[inner], before[inner], atol=3e-3)  # taken, and moved by two steps of 1e-3
-    assert np.any(after[inner] != before[inner])
+    assert list(after) == list(before)
+    frozen = [path for path in before if not path.startswith("heads_action/")]
+    assert frozen and all(np.array_equal(before[path], after[path]) for path in frozen)
+    # In go 32 numbers of the time, 32 of the readout and the noisy chunk, 4 x 7 or now 2 x 7; out comes its noise.
+    network = "heads_action/diffusion_model/reverse_network"
+    first, last = f"{network}/Dense_0/kernel", f"{network}/Dense_1/kernel"
+    new = [path for path in before if before[path].shape != after[path].shape]
+    assert sorted(new) == [first, f"{network}/Dense_1/bias", last]
+    assert (before[first].shape, after[first].shape) == ((92, 16), (78, 16))
+    assert (before[last].shape, after[last].shape) == ((16, 28), (16, 14))
+    kept = [path for path in before if path.startswith("heads_action/") and path not in new]
+    for path in kept:  # taken, and moved by two steps of 1e-3
+        np.testing.assert_allclose(after[path], before[path], atol=3e-3, err_msg=path)
+        assert np.any(after[path] != before[path]), path
     again = load_octo(tmp_path / "run")
     assert again.window == 1 and again.head().action_horizon == 2
 
