@@ -100,22 +100,19 @@ class SlotServer:
         if arrays.device != "cpu" and any(map(_on_gpu, answers.values())):
             arrays.synchronize()  # with the framework's own streams
         for name, values in answers.items():
-            slot = self._slots[f"out/{name}"]
-            shape, dtype = (part.rows, *slot["shape"][2:]), slot["dtype"]
-            if not _on_gpu(values):
-                values = np.asarray(values)
-                if values.dtype != dtype and np.can_cast(values.dtype, dtype, "same_kind"):
-                    values = values.astype(dtype)
-            same_type = values.dtype == dtype if isinstance(values, np.ndarray) else str(values.dtype).endswith(dtype)
-            if values.shape != shape or not same_type:
-                raise ValueError(
-                    f"the model's {name!r} must be {dtype} of shape {shape}, "
-                    f"it is {values.dtype} of {tuple(values.shape)}"
-                )
-            if arrays.device == "cpu" and _on_gpu(values):
-                raise ValueError(f"the model's {name!r} must be numpy's, since its inputs were")
-            arrays.write(f"out/{name}", values, part)
+            on_gpu = arrays.device != "cpu" and _on_gpu(values)
+            arrays.write(f"out/{name}", values if on_gpu else self._fitted(name, values, part.rows), part)
         return {"slot": part.index, "rows": part.rows}
+
+    def _fitted(self, name: str, values: Any, rows: int) -> np.ndarray:
+        """An output as the slots have it."""
+        slot, values = self._slots[f"out/{name}"], np.asarray(values)
+        shape, dtype = (rows, *slot["shape"][2:]), slot["dtype"]
+        if values.shape != shape or not np.can_cast(values.dtype, dtype, "same_kind"):
+            raise ValueError(
+                f"the model's {name!r} must be {dtype} of shape {shape}, it is {values.dtype} of {values.shape}"
+            )
+        return values.astype(dtype, copy=False)
 
     def close(self) -> None:
         """Drops the arrays and their memory's descriptor."""

@@ -17,6 +17,7 @@ from rpd_jax.ipc.handshake import HandshakeError, compare
 from rpd_jax.ipc.limits import Limits
 from rpd_jax.ipc.messages import RemoteError
 from rpd_jax.ipc.slots import Layout, SlotCalls
+from rpd_jax.teacher_config import TeacherConfig
 from rpd_jax.types import Array, Observation, TeacherLabels, TokenLabels, TokenScores
 from teachers.sidecar.launching import Listening, Replica
 from teachers.sidecar.server import outputs_of, teacher_spec
@@ -59,7 +60,7 @@ class SidecarTeacher:
         env_spec: EnvSpec,
         replicas: Sequence[Replica | Listening],
         *,
-        rows: int = 32,
+        rows: int = TeacherConfig.rows,
         limits: Limits | None = None,
         action_dim: int | None = None,
     ) -> None:

@@ -49,7 +49,6 @@ class GPUModel:
         y = np.stack([x.sum(-1), x[:, 0]], -1)
         if fields.get("on_gpu"):
             y = ForeignArray(y.ctypes.data, y.shape, "float32", device, owner=y)
-            y.dtype = np.dtype("float32")
         return {"y": y, "where": np.tile(np.array(device), (len(x), 1))}
 
 

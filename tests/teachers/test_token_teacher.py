@@ -5,25 +5,15 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from arm_spec import arm_spec
 from token_model import BINS, DIMS, TokenModel, logits_of
 
-from rpd_jax.envs.base import EnvSpec
 from teachers.conventions import CONTRACTS
 from teachers.converted import ConvertedTeacher
 from teachers.sidecar.launching import Replica
 from teachers.sidecar.teacher import SidecarTeacher
 
-ENV = EnvSpec(
-    name="test:Frames-v1",
-    instruction="",
-    max_episode_steps=10,
-    action_dim=DIMS,
-    action_low=(-1.0,) * DIMS,
-    action_high=(1.0,) * DIMS,
-    observation={},
-    layout={},
-    frame_shape=(4, 4, 3),
-)
+ENV = arm_spec(frame_shape=(4, 4, 3))
 FRAMES = np.random.default_rng(0).integers(0, 256, (11, 4, 4, 3), np.uint8)
 KEY = jax.random.key(0)
 

@@ -122,7 +122,6 @@ class _Memory:
     def __init__(self, language: Language, cache: DynamicCache, rows: int, length: int) -> None:
         like = cache.layers[0].keys
         self.language, self.graph = language, None
-        self.size = rows, length
         self.cache = _FixedCache(language.config, cache, rows, length)
         self.tokens = torch.zeros(rows, dtype=torch.long, device=like.device)
         self.positions = torch.zeros(rows, 1, dtype=torch.long, device=like.device)
