@@ -43,9 +43,9 @@ def padded(indices: np.ndarray) -> np.ndarray:
     return whole
 
 
-def stack(arrays: Sequence[Array], axis: int = 0) -> Array:
+def stack(arrays: Sequence[Array]) -> Array:
     """numpy's `stack`, or JAX's where the arrays are JAX's."""
-    return jnp.stack(arrays, axis) if isinstance(arrays[0], jax.Array) else np.stack(arrays, axis)
+    return jnp.stack(arrays) if isinstance(arrays[0], jax.Array) else np.stack(arrays)
 
 
 def concatenate(arrays: Sequence[Array]) -> Array:

@@ -38,7 +38,6 @@ def test_joining_keeps_the_kind(xp):
     kind = jax.Array if xp is jnp else np.ndarray
     for got, expected in (
         (placement.stack(arrays), np.stack(arrays)),
-        (placement.stack(arrays, axis=1), np.stack(arrays, axis=1)),
         (placement.concatenate(arrays), np.concatenate(arrays)),
     ):
         assert isinstance(got, kind)
