@@ -19,6 +19,11 @@ if TYPE_CHECKING:
 else:
     Array = Any
 
+
+class TeacherError(RuntimeError):
+    """A teacher that cannot answer; the message is one line that names the teacher and what went wrong."""
+
+
 Observation = dict[str, Array]
 """Named arrays with the same leading axes; keys among "state", "proprio", "ee" and "rgb"."""
 
@@ -101,6 +106,7 @@ class TeacherSpec:
     token_bins: int = 0  # action tokens that it can give the probabilities of (`TokenTeacher`); 0: it has no tokens
     in_graph: bool = False  # `label` is pure JAX and can be traced into the learner's program
     is_scripted: bool = False  # toy teachers are labelled as such wherever their numbers appear
+    checkpoint: str = ""  # digest of the files that it was loaded from; empty: it was loaded from none
 
 
 class TokenScores(NamedTuple):
