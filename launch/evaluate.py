@@ -4,8 +4,9 @@
   python -m launch.evaluate --run=runs/quickstart --episodes=500 --env=maniskill:PickCube-v1 --output=somewhere
   python -m launch.evaluate --preset=quickstart-vla --config.env.name=tabletop:PushCube-v1 --output=somewhere
 
-With --run everything goes into the directory `evaluation` of the run unless --output says otherwise. Without it the
-teacher of --preset and --config is evaluated in their environment.
+With --run everything goes into the directory `evaluation` of the run unless --output says otherwise. The run's teacher
+is evaluated as well, but nothing that the run's config names is started, connected to or fetched unless --teacher says
+so. Without --run the teacher of --preset and --config is evaluated in their environment.
 """
 
 from __future__ import annotations
@@ -13,13 +14,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from absl import flags
+from absl import flags, logging
 
 import rpd_jax
 from launch.flags import define_config, run
 from rpd_jax.checkpoint import load_config
-from rpd_jax.config import ConfigError
-from teachers.settings import teacher_factory
+from rpd_jax.config import ConfigError, TeacherConfig
+from rpd_jax.training import TeacherFactory
+from teachers.settings import starts, teacher_factory
 
 _CONFIG = define_config("quickstart")
 _RUN = flags.DEFINE_string("run", "", "Run directory; empty: evaluate the teacher of --preset and --config.")
@@ -27,7 +29,9 @@ _ENV = flags.DEFINE_string("env", "", "Another environment, suite:task; empty: t
 _EPISODES = flags.DEFINE_integer("episodes", 0, "Episodes per member; 0: as the run's config says.", lower_bound=0)
 _VIDEOS = flags.DEFINE_integer("videos", None, "Filmed episodes per variant; none given: as configured.", lower_bound=0)
 _ITERATION = flags.DEFINE_integer("iteration", None, "Of the checkpoint; none given: the newest.")
-_TEACHER = flags.DEFINE_bool("teacher", True, "Evaluate the run's teacher as well.")
+_TEACHER = flags.DEFINE_bool(
+    "teacher", None, "Evaluate the run's teacher as well; by default if that starts, connects to and fetches nothing."
+)
 _OUTPUT = flags.DEFINE_string("output", "", "Directory for the results.")
 _OVERWRITE = flags.DEFINE_bool("overwrite", False, "Replace results that are there.")
 
@@ -36,10 +40,9 @@ def main(argv: Sequence[str]) -> None:
     if not _RUN.value:
         evaluate_teacher()
         return
-    config = load_config(_RUN.value)
     rpd_jax.evaluate(
         _RUN.value,
-        teacher_factory(config.teacher) if _TEACHER.value else None,
+        run_teacher(load_config(_RUN.value).teacher),
         env=_ENV.value,
         episodes=_EPISODES.value,
         videos=_VIDEOS.value,
@@ -48,6 +51,17 @@ def main(argv: Sequence[str]) -> None:
         overwrite=_OVERWRITE.value,
     )
     show(Path(_OUTPUT.value or Path(_RUN.value) / "evaluation"))
+
+
+def run_teacher(config: TeacherConfig) -> TeacherFactory | None:
+    """The teacher that a run's config names, unless it is not wanted or would reach out of this process unasked."""
+    outside = starts(config)
+    if _TEACHER.value is None and outside:
+        logging.warning("the run's teacher (%s) is left out, since it %s: --teacher allows that", config.name, outside)
+    elif _TEACHER.value and outside:
+        logging.info("the run's teacher (%s) %s", config.name, outside)
+    wanted = not outside if _TEACHER.value is None else _TEACHER.value
+    return teacher_factory(config) if wanted else None
 
 
 def evaluate_teacher() -> None:

@@ -13,7 +13,10 @@ from ml_collections import config_flags
 
 from rpd_jax.checkpoint import CheckpointError
 from rpd_jax.config import Config, ConfigError, check_field
+from rpd_jax.envs.base import SimulatorFailed
+from rpd_jax.ipc.supervised import SidecarFailed
 from rpd_jax.presets import PRESETS, get_preset
+from rpd_jax.types import TeacherError
 
 Settings = TypeVar("Settings")
 
@@ -76,8 +79,17 @@ class _OwnNews(stdlib_logging.Filter):
         return record.levelno >= stdlib_logging.WARNING or not re.search(r"[/\\](orbax|jax)[/\\]", record.pathname)
 
 
+def report(error: Exception, status: int) -> int:
+    """Prints an error and its notes in one line; returns `status`."""
+    print("; ".join([f"error: {error}", *getattr(error, "__notes__", [])]), file=sys.stderr)
+    return status
+
+
 def run(main: Callable[[Sequence[str]], int | None]) -> None:
-    """`app.run` with progress in the log and mistakes of the user reported in one line, exit status 2."""
+    """`app.run` with progress in the log; what a user can mend is reported in one line.
+
+    Exit status 2 for wrong arguments, 1 where a teacher or a simulator failed; -v=1 shows where.
+    """
     logging.set_verbosity(logging.INFO)
     logging.get_absl_handler().addFilter(_OwnNews())
 
@@ -87,7 +99,9 @@ def run(main: Callable[[Sequence[str]], int | None]) -> None:
         try:
             return main(argv)
         except (ConfigError, CheckpointError) as error:
-            print(f"error: {error}", file=sys.stderr)
-            return 2
+            return report(error, 2)
+        except (TeacherError, SidecarFailed, SimulatorFailed) as error:
+            logging.debug("the failure", exc_info=error)
+            return report(error, 1)
 
     app.run(guarded)

@@ -5,17 +5,21 @@
   python -m launch.train --preset=quickstart --resume
 
 The run directory (`--config.run.directory`) gets config.json, metrics.jsonl, checkpoints, and at the end results.json,
-table.md, curves.png and videos. SIGTERM and Ctrl-C save a checkpoint and stop; `--resume` goes on from there.
+table.md, curves.png and videos. SIGTERM, SIGHUP and Ctrl-C save a checkpoint and stop; `--resume` goes on from there.
+
+Exit status: 0 done; 1 the run failed; 2 wrong arguments; 3 done, but members diverged; 128 + n stopped by signal n.
 """
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 
 from absl import flags, logging
 
 import rpd_jax
 from launch.flags import define_config, run
+from rpd_jax.interrupt import exit_status
 from teachers.settings import teacher_factory
 
 _CONFIG = define_config("quickstart")
@@ -23,14 +27,22 @@ _RESUME = flags.DEFINE_bool("resume", False, "Go on with the run in config.run.d
 _OVERWRITE = flags.DEFINE_bool("overwrite", False, "Delete the run in config.run.directory first.")
 
 
-def main(argv: Sequence[str]) -> None:
+DIVERGED = 3
+
+
+def main(argv: Sequence[str]) -> int:
     config = _CONFIG.value
     result = rpd_jax.train(config, teacher_factory(config.teacher), resume=_RESUME.value, overwrite=_OVERWRITE.value)
-    if result.interrupted:
+    if result.signal is not None:
         logging.info("stopped and saved in %s: --resume goes on from there", result.directory)
-        return
+        return exit_status(result.signal)
     print((result.directory / "table.md").read_text())
     print(f"results, curves and videos: {result.directory}")
+    if result.diverged:
+        gone = ", ".join(f"{name} at iteration {iteration}" for name, iteration in result.diverged.items())
+        print(f"diverged: {gone}", file=sys.stderr)
+        return DIVERGED
+    return 0
 
 
 if __name__ == "__main__":

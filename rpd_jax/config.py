@@ -15,6 +15,7 @@ from rpd_jax.teacher_config import TeacherConfig
 from rpd_jax.validation import ConfigError, at_least_one, choice, from_dict, positive, require
 
 ADVANTAGES = ("gae", "finite_horizon")
+KL_STOPS = ("update", "surrogate")
 OBSERVATIONS = ("state", "ee", "rgb", "rgb+proprio")
 REWARDS = ("normalized_dense", "dense", "sparse", "v2", "v3")
 PHYSICS = ("auto", "c", "mjx")
@@ -52,7 +53,11 @@ class NetworkConfig:
     """The actor-critic; structure is shared by the population."""
 
     hidden: tuple[int, ...] = (256, 256, 256)  # of the state student's separate actor and critic trunks
-    log_std_init: float = -0.5
+    log_std_init: float = -0.5  # of every action dimension
+    log_std_init_each: tuple[float, ...] = ()  # one for each action dimension; empty: log_std_init
+    log_std_min: float | None = None  # bounds that log-std is kept within after every step; None: none
+    log_std_max: float | None = None
+    mean_init: tuple[float, ...] = ()  # of the actions, one for each dimension, in action units; empty: 0
     normalize_observations: bool = False  # by running moments, each member its own; frames are left alone
 
 
@@ -77,9 +82,11 @@ class PPOConfig:
     value_clip: float | None = None  # None: no clipping of the value loss
     value_coef: float = 0.5  # [v]
     entropy_coef: float = 0.0  # [v]
-    target_kl: float | None = (
-        0.1  # [v] a member whose approximate KL exceeds it skips its remaining minibatches; None: never
-    )
+    entropy_coef_end: float = 1.0  # [v] fraction of entropy_coef at the end (linear)
+    target_kl: float | None = 0.1  # [v] how far a member's approximate KL may go in an update; None: as far as it will
+    # What a member whose KL exceeds target_kl leaves out until the next rollout. update: everything. surrogate: PPO's
+    # terms of the policy alone; value function and distillation go on, however far the teacher's pull moves the mean.
+    kl_stop: str = "update"
 
     def batch_size(self, num_envs: int) -> int:
         """Transitions per member and iteration."""
@@ -198,7 +205,7 @@ class Config:
             f"at most the batch of {batch} (ppo.rollout_length x env.num_envs)",
         )
         positive("ppo", ppo, "learning_rate", "adam_eps", "max_grad_norm", "clip_ratio")
-        for field in ("gamma", "gae_lambda", "learning_rate_end"):
+        for field in ("gamma", "gae_lambda", "learning_rate_end", "entropy_coef_end"):
             require(0 <= getattr(ppo, field) <= 1, f"ppo.{field}", getattr(ppo, field), "a number in [0, 1]")
         for field in ("value_coef", "entropy_coef"):
             require(getattr(ppo, field) >= 0, f"ppo.{field}", getattr(ppo, field), "at least 0")
@@ -209,10 +216,14 @@ class Config:
                 setattr(ppo, field, value)
             require(value is None or value > 0, f"ppo.{field}", value, "None or a positive number")
         choice("ppo.advantage", ppo.advantage, ADVANTAGES)
+        choice("ppo.kl_stop", ppo.kl_stop, KL_STOPS)
 
     def _validate_rest(self) -> None:
         require(len(self.network.hidden) > 0, "network.hidden", self.network.hidden, "at least one width")
         require(min(self.network.hidden) > 0, "network.hidden", self.network.hidden, "positive widths")
+        low, high = self.network.log_std_min, self.network.log_std_max
+        ordered = low is None or high is None or low < high
+        require(ordered, "network.log_std_max", high, f"above network.log_std_min={low}")
         self.teacher.validate()
         guidance = self.guidance
         require(guidance.windows >= 2, "guidance.windows", guidance.windows, "at least 2")

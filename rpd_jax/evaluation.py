@@ -12,6 +12,9 @@ import numpy as np
 
 from rpd_jax.config import EvalConfig
 from rpd_jax.envs.base import VectorEnv
+from rpd_jax.envs.registry import env_seeds
+from rpd_jax.guidance.labels import asking, checked
+from rpd_jax.keys import stream
 from rpd_jax.population import Population
 from rpd_jax.rollout.episodes import EpisodeTracker
 from rpd_jax.types import Array, Observation, Teacher, TeacherSpec
@@ -61,18 +64,23 @@ class StudentPolicy:
 
 
 class TeacherPolicy:
-    """A teacher that acts: it draws what frames it needs and remembers as many observations as it wants."""
+    """A teacher that acts: it draws what frames it needs and remembers as many observations as it wants.
 
-    def __init__(self, teacher: Teacher, env: VectorEnv, key: Array) -> None:
+    It acts in the first `num_envs` environments, by default in all; the others get actions of zero.
+    """
+
+    def __init__(self, teacher: Teacher, env: VectorEnv, key: Array, num_envs: int | None = None) -> None:
         self._teacher, self._env, self._key = teacher, env, key
+        self._num_envs = env.num_envs if num_envs is None else num_envs
         self._memory: collections.deque[Observation] = collections.deque(maxlen=teacher.spec.history)
         self._step = 0
 
     def __call__(self, observation: Observation, starts: np.ndarray) -> Array:
-        spec = self._teacher.spec
-        seen = {key: np.array(observation[key]) for key in spec.observation_keys if key in observation}
+        spec, mine = self._teacher.spec, slice(self._num_envs)
+        starts = starts[mine]
+        seen = {key: np.array(observation[key][mine]) for key in spec.observation_keys if key in observation}
         if "rgb" in spec.observation_keys and "rgb" not in seen:
-            seen["rgb"] = np.array(self._env.frames(range(self._env.num_envs)))
+            seen["rgb"] = np.array(self._env.frames(range(self._num_envs)))
         for past in self._memory:  # a new episode has no past but its first observation
             for key, x in past.items():
                 x[starts] = seen[key][starts]
@@ -84,7 +92,11 @@ class TeacherPolicy:
             batch = {key: np.stack([o[key] for o in self._memory], axis=1) for key in seen}
         key = jax.random.fold_in(self._key, self._step)
         self._step += 1
-        return np.asarray(self._teacher.label(batch, self._env.spec.instruction, key).action)
+        with asking(spec):
+            answer = checked(self._teacher.label(batch, self._env.spec.instruction, key))
+        action = np.zeros((self._env.num_envs, self._env.spec.action_dim), np.float32)
+        action[mine] = answer.action  # zero, to stand still, where the answer cannot be used
+        return action
 
 
 def run_episodes(
@@ -129,19 +141,30 @@ def concatenate(episodes: Sequence[Episodes]) -> Episodes:
 
 
 def teacher_episodes(
-    env: VectorEnv, teacher: Teacher, episodes: int, key: Array, film: int = 0
+    env: VectorEnv, teacher: Teacher, settings: EvalConfig, film: int = 0
 ) -> tuple[Episodes, list[Film]]:
-    """At least `episodes` episodes of a teacher acting by itself; the first of `film` environments are filmed."""
-    policy = TeacherPolicy(teacher, env, key)
-    results, films = run_episodes(env, policy, math.ceil(episodes / env.num_envs), list(range(film)))
-    return concatenate(results), films
+    """At least `settings.episodes` episodes of a teacher acting by itself.
+
+    It acts in the first `settings.num_envs` environments; the first `film` of them are filmed.
+    """
+    num_envs = settings.num_envs
+    policy = TeacherPolicy(teacher, env, stream(settings.seed, "teacher"), num_envs)
+    results, films = run_episodes(env, policy, math.ceil(settings.episodes / num_envs), list(range(film)))
+    return concatenate(results[:num_envs]), films
+
+
+def evaluation_seeds(settings: EvalConfig, num_members: int) -> list[int]:
+    """Base seeds of P x N environments: every member has the same N, so that its result does not depend on the others.
+
+    Members, the teacher and later evaluations play the same episodes: their results are paired.
+    """
+    return env_seeds(settings.seed, settings.num_envs) * num_members
 
 
 class Evaluator:
-    """Evaluates a run's students and its teacher, always on the same sequence of episodes.
+    """Evaluates a run's students and its teacher, all on the same sequence of episodes (see `evaluation_seeds`).
 
-    Environment p * N + n is member p's; every environment has its own seeds, so a teacher that acts in all of
-    them sees P * N different episodes a round. `convert_action`: see `StudentPolicy`.
+    Environment p * N + n is member p's; the teacher acts in the first N. `convert_action`: see `StudentPolicy`.
     """
 
     def __init__(
@@ -162,10 +185,10 @@ class Evaluator:
         by_member = [concatenate(results[i : i + self.num_envs]) for i in range(0, len(results), self.num_envs)]
         return by_member, films
 
-    def teacher(self, teacher: Teacher, episodes: int, key: Array, film: int = 0) -> tuple[Episodes, list[Film]]:
-        """At least `episodes` episodes of the teacher acting by itself."""
+    def teacher(self, teacher: Teacher, settings: EvalConfig, film: int = 0) -> tuple[Episodes, list[Film]]:
+        """The teacher's episodes, see `teacher_episodes`."""
         self.env.load_state_dict(self._first)
-        return teacher_episodes(self.env, teacher, episodes, key, film)
+        return teacher_episodes(self.env, teacher, settings, film)
 
 
 def teacher_label(spec: TeacherSpec) -> str:
@@ -190,8 +213,7 @@ def assess(evaluator: Evaluator, members: MemberState, teacher: Teacher | None, 
     films: dict[str, list[Film]] = {}
     played = None
     if teacher is not None:
-        key = jax.random.key(settings.seed)
-        played, teacher_films = evaluator.teacher(teacher, settings.episodes, key, videos)
+        played, teacher_films = evaluator.teacher(teacher, settings, videos)
         films[teacher_label(teacher.spec)] = teacher_films
     variants = [member.variant.name for member in population.members]
     filmed = [(variants.index(spec.name), index) for spec in population.specs for index in range(videos)]

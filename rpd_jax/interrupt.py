@@ -1,14 +1,17 @@
-"""SIGTERM and SIGINT as a polite request: finish the iteration, save, stop."""
+"""SIGTERM, SIGINT and SIGHUP as a polite request: finish the iteration, save, stop."""
 
 from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import Any
 
 from absl import logging
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 class StopRequest:
@@ -21,23 +24,42 @@ class StopRequest:
         return self.signal is not None
 
 
+def exit_status(number: int) -> int:
+    """What a program returns that a signal stopped, as shells say it: 143 after SIGTERM."""
+    return 128 + number
+
+
 @contextmanager
 def stop_on_signal() -> Iterator[StopRequest]:
-    """Collects SIGTERM and SIGINT while the block runs; outside the main thread signals are left alone."""
+    """Collects signals while the block runs; outside the main thread they are left alone.
+
+    A signal that the host program ignores (SIGHUP under nohup) stays ignored. A handler of the host program's own is
+    called as well, and is in its place again afterwards; one that was not installed by Python is left alone.
+    """
     request = StopRequest()
     if threading.current_thread() is not threading.main_thread():
         yield request
         return
+    previous: dict[int, Any] = {number: signal.getsignal(number) for number in SIGNALS}
 
     def handle(number: int, frame: FrameType | None) -> None:
         if request and number == signal.SIGINT:
             raise KeyboardInterrupt
         request.signal = number
         logging.info("%s: stopping after this iteration", signal.Signals(number).name)
+        if _is_own(previous[number]):
+            previous[number](number, frame)
 
-    previous = {number: signal.signal(number, handle) for number in (signal.SIGTERM, signal.SIGINT)}
+    taken = [number for number, handler in previous.items() if handler not in (None, signal.SIG_IGN)]
     try:
+        for number in taken:
+            signal.signal(number, handle)
         yield request
     finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
+        for number in taken:
+            signal.signal(number, previous[number])
+
+
+def _is_own(handler: Callable[..., Any] | int | None) -> bool:
+    """Whether it is the host program's, not the system's default or Python's KeyboardInterrupt."""
+    return callable(handler) and handler is not signal.default_int_handler and not isinstance(handler, int)

@@ -14,7 +14,7 @@ import numpy as np
 from rpd_jax.envs.base import EnvSpec, FunctionalEnv
 from rpd_jax.envs.functional import draw
 from rpd_jax.guidance import queries, sparse
-from rpd_jax.guidance.labels import Ledger, label_in_graph, member_key, no_labels, spread
+from rpd_jax.guidance.labels import Ledger, label_in_graph, no_labels, spread
 from rpd_jax.guidance.sparse import Asked
 from rpd_jax.population import Population
 from rpd_jax.rollout import in_graph
@@ -36,7 +36,7 @@ def label_in_program(
     rollout: in_graph.Rollout,
     weight: Array,
     iteration: Array,
-) -> tuple[TeacherLabels, Array]:
+) -> tuple[TeacherLabels, Array, Array]:
     """Labels a rollout inside a jitted program.
 
     Args:
@@ -48,18 +48,19 @@ def label_in_program(
       iteration: of the run.
 
     Returns:
-      labels [T, P, N, ...], and how many observations each member asked about, int [P].
+      labels [T, P, N, ...], how many observations each member asked about, and how many answers were refused, int [P].
     """
     num_members, num_envs = rollout.starts.shape[1:]
     labels = no_labels(rollout.starts.shape, env.spec.action_dim)
-    count = jnp.zeros(num_members, jnp.int32)
+    count = refused = jnp.zeros(num_members, jnp.int32)
     if population.dense:
         labels = spread(_every_step(env, population, teacher, rollout, iteration), population.dense, num_members)
         labels = labels._replace(valid=labels.valid & (weight > 0)[None, :, None])
         dense = jnp.asarray(population.dense)
         count = count.at[dense].set(jnp.where(weight[dense] > 0, rollout.starts[:, 0].size, 0))
+        refused = count - jnp.sum(labels.valid, axis=(0, 2))
     if not population.sparse:
-        return labels, count
+        return labels, count, refused
     batch_size = min(population.config.teacher.batch_size, num_envs)
     most = most_queries(population, num_envs)
     chosen = np.asarray(population.sparse)
@@ -73,9 +74,9 @@ def label_in_program(
 
     kinds = tuple(dict.fromkeys(population.members[p].variant.guidance.queries for p in population.sparse))
 
-    def one(inputs: tuple) -> tuple[TeacherLabels, Array]:
+    def one(inputs: tuple) -> tuple[TeacherLabels, Array, Array]:
         (starts, value, observation, states), guidance, calls, age, seed = inputs
-        where = queries.plan(member_key(seed, iteration), guidance, calls, starts, value, age, kinds)
+        where = queries.plan(queries.query_key(seed, iteration), guidance, calls, starts, value, age, kinds)
 
         def see(t: Array, n: Array) -> Observation:
             seen = {key: x[t, n] for key, x in observation.items()}
@@ -86,18 +87,20 @@ def label_in_program(
         answers = sparse.ask_in_graph(
             teacher, env.spec.instruction, see, where, seed, iteration, batch_size, most, env.spec.action_dim
         )
-        return sparse.targets(answers, where, starts, guidance, *_contracts(env.spec)), jnp.sum(where)
+        targets = sparse.targets(answers, where, starts, guidance, *_contracts(env.spec))
+        return targets, jnp.sum(where), jnp.sum(where & ~answers.valid)
 
-    def none(inputs: tuple) -> tuple[TeacherLabels, Array]:
-        return TeacherLabels(*(x[:, 0] for x in no_labels((len(rollout.starts), 1, num_envs), env.spec.action_dim))), 0
+    def none(inputs: tuple) -> tuple[TeacherLabels, Array, Array]:
+        blank = TeacherLabels(*(x[:, 0] for x in no_labels((len(rollout.starts), 1, num_envs), env.spec.action_dim)))
+        return blank, 0, 0
 
     # One member after the other: each costs what it asks, and nothing when it has stopped asking.
-    answers, asked = jax.lax.map(
+    answers, asked, unusable = jax.lax.map(
         lambda inputs: jax.lax.cond(inputs[2] > 0, one, none, inputs),
         (rows, guidance, calls, rollout.age[chosen], seeds),
     )
     labels = jax.tree.map(lambda whole, x: whole.at[:, chosen].set(jnp.moveaxis(x, 0, 1)), labels, answers)
-    return labels, count.at[chosen].set(asked)
+    return labels, count.at[chosen].set(asked), refused.at[chosen].set(unusable)
 
 
 def _every_step(
@@ -132,7 +135,7 @@ class RolloutQueries:
         self._length = population.config.ppo.rollout_length
         self._guidance = jax.tree.map(lambda x: x[chosen], population.variants.guidance)
         self._calls = jnp.asarray(calls)[chosen]
-        self._keys = jnp.stack([member_key(population.seeds[p], iteration) for p in self.members])
+        self._keys = jnp.stack([queries.query_key(population.seeds[p], iteration) for p in self.members])
 
     def begin(self, age: np.ndarray) -> None:
         self._state = jax.vmap(queries.begin, in_axes=(0, 0, None))(
@@ -175,8 +178,8 @@ def label_questions(
         seconds = time.perf_counter() - began
         guidance = jax.tree.map(lambda x, member=member: x[member], population.variants.guidance)
         found.append(_targets(answers, mine.where, starts[:, member], guidance, *_contracts(spec)))
-        covered = int(jnp.sum(found[-1].valid))
-        ledgers[member].charge(int(mine.where.sum()), batch_size, seconds, covered)
+        covered, refused = int(jnp.sum(found[-1].valid)), int((mine.where & ~answers.valid).sum())
+        ledgers[member].charge(int(mine.where.sum()), batch_size, seconds=seconds, covered=covered, refused=refused)
     return found
 
 

@@ -6,6 +6,7 @@ result on an environment that can do both.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import time
 from collections.abc import Mapping, Sequence
@@ -57,11 +58,19 @@ class HostLoop:
         keys = teacher.spec.observation_keys if teacher else ()
         self._weights = jax.jit(jax.vmap(guidance_weight, in_axes=(0, 0, None)))
         self._collector = host.HostCollector(env, population, config.ppo.rollout_length, keys)
+        self._before: dict[str, Any] | None = None  # the state before an iteration that is under way, or failed
 
     def run(self, members: MemberState, first: int, count: int) -> tuple[MemberState, list[Row]]:
         rows = []
         for iteration in range(first, first + count):
-            members, row = self._iterate(members, iteration)
+            self._before = jax.tree.map(np.array, self._collector.state_dict())
+            ledgers = [dataclasses.replace(ledger) for ledger in self.ledgers]
+            try:
+                members, row = self._iterate(members, iteration)
+            except BaseException:
+                self.ledgers[:] = ledgers
+                raise
+            self._before = None
             rows.append(row)
         return members, rows
 
@@ -138,7 +147,8 @@ class HostLoop:
         return seeds, iteration, self._config.teacher.batch_size, [self.ledgers[index] for index in guided]
 
     def state_dict(self) -> dict[str, Any]:
-        return self._collector.state_dict()
+        """Where the environments stand after the last iteration that was finished."""
+        return self._collector.state_dict() if self._before is None else self._before
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self._collector.load_state_dict(state)
@@ -168,7 +178,7 @@ class GraphLoop:
         rows = []
         for i in range(count):
             update = {name: values[i] for name, values in metrics.items()}
-            self._charge(update.pop("queries"), update.pop("covered"))
+            self._charge(*(update.pop(name) for name in ("queries", "covered", "refused")))
             row = outcome.flatten("train", self._population, _means(in_graph.Ended(*(x[i] for x in ended))))
             row |= outcome.flatten("update", self._population, outcome.by_member(update))
             row |= _costs(self._population, self.ledgers)
@@ -196,29 +206,33 @@ class GraphLoop:
         progress = iteration.astype(jnp.float32) / config.iterations
         keys = self._teacher.spec.observation_keys if self._teacher and population.guided else ()
         running, rollout = in_graph.collect(self._env, population, config.ppo.rollout_length, members, running, keys)
-        labels, queries = self._label(members, rollout, progress, iteration)
+        labels, queries, refused = self._label(members, rollout, progress, iteration)
         members, metrics = population.update_function(
             members, population.variants, rollout.transition, labels, progress
         )
         covered = queries if labels is None else jnp.sum(labels.valid, axis=(0, 2))
-        return members, running, (metrics | {"queries": queries, "covered": covered}, rollout.ended)
+        costs = {"queries": queries, "covered": covered, "refused": refused}
+        return members, running, (metrics | costs, rollout.ended)
 
     def _label(
         self, members: MemberState, rollout: in_graph.Rollout, progress: Array, iteration: Array
-    ) -> tuple[TeacherLabels | None, Array]:
+    ) -> tuple[TeacherLabels | None, Array, Array]:
         population = self._population
         if not population.terms:
-            return None, jnp.zeros(len(population), jnp.int32)
+            nothing = jnp.zeros(len(population), jnp.int32)
+            return None, nothing, nothing
         assert self._teacher is not None
         weight = jax.vmap(guidance_weight, in_axes=(0, 0, None))(members, population.variants, progress)
         return label_in_program(self._env, population, self._teacher, members, rollout, weight, iteration)
 
-    def _charge(self, queries: np.ndarray, covered: np.ndarray) -> None:
+    def _charge(self, queries: np.ndarray, covered: np.ndarray, refused: np.ndarray) -> None:
         config = self._config
         for index in self._population.guided:
             sparse = index in self._population.sparse
             batch_size = min(config.teacher.batch_size, config.env.num_envs) if sparse else config.teacher.batch_size
-            self.ledgers[index].charge(int(queries[index]), batch_size, covered=int(covered[index]) if sparse else None)
+            self.ledgers[index].charge(
+                int(queries[index]), batch_size, covered=int(covered[index]), refused=int(refused[index])
+            )
 
     def state_dict(self) -> in_graph.Running:
         return self._running

@@ -10,10 +10,12 @@ import chex
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from rpd_jax.config import EnvConfig, NetworkConfig
 from rpd_jax.distributions import Gaussian
 from rpd_jax.types import Observation
+from rpd_jax.validation import require
 
 Params = Any
 
@@ -27,29 +29,48 @@ class ActorCritic(NamedTuple):
     init: Callable[[chex.PRNGKey], Params]
     apply: Callable[[Params, Observation], tuple[Gaussian, chex.Array]]  # (params, [B, ...]) -> ([B, A], [B])
     over_members: Callable[..., Callable[..., Any]]  # `jax.vmap`, or a map that runs one member after the other
+    project: Callable[[Params], Params] = lambda params: params  # back to where parameters may be, after every step
 
 
 def make_actor_critic(
     env: EnvConfig, network: NetworkConfig, shapes: dict[str, tuple[int, ...]], action_dim: int
 ) -> ActorCritic:
-    """Builds the student for observations of the given shapes (without batch axes)."""
+    """Builds the student for observations of the given shapes (without batch axes).
+
+    Raises:
+      ConfigError: `log_std_init_each` or `mean_init` has not as many numbers as there are action dimensions.
+    """
     keys = STUDENT_KEYS[env.observation]
+    log_std = _each("log_std_init_each", network.log_std_init_each, network.log_std_init, action_dim)
+    mean = _each("mean_init", network.mean_init, 0.0, action_dim)
     module: nn.Module
     if "rgb" in keys:
-        module = NatureActorCritic(action_dim, network.log_std_init, with_proprio="proprio" in keys)
+        module = NatureActorCritic(action_dim, with_proprio="proprio" in keys)
     else:
-        module = MLPActorCritic(action_dim, tuple(network.hidden), network.log_std_init)
+        module = MLPActorCritic(action_dim, tuple(network.hidden))
 
     def init(key: chex.PRNGKey) -> Params:
         example = {k: jnp.zeros((1, *shapes[k]), jnp.uint8 if k == "rgb" else jnp.float32) for k in keys}
-        return module.init(key, example)["params"]
+        params = module.init(key, example)["params"]
+        last = params["actor_out"]
+        return params | {"log_std": jnp.asarray(log_std), "actor_out": last | {"bias": jnp.asarray(mean)}}
+
+    def project(params: Params) -> Params:
+        """Bounds after the step, not in the network: a log-std at its bound still has a gradient to leave it."""
+        return params | {"log_std": jnp.clip(params["log_std"], network.log_std_min, network.log_std_max)}
 
     def apply(params: Params, observation: Observation) -> tuple[Gaussian, chex.Array]:
         visible = {k: observation[k] for k in keys}
         return module.apply({"params": params}, visible)
 
     # Under a vmap over kernels a convolution becomes a grouped one, which is many times slower.
-    return ActorCritic(init, apply, one_by_one if "rgb" in keys else jax.vmap)
+    return ActorCritic(init, apply, one_by_one if "rgb" in keys else jax.vmap, project)
+
+
+def _each(field: str, given: Sequence[float], default: float, action_dim: int) -> np.ndarray:
+    """One number for each action dimension, float32 [A]."""
+    require(len(given) in (0, action_dim), f"network.{field}", given, f"empty, or {action_dim} numbers")
+    return np.asarray(given or [default] * action_dim, np.float32)
 
 
 def one_by_one(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -65,7 +86,6 @@ class MLPActorCritic(nn.Module):
 
     action_dim: int
     hidden: Sequence[int]
-    log_std_init: float
 
     @nn.compact
     def __call__(self, observation: Observation) -> tuple[Gaussian, chex.Array]:
@@ -84,7 +104,6 @@ class NatureActorCritic(nn.Module):
     """
 
     action_dim: int
-    log_std_init: float
     with_proprio: bool
 
     @nn.compact
@@ -161,7 +180,7 @@ def convolve_by_matmul(x: chex.Array, kernel: chex.Array, stride: int) -> chex.A
 def _policy(module: nn.Module, mean: chex.Array) -> Gaussian:
     """A Gaussian whose log standard deviation does not depend on the state."""
     shape = (mean.shape[-1],)
-    log_std = module.param("log_std", nn.initializers.constant(module.log_std_init), shape)  # type: ignore[attr-defined]
+    log_std = module.param("log_std", nn.initializers.zeros, shape)  # `make_actor_critic` has the values
     return Gaussian(mean, jnp.broadcast_to(log_std, mean.shape))
 
 

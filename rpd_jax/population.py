@@ -14,6 +14,7 @@ from rpd_jax.config import Config
 from rpd_jax.distributions import Gaussian
 from rpd_jax.envs.base import EnvSpec
 from rpd_jax.guidance import schedule
+from rpd_jax.keys import stream
 from rpd_jax.losses.variants import (
     Variant,
     VariantSpec,
@@ -22,9 +23,9 @@ from rpd_jax.losses.variants import (
     stack_variants,
     to_variant,
 )
-from rpd_jax.networks import STUDENT_KEYS, make_actor_critic
+from rpd_jax.networks import STUDENT_KEYS, ActorCritic, make_actor_critic
 from rpd_jax.types import Observation, TeacherLabels, Transition
-from rpd_jax.update import MemberState, Metrics, make_optimizer, make_update
+from rpd_jax.update import MemberState, Metrics, iteration_keys, make_optimizer, make_update
 
 
 class Member(NamedTuple):
@@ -69,6 +70,10 @@ class Population:
         may_end = bool(self.guided) and all(self.members[p].variant.guidance.is_transient for p in self.guided)
         self.update_function = make_update(self.network, config.ppo, self.terms, config.guidance, may_end)
         self._update = jax.jit(self.update_function, donate_argnums=0)
+        # Programs close over the network alone: a jitted function that holds the population keeps it for ever.
+        self._act, self._values, self._mean_action = (
+            jax.jit(functools.partial(program, self.network)) for program in (_act, _values, _mean_action)
+        )
 
     def __len__(self) -> int:
         return len(self.members)
@@ -92,46 +97,34 @@ class Population:
 
         def init_member(inputs: tuple[chex.Array, Variant]) -> MemberState:
             seed, variant = inputs
-            key, init_key = jax.random.split(jax.random.key(seed))
-            params = self.network.init(init_key)
+            params = self.network.init(stream(seed, "parameters"))
             return MemberState(
                 params=params,
                 normalizer=normalization.init(self._normalized),
                 opt_state=optimizer.init(params),
-                key=key,
+                key=stream(seed, "learning"),
                 schedule=schedule.begin(variant.guidance, remembered),
+                diverged=jnp.zeros((), bool),
             )
 
         seeds = jnp.asarray(self.seeds, jnp.uint32)
         return jax.jit(lambda *members: jax.lax.map(init_member, members))(seeds, self.variants)
 
-    @functools.partial(jax.jit, static_argnums=0)
     def act(self, members: MemberState, observation: Observation, step: chex.Array) -> Action:
         """Samples actions for observations [P, N, ...] at the rollout's step `step`, which salts the keys."""
+        return self._act(members, self.student_sees(observation), step)
 
-        def act_member(member: MemberState, observation: Observation) -> Action:
-            policy, value = self.apply(member, observation)
-            keys = jax.random.split(jax.random.fold_in(member.key, step), value.shape[0])
-            action = jax.vmap(distributions.sample)(policy, keys)
-            return Action(action, jax.vmap(distributions.log_prob)(policy, action), value)
-
-        return self.network.over_members(act_member)(members, self.student_sees(observation))
-
-    @functools.partial(jax.jit, static_argnums=0)
     def values(self, members: MemberState, observation: Observation) -> chex.Array:
         """Values [P, N] of observations [P, N, ...]."""
-        values = self.network.over_members(lambda member, o: self.apply(member, o)[1])
-        return values(members, self.student_sees(observation))
+        return self._values(members, self.student_sees(observation))
 
-    @functools.partial(jax.jit, static_argnums=0)
     def mean_action(self, members: MemberState, observation: Observation) -> chex.Array:
         """Deterministic actions [P, N, A] for observations [P, N, ...]."""
-        means = self.network.over_members(lambda member, o: self.apply(member, o)[0].mean)
-        return means(members, self.student_sees(observation))
+        return self._mean_action(members, self.student_sees(observation))
 
     def apply(self, member: MemberState, observation: Observation) -> tuple[Gaussian, chex.Array]:
         """One member's policy and values for observations [B, ...] as the environment gives them."""
-        return self.network.apply(member.params, normalization.normalize(member.normalizer, observation))
+        return _apply(self.network, member, observation)
 
     def update(
         self, members: MemberState, rollout: Transition, labels: TeacherLabels | None, progress: float
@@ -139,3 +132,26 @@ class Population:
         """One PPO update on a rollout [T, P, N, ...]; `members` is donated. Metrics are arrays [P]."""
         rollout = rollout._replace(observation=self.student_sees(rollout.observation))
         return self._update(members, self.variants, rollout, labels, jnp.float32(progress))
+
+
+def _apply(network: ActorCritic, member: MemberState, observation: Observation) -> tuple[Gaussian, chex.Array]:
+    return network.apply(member.params, normalization.normalize(member.normalizer, observation))
+
+
+def _act(network: ActorCritic, members: MemberState, observation: Observation, step: chex.Array) -> Action:
+    def act_member(member: MemberState, observation: Observation) -> Action:
+        policy, value = _apply(network, member, observation)
+        _, act_key, _ = iteration_keys(member.key)
+        keys = jax.random.split(jax.random.fold_in(act_key, step), value.shape[0])
+        action = jax.vmap(distributions.sample)(policy, keys)
+        return Action(action, jax.vmap(distributions.log_prob)(policy, action), value)
+
+    return network.over_members(act_member)(members, observation)
+
+
+def _values(network: ActorCritic, members: MemberState, observation: Observation) -> chex.Array:
+    return network.over_members(lambda member, o: _apply(network, member, o)[1])(members, observation)
+
+
+def _mean_action(network: ActorCritic, members: MemberState, observation: Observation) -> chex.Array:
+    return network.over_members(lambda member, o: _apply(network, member, o)[0].mean)(members, observation)

@@ -14,8 +14,8 @@ from rpd_jax import outcome
 from rpd_jax.checkpoint import Checkpoint, CheckpointError, from_paths, load_checkpoint
 from rpd_jax.config import Config, ConfigError
 from rpd_jax.contracts import check_convertible, clip, convert
-from rpd_jax.envs.registry import applicable, check_env, contract, env_seeds, make_env
-from rpd_jax.evaluation import Evaluator, assess, teacher_episodes, teacher_label
+from rpd_jax.envs.registry import applicable, check_env, contract, make_env
+from rpd_jax.evaluation import Evaluator, assess, evaluation_seeds, teacher_episodes, teacher_label
 from rpd_jax.networks import STUDENT_KEYS
 from rpd_jax.population import Population
 from rpd_jax.report.results import ResultRow
@@ -65,7 +65,7 @@ def evaluate(
     _check_output(target, overwrite)
     with contextlib.ExitStack() as stack:
         num_members = len(config.variants) * len(config.seeds)
-        seeds = env_seeds(config.eval.seed, num_members * config.eval.num_envs)
+        seeds = evaluation_seeds(config.eval, num_members)
         rgb = "rgb" in STUDENT_KEYS[config.env.observation]
         eval_env = make_env(config.env, seeds, rgb=rgb, end_on_success=False)
         stack.callback(eval_env.close)
@@ -103,13 +103,12 @@ def evaluate_teacher(
     target = Path(output)
     _check_output(target, overwrite)
     with contextlib.ExitStack() as stack:
-        env = make_env(config.env, env_seeds(config.eval.seed, config.eval.num_envs), rgb=False, end_on_success=False)
+        env = make_env(config.env, evaluation_seeds(config.eval, 1), rgb=False, end_on_success=False)
         stack.callback(env.close)
         made = make_teacher(teacher, config, env, stack)
         assert made is not None
         videos = min(config.eval.videos, env.num_envs) if env.spec.frame_shape is not None else 0
-        key = jax.random.key(config.eval.seed)
-        episodes, films = teacher_episodes(env, made, config.eval.episodes, key, videos)
+        episodes, films = teacher_episodes(env, made, config.eval, videos)
     table = [outcome.teacher_row(config.env.name, made.spec.name, episodes)]
     target.mkdir(parents=True, exist_ok=True)
     outcome.write(target, config, table, [], {teacher_label(made.spec): films} if films else {})

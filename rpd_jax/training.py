@@ -5,18 +5,20 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax
 from absl import logging
 
 from rpd_jax import outcome, run_directory
+from rpd_jax.alarms import Alarms
 from rpd_jax.checkpoint import Checkpoint, CheckpointStore, from_paths, to_paths
 from rpd_jax.config import Config, ConfigError
 from rpd_jax.envs.base import EnvSpec, VectorEnv
 from rpd_jax.envs.registry import check_env, env_seeds, make_env, make_functional
-from rpd_jax.evaluation import Evaluator, assess
+from rpd_jax.evaluation import Evaluator, assess, evaluation_seeds
 from rpd_jax.guidance.labels import Ledger
 from rpd_jax.guidance_check import check_guidance, check_teacher
 from rpd_jax.interrupt import StopRequest, stop_on_signal
@@ -28,6 +30,9 @@ from rpd_jax.population import Population
 from rpd_jax.report.results import ResultRow
 from rpd_jax.types import Teacher
 from rpd_jax.update import MemberState, learned
+
+MEMBER_STATE = ("opt_state", "key", "schedule", "diverged")
+"""Fields of MemberState that only training needs; the others are learned."""
 
 TeacherFactory = Callable[[VectorEnv], Teacher]
 """Makes a teacher for an environment; it may move that environment to check the action contract."""
@@ -42,15 +47,26 @@ class Snapshot(NamedTuple):
     members: MemberState  # the next iteration consumes its arrays: copy what is to be kept
 
 
-class Result(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class Result:
     """What a run leaves behind."""
 
     params: Params  # leaves [P, ...], members in the order of `population.members`
     population: Population
-    history: list[dict[str, float]]  # one row of metrics per iteration
     table: list[ResultRow]  # one row for the teacher and one per variant; empty if interrupted
     directory: Path
-    interrupted: bool  # stopped by a signal; `resume=True` goes on
+    signal: int | None  # that stopped the run; `resume=True` goes on
+    diverged: Mapping[str, int]  # members "variant/seed" that stopped learning -> iteration
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether a signal stopped the run before its end."""
+        return self.signal is not None
+
+    @property
+    def history(self) -> list[dict[str, float]]:
+        """One row of metrics per iteration, read from the run's log."""
+        return read_metrics(self.directory / METRICS_FILE)
 
 
 def train(
@@ -73,7 +89,10 @@ def train(
     Raises:
       ConfigError: a setting cannot work, or the run directory is taken.
       CheckpointError: the checkpoint to resume does not fit.
+      TeacherError: the teacher failed, or gave nothing that could be used.
       RuntimeError: a simulator process kept failing.
+
+    Whatever ends the run early, the last whole iteration is saved first: `resume` goes on from there.
     """
     check(config, has_teacher=teacher is not None)
     run_directory.check(config, resume, overwrite)
@@ -83,7 +102,7 @@ def train(
         if resume:
             trainer.restore()
         trainer.run(stop, callbacks)
-        return trainer.result(interrupted=bool(stop) and not trainer.done)
+        return trainer.result(signal=None if trainer.done else stop.signal)
 
 
 def check(config: Config, has_teacher: bool) -> None:
@@ -148,14 +167,14 @@ class Trainer:
         self.config = config
         rgb = "rgb" in STUDENT_KEYS[config.env.observation]
         num_members = len(config.variants) * len(config.seeds)
-        eval_seeds = env_seeds(config.eval.seed, num_members * config.eval.num_envs)
-        eval_env = make_env(config.env, eval_seeds, rgb=rgb, end_on_success=False)
+        eval_env = make_env(config.env, evaluation_seeds(config.eval, num_members), rgb=rgb, end_on_success=False)
         stack.callback(eval_env.close)
 
         self.population = Population(config, eval_env.spec)
         self.members = self.population.init()
         self.evaluator = Evaluator(eval_env, self.population)
         self.teacher = make_teacher(teacher, config, eval_env, stack)
+        self.alarms = Alarms(self.population, self.teacher.spec.name if self.teacher else "")
         self.loop = make_loop(config, eval_env.spec, self.population, self.teacher, stack)
         self.directory = claim()  # only now: whatever fails before leaves no directory behind
         self.store = CheckpointStore(self.directory, config.run.keep_checkpoints)
@@ -165,7 +184,6 @@ class Trainer:
 
         self.iteration = 0
         self.seconds = 0.0  # of training and evaluation, over all sessions
-        self.history: list[dict[str, float]] = []
         self.curve: list[outcome.CurvePoint] = []
 
     @property
@@ -179,29 +197,55 @@ class Trainer:
 
     @property
     def done(self) -> bool:
-        return self.iteration >= self.config.iterations
+        return self.iteration >= self.config.iterations or self.alarms.everyone_diverged
 
     def run(self, stop: StopRequest, callbacks: Sequence[Callable[[Snapshot], None]]) -> None:
-        """Iterates until the steps are done or a signal asks to stop, and saves."""
+        """Iterates until the steps are done or a signal asks to stop, and saves, whatever ends it."""
+        try:
+            self._iterate(stop, callbacks)
+        except BaseException as error:
+            self._save_after(error)
+            raise
+        self.save()
+
+    def _iterate(self, stop: StopRequest, callbacks: Sequence[Callable[[Snapshot], None]]) -> None:
         started = time.perf_counter() - self.seconds
+        evaluated = self.curve[-1].env_steps if self.curve else 0
+        if self._due(self.config.eval.every) and evaluated < self.env_steps:
+            self.evaluate()  # the session before this one ended within that evaluation
         with ProgressBar(self.config.iterations, initial=self.iteration, description="training") as progress:
             while not self.done and not stop:
                 first, count = self.iteration, self._next_call()
                 self.members, rows = self.loop.run(self.members, first, count)
                 self.iteration += count
-                if self._due(self.config.eval.every):
-                    rows[-1] |= self.evaluate()
-                self.seconds = time.perf_counter() - started
-                rows[-1]["time/seconds"] = self.seconds
-                for i, metrics in enumerate(rows):
-                    self.history.append(metrics)
-                    self.writer.write(self.steps_after(first + i + 1), metrics)
+                try:
+                    for i, metrics in enumerate(rows):
+                        self.alarms.look(first + i + 1, metrics)
+                    if self._due(self.config.eval.every):
+                        rows[-1] |= self.evaluate()
+                finally:  # the iterations are done, and what is saved of them includes their metrics
+                    self.seconds = time.perf_counter() - started
+                    rows[-1]["time/seconds"] = self.seconds
+                    for i, metrics in enumerate(rows):
+                        self.writer.write(self.steps_after(first + i + 1), metrics)
                 progress.update(count, outcome.headline(self.population, rows[-1], "train"))
                 if self._due(self.config.run.checkpoint_every):
                     self.save()
                 for callback in callbacks:
                     callback(Snapshot(self.iteration, self.env_steps, rows[-1], self.members))
-        self.save()
+
+    def _save_after(self, error: BaseException) -> None:
+        """Saves the last whole iteration, and adds to the error how to go on from there."""
+        if any(leaf.is_deleted() for leaf in jax.tree.leaves(self.members)):
+            logging.error("iteration %d failed inside its program, which had consumed the state", self.iteration + 1)
+        else:
+            try:
+                self.save()
+            except Exception:
+                logging.exception("the last whole iteration could not be saved")
+        saved = self.store.latest()
+        if saved is not None:
+            error.add_note(f"{self.directory} is saved at iteration {saved}: --resume goes on from there")
 
     def evaluate(self) -> dict[str, float]:
         """A point of the learning curve for every member."""
@@ -222,7 +266,9 @@ class Trainer:
             "ledgers": [dataclasses.asdict(ledger) for ledger in self.loop.ledgers],
             "metrics_position": self.writer.position(),
             "curve": [point._asdict() for point in self.curve],
+            "alarms": self.alarms.state_dict(),
         }
+        self.writer.flush()  # else a kill would lose rows that the resumed run does not write again
         train_state = to_paths(self._train_state())
         self.store.save(self.iteration, Checkpoint(to_paths(learned(self.members)), train_state, host))
 
@@ -234,24 +280,25 @@ class Trainer:
         stored = self.store.load()
         params = from_paths(stored.params, learned(self.members), "params")
         state = from_paths(stored.train_state, self._train_state(), "train_state")
-        self.members = MemberState(**params, **{name: state[name] for name in ("opt_state", "key", "schedule")})
+        self.members = MemberState(**params, **{name: state[name] for name in MEMBER_STATE})
         self.loop.load_state_dict(state["loop"])
         self.iteration, self.seconds = stored.host["iteration"], stored.host["seconds"]
         self.loop.ledgers[:] = [Ledger(**ledger) for ledger in stored.host["ledgers"]]
         self.curve = [outcome.CurvePoint(**point) for point in stored.host["curve"]]
         self.writer.truncate(stored.host["metrics_position"])
-        self.history = read_metrics(self.directory / METRICS_FILE)
+        self.alarms.load_state_dict(stored.host["alarms"])
 
-    def result(self, interrupted: bool) -> Result:
-        """Evaluates everyone and writes table, curves and videos; leaves that out if the run was interrupted."""
+    def result(self, signal: int | None) -> Result:
+        """Evaluates everyone and writes table, curves and videos; leaves that out if a signal stopped the run."""
         table: list[ResultRow] = []
-        if not interrupted:
+        if signal is None:
             assessment = assess(self.evaluator, self.members, self.teacher, self.config.eval)
             cost = outcome.Cost(self.env_steps, self._labels, self.seconds)
             table = outcome.rows(self.config.env.name, self.population, assessment, cost)
             points = outcome.curve_points(self.population, self.env_steps, self._labels, assessment.students)
             outcome.write(self.directory, self.config, table, [*self.curve, *points], assessment.films)
-        return Result(self.members.params, self.population, self.history, table, self.directory, interrupted)
+        params, diverged = self.members.params, dict(self.alarms.diverged)
+        return Result(params, self.population, table, self.directory, signal, diverged)
 
     @property
     def _labels(self) -> list[int]:
@@ -259,12 +306,8 @@ class Trainer:
         return [ledger.labels for ledger in self.loop.ledgers]
 
     def _train_state(self) -> dict[str, Any]:
-        return {
-            "opt_state": self.members.opt_state,
-            "key": self.members.key,
-            "schedule": self.members.schedule,
-            "loop": self.loop.state_dict(),
-        }
+        state = {name: getattr(self.members, name) for name in MEMBER_STATE}
+        return state | {"loop": self.loop.state_dict()}
 
     def _next_call(self) -> int:
         """Iterations until the next evaluation, checkpoint or end, but no more than the loop does at once."""

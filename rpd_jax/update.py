@@ -1,7 +1,8 @@
 """One PPO update of a whole population: advantages, epochs and minibatches, as one jitted program.
 
 Epochs and minibatches are scans; inside them members are a vmap. A member whose approximate KL passes its target
-stops without touching the others; once all have stopped the remaining minibatches cost nothing.
+stops without touching the others; once all have stopped the remaining minibatches cost nothing. A member whose loss or
+gradient stops being finite has diverged: it goes back to where it was before the update, and stays there.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from rpd_jax.distributions import Gaussian
 from rpd_jax.guidance import schedule
 from rpd_jax.guidance.schedule import Schedule
 from rpd_jax.losses import distill, ppo
-from rpd_jax.losses.variants import Variant, distillation_weight, learning_rate
+from rpd_jax.losses.variants import Variant, distillation_weight, entropy_coef, learning_rate
 from rpd_jax.networks import ActorCritic, Params
 from rpd_jax.normalization import Normalizer
 from rpd_jax.types import Observation, TeacherLabels, Transition
@@ -38,6 +39,7 @@ class MemberState(NamedTuple):
     opt_state: Any
     key: chex.PRNGKey
     schedule: Schedule | None = None  # of its guidance; None where members only act
+    diverged: chex.Array | None = None  # bool: it learns no more; None where members only act
 
 
 def learned(members: MemberState) -> dict[str, Any]:
@@ -58,6 +60,22 @@ class Batch(NamedTuple):
     valid: chex.Array | None  # whether `teacher` may be used
 
 
+class Halt(NamedTuple):
+    """Whether a member goes on learning from the minibatches of an update; leaves may carry a member axis [P]."""
+
+    policy: chex.Array  # bool: its policy moved as far as `target_kl` allows
+    all: chex.Array  # bool: it learns from no further minibatch
+    diverged: chex.Array  # bool: its loss or its gradient is not finite
+    kl_max: chex.Array  # largest approximate KL seen, that of the minibatch which halts it included
+
+    def after(self, metrics: Metrics, variant: Variant, whole: bool) -> Halt:
+        """After the forward and backward pass of one minibatch; `whole`: the KL ends more than the policy's part."""
+        policy = self.policy | (metrics["approx_kl"] > variant.target_kl)
+        diverged = self.diverged | ~jnp.isfinite(metrics["loss"]) | ~jnp.isfinite(metrics["grad_norm"])
+        seen = jnp.where(self.all, self.kl_max, jnp.maximum(self.kl_max, metrics["approx_kl"]))
+        return Halt(policy, self.all | diverged | (policy & whole), diverged, seen)
+
+
 Update = Callable[[MemberState, Variant, Transition, TeacherLabels | None, chex.Numeric], tuple[MemberState, Metrics]]
 
 
@@ -66,10 +84,16 @@ def make_optimizer(config: PPOConfig) -> optax.GradientTransformation:
     return optax.chain(optax.clip_by_global_norm(config.max_grad_norm), optax.scale_by_adam(eps=config.adam_eps))
 
 
+def iteration_keys(key: chex.PRNGKey) -> chex.Array:
+    """A member's keys of one iteration: [of the next iteration, of its actions, of the order of its minibatches]."""
+    return jax.random.split(key, 3)
+
+
 def guidance_weight(member: MemberState, variant: Variant, progress: chex.Numeric) -> chex.Array:
     """The factor of a member's distillation coefficients at training progress in [0, 1], a scalar."""
-    assert member.schedule is not None, "members that only act have no guidance"
-    return distillation_weight(variant, progress) * schedule.weight(member.schedule, variant.guidance)
+    assert member.schedule is not None and member.diverged is not None, "members that only act have no guidance"
+    weight = distillation_weight(variant, progress) * schedule.weight(member.schedule, variant.guidance)
+    return jnp.where(member.diverged, 0.0, weight)
 
 
 def make_update(
@@ -95,25 +119,26 @@ def make_update(
         terms: tuple[str, ...],
         progress: chex.Numeric,
         member: MemberState,
-        stopped: chex.Array,
+        halt: Halt,
         variant: Variant,
         batch: Batch,
-    ) -> tuple[MemberState, chex.Array, Metrics]:
+    ) -> tuple[MemberState, Halt, Metrics]:
         weight = guidance_weight(member, variant, progress)
-        grads, metrics = jax.grad(member_loss, has_aux=True)(
-            member.params, network, config, terms, variant, weight, batch
+        loss = functools.partial(
+            member_loss, network=network, config=config, terms=terms, variant=variant, weight=weight, batch=batch
         )
-        stopped = jnp.logical_or(stopped, metrics["approx_kl"] > variant.target_kl)
+        grads, metrics = jax.grad(loss, has_aux=True)(member.params, halted=halt.policy, progress=progress)
         metrics["grad_norm"] = optax.tree.norm(grads)
+        halt = halt.after(metrics, variant, whole=config.kl_stop == "update")
         direction, opt_state = optimizer.update(grads, member.opt_state)
         rate = learning_rate(variant, progress)
-        params = jax.tree.map(lambda p, d: p - rate * d, member.params, direction)
+        params = network.project(jax.tree.map(lambda p, d: p - rate * d, member.params, direction))
         params, opt_state = jax.tree.map(
-            lambda new, old: jnp.where(stopped, old, new),
+            lambda new, old: jnp.where(halt.all, old, new),
             (params, opt_state),
             (member.params, member.opt_state),
         )
-        return member._replace(params=params, opt_state=opt_state), stopped, metrics
+        return member._replace(params=params, opt_state=opt_state), halt, metrics
 
     def epochs(
         terms: tuple[str, ...],
@@ -122,25 +147,34 @@ def make_update(
         variants: Variant,
         batch: Batch,
         shuffles: chex.Array,
-    ) -> tuple[MemberState, Metrics, chex.Array]:
-        """All minibatches; returns (members, sums of metrics [P], minibatches that each member learnt from [P])."""
+    ) -> tuple[MemberState, Halt, Metrics, chex.Array]:
+        """All minibatches; returns (members, why they halted, sums of metrics [P], minibatches learnt from [P])."""
 
         def run(carry: tuple, indices: chex.Array) -> tuple:
-            members, stopped, totals, applied = carry
-            minibatch = jax.vmap(lambda leaves, i: jax.tree.map(lambda x: x[i], leaves))(batch, indices)
+            members, halt, totals, applied = carry
+            minibatch = _rows(batch, indices)
             step = network.over_members(functools.partial(minibatch_step, terms, progress))
-            members, stopped, metrics = step(members, stopped, variants, minibatch)
-            totals |= {name: totals[name] + jnp.where(stopped, 0.0, m) for name, m in metrics.items()}
-            return members, stopped, totals, applied + 1.0 - stopped.astype(jnp.float32)
+            members, halt, metrics = step(members, halt, variants, minibatch)
+            totals |= {name: totals[name] + jnp.where(halt.all, 0.0, m) for name, m in metrics.items()}
+            return members, halt, totals, applied + 1.0 - halt.all.astype(jnp.float32)
 
         def scan_body(carry: tuple, indices: chex.Array) -> tuple[tuple, None]:
-            everyone_stopped = jnp.all(carry[1])
-            return jax.lax.cond(everyone_stopped, lambda c, _: c, run, carry, indices), None
+            everyone_halted = jnp.all(carry[1].all)
+            return jax.lax.cond(everyone_halted, lambda c, _: c, run, carry, indices), None
 
         zeros = jnp.zeros(len(members.key))
-        carry = (members, zeros > 0, {name: zeros for name in _metric_names(all_terms)}, zeros)
-        (members, _, totals, applied), _ = jax.lax.scan(scan_body, carry, shuffles)
-        return members, totals, applied
+        halt = Halt(policy=zeros > 0, all=members.diverged, diverged=members.diverged, kl_max=zeros)
+        carry = (members, halt, {name: zeros for name in _metric_names(all_terms)}, zeros)
+        (members, halt, totals, applied), _ = jax.lax.scan(scan_body, carry, shuffles)
+
+        def can_go_on(member: MemberState, variant: Variant, batch: Batch) -> chex.Array:
+            """Whether what was learnt still gives a finite loss: the last step's outcome nobody has seen yet."""
+            weight = guidance_weight(member, variant, progress)
+            loss, _ = member_loss(member.params, network, config, terms, variant, weight, batch, progress)
+            return jnp.isfinite(loss)
+
+        fine = network.over_members(can_go_on)(members, variants, _rows(batch, shuffles[-1]))
+        return members, halt._replace(diverged=halt.diverged | ~fine), totals, applied
 
     def update(
         members: MemberState,
@@ -149,14 +183,15 @@ def make_update(
         labels: TeacherLabels | None,
         progress: chex.Numeric,
     ) -> tuple[MemberState, Metrics]:
+        before = members
         batch = jax.vmap(lambda v, r, lab: make_batch(config, v, r, lab), in_axes=(0, 1, 1))(variants, rollout, labels)
         renewed = jax.vmap(normalization.update)(members.normalizer, batch.observation)
         batch = batch._replace(observation=jax.vmap(normalization.normalize)(members.normalizer, batch.observation))
         num_members, batch_size = batch.advantage.shape
         size = batch_size // config.minibatches
-        split = jax.vmap(lambda key: jax.random.split(key, config.epochs + 1))(members.key)
-        members = members._replace(key=split[:, 0])
-        shuffles = jax.vmap(jax.vmap(lambda key: _shuffle(key, batch_size, config.minibatches)))(split[:, 1:])
+        key, _, shuffle_key = jnp.moveaxis(jax.vmap(iteration_keys)(members.key), 1, 0)
+        split = jax.vmap(lambda key: jax.random.split(key, config.epochs))(shuffle_key)
+        shuffles = jax.vmap(jax.vmap(lambda key: _shuffle(key, batch_size, config.minibatches)))(split)
         # [P, epochs, minibatches, size] -> [epochs * minibatches, P, size]
         shuffles = jnp.moveaxis(shuffles.reshape(num_members, -1, size), 0, 1)
 
@@ -165,15 +200,23 @@ def make_update(
         if may_end:  # then the terms cost nothing, either
             taught = jnp.any((weights > 0) & jnp.any(variants.coefficients > 0, axis=1))
             learn = functools.partial(jax.lax.cond, taught, learn, functools.partial(epochs, (), progress))
-        members, totals, applied = learn(members, variants, batch, shuffles)
+        members, halt, totals, applied = learn(members, variants, batch, shuffles)
 
         metrics = {name: total / jnp.maximum(applied, 1.0) for name, total in totals.items()}
+        metrics["kl_max"] = halt.kl_max
         metrics["updates_applied"] = applied / shuffles.shape[0]
         metrics["distill_weight"] = weights
         metrics["rollout_reward"] = jnp.mean(rollout.reward, axis=(0, 2))
         scheduled = jax.vmap(advance)(members.schedule, variants.guidance, metrics["rollout_reward"])
         metrics["explained_variance"] = jax.vmap(_explained_variance)(batch.value, batch.target)
-        return members._replace(normalizer=renewed, schedule=scheduled), metrics
+        members = members._replace(normalizer=renewed, schedule=scheduled)
+        diverged = halt.diverged | ~_is_finite((members.params, members.normalizer, members.schedule))
+        members = jax.tree.map(
+            lambda new, old: jnp.where(diverged.reshape(-1, *(1,) * (new.ndim - 1)), old, new),
+            members._replace(key=key, diverged=diverged),
+            before._replace(key=key, diverged=diverged),
+        )
+        return members, metrics | {"diverged": diverged.astype(jnp.float32)}
 
     return update
 
@@ -195,7 +238,10 @@ def make_batch(config: PPOConfig, variant: Variant, rollout: Transition, labels:
         )
 
     advantage = jax.vmap(one_environment, in_axes=1, out_axes=1)(rollout._replace(observation={}))
-    teacher = None if labels is None else Gaussian(labels.action, jnp.log(labels.std))
+    teacher = None
+    if labels is not None:  # what is not valid may be anything, and NaN times zero is NaN in a gradient
+        valid = labels.valid[..., None]
+        teacher = Gaussian(jnp.where(valid, labels.action, 0.0), jnp.log(jnp.where(valid, labels.std, 1.0)))
     batch = Batch(
         observation=rollout.observation,
         action=rollout.action,
@@ -217,10 +263,15 @@ def member_loss(
     variant: Variant,
     weight: chex.Array,
     batch: Batch,
+    progress: chex.Numeric,
+    halted: chex.Array | bool = False,
 ) -> tuple[chex.Array, Metrics]:
     """PPO's loss plus the weighted distillation terms on one minibatch [B]; returns (loss, metrics).
 
-    L = L_clip - c_e H + c_v L_value + weight * sum_k coefficient_k * mean over valid labels of term_k.
+    L = L_clip - c_e H + c_v L_value + weight * sum_k coefficient_k * mean of term_k, over supervised steps or over all.
+
+    The first two terms are left out where the policy is `halted` or this minibatch's approximate KL halts it, with
+    `kl_stop="surrogate"`: so the KL limits what PPO does and leaves the teacher's pull alone.
     """
     policy, value = network.apply(params, batch.observation)
     log_ratio = jax.vmap(distributions.log_prob)(policy, batch.action) - batch.log_prob
@@ -238,19 +289,33 @@ def member_loss(
         "clip_fraction": jnp.mean((jnp.abs(ratio - 1.0) > variant.clip_ratio).astype(jnp.float32)),
         "std": jnp.mean(policy.std),
     }
-    loss = (
-        metrics["policy_loss"] - variant.entropy_coef * metrics["entropy"] + variant.value_coef * metrics["value_loss"]
-    )
+    own = metrics["policy_loss"] - entropy_coef(variant, progress) * metrics["entropy"]
+    if config.kl_stop == "surrogate":
+        own = jnp.where(halted | (metrics["approx_kl"] > variant.target_kl), 0.0, own)
+    loss = own + variant.value_coef * metrics["value_loss"]
     if terms:
         assert batch.teacher is not None and batch.valid is not None, "distillation terms need labels"
         context = distill.Context(policy, batch.teacher, ratio, variant.clip_ratio)
         axes = distill.Context(0, 0, 0, None)
         for k, term in enumerate(terms):
             per_dim = jax.vmap(distill.TERMS[term].loss, in_axes=(axes,))(context)
-            metrics[f"distill_{term}"] = distill.masked_mean(jnp.sum(per_dim, axis=-1), batch.valid)
-            loss = loss + weight * variant.coefficients[k] * metrics[f"distill_{term}"]
+            size = distill.masked_mean(jnp.sum(per_dim, axis=-1), batch.valid, variant.guidance.over_all)
+            loss = loss + weight * variant.coefficients[k] * size
+            averaged = distill.TERMS[term].reduction == "mean"
+            metrics[f"distill_{term}"] = size / per_dim.shape[-1] if averaged else size
     metrics["loss"] = loss
     return loss, metrics
+
+
+def _rows(batch: Batch, indices: chex.Array) -> Batch:
+    """Each member's minibatch [P, B, ...] of its batch, by indices [P, B]."""
+    return jax.vmap(lambda leaves, i: jax.tree.map(lambda x: x[i], leaves))(batch, indices)
+
+
+def _is_finite(tree: chex.ArrayTree) -> chex.Array:
+    """Which of P members, leaves [P, ...], have finite numbers only: bool [P]."""
+    leaves = [x for x in jax.tree.leaves(tree) if jnp.issubdtype(x.dtype, jnp.floating)]
+    return jnp.all(jnp.stack([jnp.all(jnp.isfinite(x.reshape(len(x), -1)), axis=1) for x in leaves]), axis=0)
 
 
 def _metric_names(terms: tuple[str, ...]) -> list[str]:

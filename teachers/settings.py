@@ -17,6 +17,9 @@ from teachers.probe import probe_actions
 
 CORRUPTION = ("noise", "bias", "aim_error", "aim_error_fraction", "aim_direction", "lag", "gripper_shift")
 
+IN_PROCESS = ("scripted", "toy", "policy", "octo")
+"""Teachers that are made of nothing but files and this process."""
+
 SETTINGS: dict[str, Callable[[TeacherConfig], dict[str, Any]]] = {
     "scripted": lambda c: {name: getattr(c, name) for name in (*CORRUPTION, "samples", "std", "min_std")},
     "octo": lambda c: {
@@ -40,6 +43,20 @@ SETTINGS: dict[str, Callable[[TeacherConfig], dict[str, Any]]] = {
     "toy": lambda c: {"noise": c.noise, "bias": c.bias},
 }
 """What each kind of teacher is told of a TeacherConfig."""
+
+
+def starts(config: TeacherConfig) -> str:
+    """What making the teacher would start, connect to or fetch, in words; empty: nothing outside this process."""
+    if config.name == "remote":
+        return f"connects to {config.address}"
+    if config.socket:
+        return f"connects to the socket {config.socket}"
+    if config.path.startswith("hf://"):
+        return f"fetches {config.path}"
+    if config.name not in IN_PROCESS:
+        log = f", whose output goes to {config.log}" if config.log else ""
+        return f"starts {config.python or 'a process of this interpreter'}{log}"
+    return ""
 
 
 def teacher_factory(config: TeacherConfig) -> Callable[[VectorEnv], Teacher]:

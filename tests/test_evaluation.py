@@ -4,16 +4,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rpd_jax.config import Config, EnvConfig, NetworkConfig
+from rpd_jax.config import Config, EnvConfig, EvalConfig, NetworkConfig
 from rpd_jax.envs.functional import FunctionalVectorEnv
-from rpd_jax.envs.registry import env_seeds
 from rpd_jax.envs.toy import Reach
-from rpd_jax.evaluation import Evaluator, TeacherPolicy, run_episodes
+from rpd_jax.evaluation import Evaluator, TeacherPolicy, evaluation_seeds, run_episodes
 from rpd_jax.population import Population
 from rpd_jax.types import TeacherLabels, TeacherSpec
 from teachers.toy import ToyTeacher
 
 STEPS, N = 12, 4
+SETTINGS = EvalConfig(episodes=16, num_envs=N, seed=9)
 
 
 def make(variants=("ppo",), seeds=(0, 1)):
@@ -23,16 +23,18 @@ def make(variants=("ppo",), seeds=(0, 1)):
         env=EnvConfig(name="toy:Reach-v0"),
         network=NetworkConfig(hidden=(8,)),
     ).validate()
-    num_envs = len(variants) * len(seeds) * N
-    env = FunctionalVectorEnv(Reach(STEPS, end_on_success=False), num_envs, env_seeds(9, num_envs))
+    num_members = len(variants) * len(seeds)
+    env = FunctionalVectorEnv(
+        Reach(STEPS, end_on_success=False), num_members * N, evaluation_seeds(SETTINGS, num_members)
+    )
     population = Population(config, env.spec)
     return env, population, Evaluator(env, population)
 
 
 def test_a_perfect_teacher_succeeds_and_a_biased_one_does_not():
     env, _, evaluator = make()
-    good, _ = evaluator.teacher(ToyTeacher(env.spec), 16, jax.random.key(0))
-    bad, _ = evaluator.teacher(ToyTeacher(env.spec, bias=(0.1, 0.0, 0.0)), 16, jax.random.key(0))
+    good, _ = evaluator.teacher(ToyTeacher(env.spec), SETTINGS)
+    bad, _ = evaluator.teacher(ToyTeacher(env.spec, bias=(0.1, 0.0, 0.0)), SETTINGS)
     assert good.success_once.all() and good.success_at_end.all() and len(good.returns) == 16
     # the biased one may cross the goal on its way, but it rests 0.1 m beside it
     assert not bad.success_at_end.any() and bad.returns.mean() < good.returns.mean()

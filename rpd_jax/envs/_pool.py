@@ -6,6 +6,7 @@ import collections
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+from rpd_jax.envs.base import SimulatorFailed
 from rpd_jax.ipc.messages import Message, ProtocolError, RemoteError
 from rpd_jax.ipc.process import SidecarProcess
 
@@ -116,7 +117,7 @@ class WorkerPool:
         if len(recent) >= MAX_RESTARTS:
             process = self.processes[worker]
             process.kill()  # so that its last output is complete
-            raise RuntimeError(
+            raise SimulatorFailed(
                 f"{process.name} failed {len(recent)} times within {WITHIN_STEPS} steps, the last time with "
                 f"{type(error).__name__}: {error}\n--- its last output ---\n{process.log_tail()}"
             )

@@ -15,6 +15,10 @@ import numpy as np
 from rpd_jax.types import ActionContract, Array, Observation
 
 
+class SimulatorFailed(RuntimeError):
+    """A simulator that cannot go on; the message ends with its last output."""
+
+
 class ArraySpec(NamedTuple):
     """Shape (without batch axes) and dtype name of an array."""
 

@@ -2,15 +2,48 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import jax
 import jax.numpy as jnp
 
-from rpd_jax.types import Array, Observation, Teacher, TeacherLabels
+from rpd_jax.keys import stream
+from rpd_jax.types import Array, Observation, Teacher, TeacherError, TeacherLabels, TeacherSpec
+
+LARGEST_ACTION = 100.0  # a hundred times the box of an end-effector delta: no teacher means that
+STD_RANGE = (1e-6, 1e6)  # beyond it the losses that read a teacher's std are not finite in float32
+
+
+def checked(labels: TeacherLabels) -> TeacherLabels:
+    """Labels [..., A] of which those that no loss could bear are no longer valid; every kind of teacher's pass here.
+
+    They are those with an action that is not finite or beyond `LARGEST_ACTION`, or a standard deviation that is not
+    finite, not positive or outside `STD_RANGE`. What is not valid is neutral: action 0, std 1.
+    """
+    low, high = STD_RANGE
+    bearable = (jnp.abs(labels.action) <= LARGEST_ACTION) & (labels.std >= low) & (labels.std <= high)
+    valid = labels.valid & jnp.all(bearable, axis=-1)
+    return TeacherLabels(
+        action=jnp.where(valid[..., None], labels.action, 0.0),
+        valid=valid,
+        std=jnp.where(valid[..., None], labels.std, 1.0),
+    )
+
+
+@contextlib.contextmanager
+def asking(spec: TeacherSpec) -> Iterator[None]:
+    """What a teacher raises in the block becomes a TeacherError, and so does its SystemExit."""
+    try:
+        yield
+    except TeacherError:
+        raise
+    except (Exception, SystemExit) as error:
+        what = str(error).strip().partition("\n")[0]
+        raise TeacherError(f"teacher {spec.name!r} failed: {type(error).__name__}: {what}") from error
 
 
 @dataclasses.dataclass
@@ -20,13 +53,15 @@ class Ledger:
     calls: int = 0  # batches sent to the teacher
     labels: int = 0  # observations that the teacher was asked about
     covered: int = 0  # transitions with a target: more than labels where answers hold for several steps
+    refused: int = 0  # answers that could not be used, see `checked`
     seconds: float = 0.0  # spent waiting for the teacher; 0 where it is part of the learner's program
 
-    def charge(self, labels: int, batch_size: int, seconds: float = 0.0, covered: int | None = None) -> None:
-        """Adds one rollout's labels, asked for in batches; `covered` None: each is the target of its own step."""
+    def charge(self, labels: int, batch_size: int, *, seconds: float = 0.0, covered: int, refused: int) -> None:
+        """Adds one rollout's labels, asked for in batches."""
         self.calls += math.ceil(labels / batch_size)
         self.labels += labels
-        self.covered += labels if covered is None else covered
+        self.covered += covered
+        self.refused += refused
         self.seconds += seconds
 
 
@@ -72,13 +107,16 @@ def label_member(
     horizon, num_envs = starts.shape
     flat = {key: flat_windows(x, starts, teacher.spec.history) for key, x in observation.items()}
     key = member_key(seed, iteration)
-    parts = [
-        teacher.label(
-            {name: x[begin : begin + batch_size] for name, x in flat.items()}, instruction, jax.random.fold_in(key, i)
-        )
-        for i, begin in enumerate(range(0, horizon * num_envs, batch_size))
-    ]
-    labels = jax.tree.map(lambda *x: jnp.concatenate(x), *parts)
+    with asking(teacher.spec):
+        parts = [
+            teacher.label(
+                {name: x[begin : begin + batch_size] for name, x in flat.items()},
+                instruction,
+                jax.random.fold_in(key, i),
+            )
+            for i, begin in enumerate(range(0, horizon * num_envs, batch_size))
+        ]
+    labels = checked(jax.tree.map(lambda *x: jnp.concatenate(x), *parts))
     return jax.tree.map(lambda x: x.reshape(horizon, num_envs, *x.shape[1:]), labels)
 
 
@@ -110,8 +148,14 @@ def label_rollout(
         started = time.perf_counter()
         labels = label_member(teacher, instruction, mine, starts[:, member], seed, iteration, batch_size)
         answers.append(jax.block_until_ready(labels))
-        ledger.charge(starts[:, member].size, batch_size, time.perf_counter() - started)
+        charge_dense(ledger, labels, batch_size, time.perf_counter() - started)
     return jax.tree.map(lambda *x: jnp.stack(x, axis=1), *answers)
+
+
+def charge_dense(ledger: Ledger, labels: TeacherLabels, batch_size: int, seconds: float) -> None:
+    """Charges a member for labels [T, N, ...] of every step; each is the target of its own."""
+    usable = int(labels.valid.sum())
+    ledger.charge(labels.valid.size, batch_size, seconds=seconds, covered=usable, refused=labels.valid.size - usable)
 
 
 def label_in_graph(
@@ -150,7 +194,7 @@ def no_labels(shape: tuple[int, int, int], action_dim: int) -> TeacherLabels:
 
 def member_key(seed: Array | int, iteration: Array | int) -> Array:
     """The key of a member's labels in an iteration; batch i has `fold_in(key, i)`."""
-    return jax.random.fold_in(jax.random.key(seed), iteration)
+    return jax.random.fold_in(stream(seed, "labels"), iteration)
 
 
 def flat_windows(observation: Array, starts: Array, history: int) -> Array:

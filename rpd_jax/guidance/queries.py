@@ -15,8 +15,7 @@ import jax
 import jax.numpy as jnp
 
 from rpd_jax.guidance.settings import QUERIES, Guidance
-
-SALT = 0x51  # of the keys that queries are drawn with
+from rpd_jax.keys import stream
 
 
 class Step(NamedTuple):
@@ -88,15 +87,20 @@ class Asking(NamedTuple):
     key: chex.PRNGKey
 
 
+def query_key(seed: chex.Numeric, iteration: chex.Numeric) -> chex.PRNGKey:
+    """The key of a member's queries in an iteration."""
+    return jax.random.fold_in(stream(seed, "queries"), iteration)
+
+
 def begin(key: chex.PRNGKey, age: chex.Array, length: int) -> Asking:
     """Before a rollout's first step.
 
     Args:
-      key: of the member's labels in this iteration.
+      key: of the member's queries in this iteration, see `query_key`.
       age: int [N], steps that the episodes under way have lasted.
       length: T.
     """
-    phase_key, key = jax.random.split(jax.random.fold_in(key, SALT))
+    phase_key, key = jax.random.split(key)
     phase = jax.random.randint(phase_key, age.shape, 0, length)
     return Asking(jnp.zeros_like(age), age - 1, phase, key)
 

@@ -29,6 +29,7 @@ class GuidanceSpec:
     window: int = 5  # control steps over which an answer is spread, D
     kappa: float = 0.0  # how fast calls fall as the reward rises; 0: they stay
     shut_off: float = math.inf  # share of the attainable reward from which guidance may end; inf: never
+    average: str = "valid"  # the loss is a mean over supervised steps ("valid"), or over all ("all", as VLAJS's)
 
     def __post_init__(self) -> None:
         choice("queries", self.queries, QUERIES)
@@ -84,6 +85,7 @@ class Guidance(NamedTuple):
     window: chex.Array
     kappa: chex.Array
     shut_off: chex.Array
+    over_all: chex.Array  # 1 where the loss is averaged over all steps, else 0
 
 
 def to_guidance(spec: GuidanceSpec, rollout_length: int) -> Guidance:
@@ -95,4 +97,5 @@ def to_guidance(spec: GuidanceSpec, rollout_length: int) -> Guidance:
         window=jnp.int32(spec.window),
         kappa=jnp.float32(spec.kappa),
         shut_off=jnp.float32(spec.shut_off),
+        over_all=jnp.float32(spec.average == "all"),
     )

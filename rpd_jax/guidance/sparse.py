@@ -11,7 +11,7 @@ import numpy as np
 
 from rpd_jax.contracts import convert_std
 from rpd_jax.guidance import windows
-from rpd_jax.guidance.labels import member_key, no_labels
+from rpd_jax.guidance.labels import asking, checked, member_key, no_labels
 from rpd_jax.guidance.settings import Guidance
 from rpd_jax.types import ActionContract, Array, Observation, Teacher, TeacherLabels
 
@@ -58,7 +58,8 @@ def ask_in_graph(
     def body(i: Array, answers: TeacherLabels) -> TeacherLabels:
         t, n = (jax.lax.dynamic_slice_in_dim(x, i * batch_size, batch_size) for x in (steps, envs))
         seen = see(jnp.minimum(t, length - 1), jnp.minimum(n, num_envs - 1))
-        labels = teacher.label(_with_history(seen, teacher), instruction, jax.random.fold_in(key, i))
+        with asking(teacher.spec):
+            labels = checked(teacher.label(_with_history(seen, teacher), instruction, jax.random.fold_in(key, i)))
         return TeacherLabels(*(x.at[t, n].set(y, mode="drop") for x, y in zip(answers, labels, strict=True)))
 
     blank = TeacherLabels(*(x[:, 0] for x in no_labels((length, 1, num_envs), action_dim)))
@@ -80,7 +81,9 @@ def ask_on_host(
         count = len(steps[rows])
         if teacher.spec.in_graph:  # whole batches, so that no program is compiled for the rest, nor draws differ
             seen = {name: x[np.minimum(np.arange(batch_size), count - 1)] for name, x in seen.items()}
-        labels = jax.device_get(teacher.label(_with_history(seen, teacher), instruction, jax.random.fold_in(key, i)))
+        with asking(teacher.spec):
+            labels = teacher.label(_with_history(seen, teacher), instruction, jax.random.fold_in(key, i))
+        labels = jax.device_get(checked(labels))
         for array, values in zip(answers, labels, strict=True):
             array[steps[rows], envs[rows]] = values[:count]
     return answers

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from rpd_jax import placement
-from rpd_jax.guidance.labels import Ledger, flat_windows, member_key
+from rpd_jax.guidance.labels import Ledger, asking, charge_dense, checked, flat_windows, member_key
 from rpd_jax.types import Array, Observation, TeacherLabels, TeacherSpec
 
 STREAMED = 128  # observations of a member with which a batch is begun: more would wait for the end of the rollout
@@ -73,7 +73,8 @@ class LabelStream:
         """
         self._observations[len(self._starts)] = observation
         self._starts.append(np.asarray(starts))
-        self._teacher.poll()
+        with asking(self._teacher.spec):
+            self._teacher.poll()
         while self._collected - self._begun >= self._batch_size:
             self._begin(self._begun + self._batch_size)
 
@@ -85,9 +86,10 @@ class LabelStream:
         answers = []
         for waits, ledger in zip(self._waits, self._ledgers, strict=True):
             started = time.perf_counter()
-            labels = jax.tree.map(lambda *x: np.concatenate(x), *[wait() for wait in waits])
+            with asking(self._teacher.spec):
+                labels = checked(jax.tree.map(lambda *x: np.concatenate(x), *[wait() for wait in waits]))
             answers.append(jax.tree.map(lambda x: x.reshape(*shape, *x.shape[1:]), labels))
-            ledger.charge(self._collected, self._batch_size, time.perf_counter() - started)
+            charge_dense(ledger, answers[-1], self._batch_size, time.perf_counter() - started)
         return jax.tree.map(lambda *x: jnp.stack(x, axis=1), *answers)
 
     @property
@@ -109,7 +111,8 @@ class LabelStream:
             for name in self._observations[first]:
                 steps = placement.stack([self._observations[step][name][member] for step in range(first, last)])
                 batch[name] = placement.host_view(flat_windows(steps, starts[:, member], history))[rows]
-            wait = self._teacher.begin(batch, self._instruction, jax.random.fold_in(key, index))
+            with asking(self._teacher.spec):
+                wait = self._teacher.begin(batch, self._instruction, jax.random.fold_in(key, index))
             self._waits[member].append(wait)
         self._begun = end
         for step in range(first, max(first, end // num_envs - (history - 1))):  # frames are large

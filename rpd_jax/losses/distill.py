@@ -96,8 +96,11 @@ TERMS: dict[str, Term] = {
 }
 
 
-def masked_mean(loss: chex.Array, valid: chex.Array) -> chex.Array:
-    """Mean of loss [B] over the entries where valid [B] holds; 0 if there is none."""
+def masked_mean(loss: chex.Array, valid: chex.Array, over_all: chex.Numeric = 0.0) -> chex.Array:
+    """Sum of loss [B] where valid [B] holds, over the number of such entries, or of all where `over_all` is 1.
+
+    Over all entries a loss fades with the share of steps that are supervised (VLAJS, arXiv 2604.13733). 0 if none is.
+    """
     chex.assert_rank([loss, valid], 1)
-    weight = valid.astype(loss.dtype)
-    return jnp.sum(jnp.where(valid, loss, 0.0)) / jnp.maximum(jnp.sum(weight), 1.0)
+    supervised = jnp.maximum(jnp.sum(valid.astype(loss.dtype)), 1.0)
+    return jnp.sum(jnp.where(valid, loss, 0.0)) / jnp.where(over_all > 0, len(loss), supervised)

@@ -28,6 +28,7 @@ FLOATS = (
     "clip_ratio",
     "value_coef",
     "entropy_coef",
+    "entropy_coef_end",
     "target_kl",
 )
 """Fields of PPOConfig that a variant may override."""
@@ -123,6 +124,7 @@ class Variant(NamedTuple):
     clip_ratio: chex.Array
     value_coef: chex.Array
     entropy_coef: chex.Array
+    entropy_coef_end: chex.Array
     target_kl: chex.Array
     guidance: Guidance
 
@@ -220,3 +222,8 @@ def distillation_weight(variant: Variant, progress: chex.Numeric) -> chex.Array:
 def learning_rate(variant: Variant, progress: chex.Numeric) -> chex.Array:
     """The linearly annealed learning rate at training progress in [0, 1], a scalar."""
     return variant.learning_rate * (1.0 + (variant.learning_rate_end - 1.0) * progress)
+
+
+def entropy_coef(variant: Variant, progress: chex.Numeric) -> chex.Array:
+    """The linearly annealed coefficient of the entropy at training progress in [0, 1], a scalar."""
+    return variant.entropy_coef * (1.0 + (variant.entropy_coef_end - 1.0) * progress)

@@ -1,0 +1,17 @@
+"""Random keys: a stream of its own for each purpose, so that no two draws share their bits.
+
+`jax.random.fold_in(key, i)` and `jax.random.split(key)[i]` are the same key, and two users of one key draw the same.
+Hence the rule: a key that is split is not folded into, and whatever is drawn for a seed begins with `stream`.
+"""
+
+from __future__ import annotations
+
+import zlib
+
+import chex
+import jax
+
+
+def stream(seed: chex.Numeric, purpose: str) -> chex.PRNGKey:
+    """The key of everything that is drawn for `purpose`, e.g. "labels"; other purposes of the seed have other keys."""
+    return jax.random.fold_in(jax.random.key(seed), zlib.crc32(purpose.encode()))
