@@ -103,8 +103,8 @@ class Alarms:
         return {"diverged": self.diverged, "widened": self.widened} | counts
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self.diverged, self.widened = dict(state["diverged"]), dict(state["widened"])
-        self._labels, self._refused = state["labels"], state["refused"]
+        self.diverged, self.widened = dict(state.get("diverged", {})), dict(state.get("widened", {}))
+        self._labels, self._refused = state.get("labels", 0.0), state.get("refused", 0.0)
 
 
 def first_std(network: NetworkConfig) -> float:

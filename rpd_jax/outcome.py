@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -114,7 +115,9 @@ class Cost(NamedTuple):
     seconds: float  # of the whole population
 
 
-def rows(env: str, population: Population, assessment: Assessment, cost: Cost) -> list[ResultRow]:
+def rows(
+    env: str, population: Population, assessment: Assessment, cost: Cost, notes: Mapping[str, str]
+) -> list[ResultRow]:
     """The table: the teacher first, then every variant over its seeds.
 
     Intervals are of success_once: bootstrap over seeds, or Wilson over episodes for the teacher and single seeds.
@@ -125,7 +128,8 @@ def rows(env: str, population: Population, assessment: Assessment, cost: Cost) -
     for spec in population.specs:
         mine = [i for i, member in enumerate(population.members) if member.variant.name == spec.name]
         theirs = cost._replace(labels=[cost.labels[i] for i in mine])
-        table.append(_row(env, spec.name, [assessment.students[i] for i in mine], len(mine), theirs))
+        row = _row(env, spec.name, [assessment.students[i] for i in mine], len(mine), theirs)
+        table.append(dataclasses.replace(row, note=notes.get(spec.name, "")))
     return table
 
 
@@ -157,7 +161,9 @@ def write(
         ylabel = "success rate (once in an episode, deterministic)"
         styles = {variant: i for i, variant in enumerate(dict.fromkeys(point.variant for point in curve))}
         look = {"teacher": level, "title": config.env.name, "ylabel": ylabel}
-        learning_curves(directory / CURVES_FILE, curves(points, "env_steps", styles), **look)
+        notes = {row.variant: row.note for row in table if row.note}
+        drawn = [curve._replace(note=notes.get(curve.variant, "")) for curve in curves(points, "env_steps", styles)]
+        learning_curves(directory / CURVES_FILE, drawn, **look)
         asked = [point for point in points if point["labels"] > 0]
         if asked:
             xlabel = "observations that the teacher was asked about, per member"

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from rpd_jax import outcome
+from rpd_jax.alarms import Alarms
 from rpd_jax.checkpoint import Checkpoint, CheckpointError, from_paths, load_checkpoint
 from rpd_jax.config import Config, ConfigError
 from rpd_jax.contracts import check_convertible, clip, convert
@@ -76,7 +77,9 @@ def evaluate(
     env_steps = checkpoint.host["iteration"] * config.ppo.batch_size(config.env.num_envs)
     labels = [ledger["labels"] for ledger in checkpoint.host["ledgers"]]
     cost = outcome.Cost(env_steps, labels, checkpoint.host["seconds"])
-    table = outcome.rows(config.env.name, population, assessment, cost)
+    alarms = Alarms(population)
+    alarms.load_state_dict(checkpoint.host.get("alarms", {}))  # runs of earlier versions have none
+    table = outcome.rows(config.env.name, population, assessment, cost, alarms.notes())
     target.mkdir(parents=True, exist_ok=True)
     outcome.write(target, config, table, [], assessment.films)
     return table

@@ -294,7 +294,7 @@ class Trainer:
         if signal is None:
             assessment = assess(self.evaluator, self.members, self.teacher, self.config.eval)
             cost = outcome.Cost(self.env_steps, self._labels, self.seconds)
-            table = outcome.rows(self.config.env.name, self.population, assessment, cost)
+            table = outcome.rows(self.config.env.name, self.population, assessment, cost, self.alarms.notes())
             points = outcome.curve_points(self.population, self.env_steps, self._labels, assessment.students)
             outcome.write(self.directory, self.config, table, [*self.curve, *points], assessment.films)
         params, diverged = self.members.params, dict(self.alarms.diverged)

@@ -164,6 +164,7 @@ def test_results_json_has_exactly_the_documented_keys(tmp_path: Path) -> None:
         "high",
         "return",
         "seconds",
+        "note",
     ]
 
 

@@ -27,6 +27,7 @@ class Curve(NamedTuple):
     x: np.ndarray  # [K], environment steps per member unless said otherwise
     values: np.ndarray  # [S, K], one row per seed
     style: int | None = None  # which colour and marker, to be the same in several pictures; None: by its place
+    note: str = ""  # added to its name in the legend
 
 
 class TeacherLevel(NamedTuple):
@@ -110,7 +111,7 @@ def _draw(axes: Axes, curve: Curve, index: int, rng: int) -> np.ndarray:
         marker=marker,
         markersize=4,
         linewidth=1.8,
-        label=curve.variant,
+        label=f"{curve.variant} ({curve.note})" if curve.note else curve.variant,
     )
     return values
 

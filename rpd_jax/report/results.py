@@ -53,10 +53,12 @@ class ResultRow:
     high: float  # over episodes (Wilson) for a teacher or a single seed
     episode_return: float  # mean sum of rewards
     seconds: float  # wall time of the training, shared by all variants of a run
+    note: str = ""  # what a reader must know of the run, e.g. "1 of 3 seeds diverged at iteration 7"
 
     def __post_init__(self) -> None:
         for name in ("env", "variant"):
             _require(isinstance(getattr(self, name), str) and getattr(self, name), name, self, "a name")
+        _require(isinstance(self.note, str), "note", self, "a text")
         for name in _COUNTS:
             value = getattr(self, name)
             whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
@@ -85,7 +87,7 @@ class ResultRow:
     @classmethod
     def from_json(cls, row: Mapping[str, Any]) -> ResultRow:
         """Inverse of `to_json`; raises ValueError for missing or unknown keys and impossible values."""
-        _check_keys("row", row, ROW_KEYS)
+        _check_keys("row", {"note": ""} | dict(row), ROW_KEYS)  # earlier versions had no notes
         return cls(**{_attribute(key): value for key, value in row.items()})
 
 

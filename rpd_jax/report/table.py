@@ -21,8 +21,12 @@ HEADERS = (
 
 
 def results_table(rows: Sequence[ResultRow], *, markdown: bool = False) -> str:
-    """One line per result; the interval is that of "success once", see `ResultRow`."""
-    return render(HEADERS, [_cells(row) for row in rows], markdown=markdown)
+    """One line per result; the interval is that of "success once", see `ResultRow`. Notes have a column."""
+    cells = [_cells(row) for row in rows]
+    if not any(row.note for row in rows):
+        return render(HEADERS, cells, markdown=markdown)
+    noted = [[*line, row.note] for line, row in zip(cells, rows, strict=True)]
+    return render((*HEADERS, "note"), noted, markdown=markdown)
 
 
 def render(headers: Sequence[str], rows: Sequence[Sequence[str]], *, markdown: bool = False) -> str:
