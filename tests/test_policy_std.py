@@ -1,0 +1,152 @@
+"""What keeps a policy's std where it should be, and what limits PPO without limiting the teacher's pull."""
+
+import logging
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from test_networks import build
+from test_update import SPEC, A, N, T, data, make_config
+
+from rpd_jax.alarms import Alarms, first_std
+from rpd_jax.config import ConfigError, NetworkConfig
+from rpd_jax.losses.distill import masked_mean
+from rpd_jax.losses.variants import entropy_coef, parse_variant, to_variant
+from rpd_jax.population import Population
+from rpd_jax.types import TeacherError
+
+
+def update(population, members=None, labels=None, rollout=None):
+    """One update of fresh members; (members, metrics)."""
+    given, taught = data(population)
+    labels = taught if labels is None else labels
+    return population.update(members or population.init(), rollout or given, labels if population.terms else None, 0.0)
+
+
+def test_std_and_mean_begin_where_each_dimension_is_told_to():
+    each, mean = (-1.0, -1.0, -1.0, -2.0, -2.0, -2.0, -0.5), (0.0,) * 6 + (1.0,)
+    network = build(log_std_init_each=each, mean_init=mean)
+    policy, _ = network.apply(network.init(jax.random.key(0)), {"state": jnp.zeros((2, 42))})
+    np.testing.assert_allclose(policy.log_std[0], each)
+    np.testing.assert_allclose(policy.mean[0], mean, atol=1e-6)
+    assert first_std(NetworkConfig(log_std_init_each=(0.0, np.log(3.0)))) == pytest.approx(2.0)
+
+
+@pytest.mark.parametrize("field", ["log_std_init_each", "mean_init"])
+def test_one_number_for_each_dimension_or_none(field):
+    with pytest.raises(ConfigError, match=rf"network.{field}=\(0.0, 0.0\) cannot work: it must be empty, or 7 numbers"):
+        build(**{field: (0.0, 0.0)})
+
+
+def test_log_std_stays_within_its_bounds_and_can_leave_them():
+    network = build(log_std_min=-2.0, log_std_max=-0.4)
+    params = network.init(jax.random.key(0))
+    pushed = network.project(params | {"log_std": jnp.linspace(-3.0, 1.0, 7)})
+    assert float(pushed["log_std"].min()) == -2.0 and float(pushed["log_std"].max()) == pytest.approx(-0.4)
+    gradient = jax.grad(lambda p: network.apply(p, {"state": jnp.ones((1, 42))})[0].log_std.sum())(pushed)
+    np.testing.assert_array_equal(gradient["log_std"], 1.0)
+
+
+def test_bounds_hold_in_training():
+    config = make_config(["ppo:entropy_coef=100:learning_rate=0.5"], seeds=(0,))
+    config.network.log_std_max = -0.4  # it begins at -0.5, and the entropy bonus wants more
+    members, _ = update(Population(config, SPEC))
+    np.testing.assert_allclose(members.params["log_std"], -0.4)
+
+
+def test_entropy_coefficient_falls_linearly():
+    variant = to_variant(parse_variant("ppo:entropy_coef=0.01:entropy_coef_end=0.2"), make_config().ppo, (), A)
+    # 0.01 (1 - 0.8 p)
+    np.testing.assert_allclose([entropy_coef(variant, p) for p in (0.0, 0.5, 1.0)], [0.01, 0.006, 0.002], rtol=1e-6)
+
+
+def test_the_kl_that_stops_a_member_is_logged():
+    _, metrics = update(Population(make_config(["ppo"], seeds=(0,), target_kl=1e-9), SPEC))
+    assert metrics["updates_applied"][0] == 0 and metrics["approx_kl"][0] == 0
+    assert metrics["kl_max"][0] > 1e-9  # of the first minibatch already
+
+
+def test_with_surrogate_the_kl_stops_ppo_and_not_the_teacher():
+    """Beyond the target only value function and distillation learn: the std stays, the mean goes to the labels."""
+    variants = ["ppo", "rpd-mse:mse=10"]
+    results = {}
+    for stop in ("update", "surrogate"):
+        population = Population(make_config(variants, seeds=(0,), target_kl=1e-9, kl_stop=stop), SPEC)
+        before = jax.tree.map(np.array, population.init().params)
+        members, metrics = update(population)
+        results[stop] = jax.tree.map(
+            lambda a, b: np.abs(np.asarray(a) - b).max(tuple(range(1, b.ndim))), members.params, before
+        )
+        np.testing.assert_allclose(metrics["updates_applied"], 0.0 if stop == "update" else 1.0)
+    assert max(x.max() for x in jax.tree.leaves(results["update"])) == 0
+    moved = results["surrogate"]
+    np.testing.assert_array_equal(moved["log_std"], 0.0)
+    assert moved["actor_out"]["kernel"].tolist()[0] == 0 and moved["actor_out"]["kernel"][1] > 0
+    assert (moved["critic_out"]["kernel"] > 0).all()
+
+
+def test_below_its_target_the_kl_changes_nothing():
+    runs = [
+        update(Population(make_config(["rpd-mse"], seeds=(0,), target_kl=1e9, kl_stop=stop), SPEC))[0].params
+        for stop in ("update", "surrogate")
+    ]
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-7), *runs)
+
+
+def test_mean_over_supervised_steps_or_over_all():
+    loss, valid = jnp.array([1.0, 2.0, 4.0, 8.0]), jnp.array([True, False, True, False])
+    assert masked_mean(loss, valid) == 2.5  # (1 + 4) / 2
+    assert masked_mean(loss, valid, 1.0) == 1.25  # (1 + 4) / 4: it fades with coverage
+    assert masked_mean(loss, jnp.zeros(4, bool), 1.0) == 0.0
+
+
+def test_logged_distances_are_means_of_one_dimension():
+    config = make_config(["rpd-mse:l1=1:nll=1"], seeds=(0,), epochs=1, minibatches=1, learning_rate=1e-9)
+    population = Population(config, SPEC)
+    _, labels = data(population)
+    labels = labels._replace(action=np.full((T, 1, N, A), 2.0, np.float32), valid=np.ones((T, 1, N), bool))
+    _, metrics = update(population, labels=labels)
+    # an untrained student's mean is about 0, its std exp(-0.5)
+    assert metrics["distill_mse"][0] == pytest.approx(4.0, rel=0.1)
+    assert metrics["distill_l1"][0] == pytest.approx(2.0, rel=0.1)
+    by_hand = 3 * (0.5 * 4.0 * np.exp(1.0) - 0.5 + 0.5 * np.log(2 * np.pi))  # nats of the whole action
+    assert metrics["distill_nll"][0] == pytest.approx(by_hand, rel=0.1)
+
+
+def alarms(**network):
+    config = make_config(["ppo", "rpd-mse"], seeds=(0, 3))
+    for name, value in network.items():
+        setattr(config.network, name, value)
+    return Alarms(Population(config, SPEC), "bad")
+
+
+def test_a_std_that_grows_is_said_once_and_noted(caplog):
+    found = alarms(log_std_init=-1.5)  # 0.22
+    rows = [{"update/std/ppo/0": 0.25, "update/std/rpd-mse/3": std} for std in (0.3, 0.6, 0.9, 0.5)]
+    with caplog.at_level(logging.WARNING):
+        for i, row in enumerate(rows):
+            found.look(i + 1, row)
+    assert caplog.text.count("the policy's std has grown from 0.22 to 0.60") == 1
+    assert [row["alarm/widened/rpd-mse/3"] for row in rows] == [0, 1, 1, 1]
+    assert {row["alarm/widened/ppo/0"] for row in rows} == {0}
+    again = alarms(log_std_init=-1.5)
+    again.load_state_dict(found.state_dict())
+    assert again.notes() == {"rpd-mse": "std grew from 0.22 to 0.90"}
+
+
+def test_alarms_name_members_and_iterations():
+    found = alarms()
+    found.look(1, {})
+    found.look(2, {"update/diverged/ppo/3": 1.0})
+    found.look(5, {"update/diverged/ppo/3": 1.0, "update/diverged/ppo/0": 1.0})
+    assert found.diverged == {"ppo/3": 2, "ppo/0": 5} and not found.everyone_diverged
+    assert found.notes() == {"ppo": "2 of 2 seeds diverged at iteration 2 to 5"}
+
+
+def test_labels_that_are_all_refused_end_a_run():
+    found = alarms()
+    found.look(1, {"teacher/labels": 10.0, "teacher/refused": 4.0})
+    found.look(2, {"teacher/labels": 10.0, "teacher/refused": 4.0})  # nobody asked
+    with pytest.raises(TeacherError, match="none of the 5 labels of iteration 3"):
+        found.look(3, {"teacher/labels": 15.0, "teacher/refused": 9.0})
