@@ -4,9 +4,9 @@
   python -m benchmarks.crashes --suite=maniskill  # needs the extra maniskill and a Vulkan device
   python -m benchmarks.crashes --kills=3 --readers=0
 
-Each kill is a SIGKILL of the learner at a random moment between its start and a few iterations of training. All the while `launch.evaluate` reads the newest checkpoint, over and over; it must never disturb the run, nor fail but
-for want of a first checkpoint. Then parameters, optimizer, log, curve and table are compared; every difference counts.
-Exit status 1 if there is one.
+Each kill is a SIGKILL of the learner at a random moment between its start and a few iterations of training. All the
+while `launch.evaluate` reads the newest checkpoint, over and over; it must neither disturb the run nor fail. Then
+parameters, optimizer, log, curve and table are compared; every difference counts. Exit status 1 if there is one.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ from rpd_jax.guidance.labels import Ledger
 from rpd_jax.guidance_check import check_guidance, check_teacher
 from rpd_jax.interrupt import StopRequest, stop_on_signal
 from rpd_jax.loops import GraphLoop, HostLoop, Loop
-from rpd_jax.losses.variants import resolve_variants
+from rpd_jax.losses.variants import is_scheduled, resolve_variants
 from rpd_jax.metrics import METRICS_FILE, ProgressBar, make_writers, read_metrics
 from rpd_jax.networks import STUDENT_KEYS, Params
 from rpd_jax.population import Population
@@ -262,6 +262,7 @@ class Trainer:
         """Writes a checkpoint of everything that `restore` needs."""
         host = {
             "iteration": self.iteration,
+            "total_steps": self.config.ppo.total_steps,
             "seconds": self.seconds,
             "ledgers": [dataclasses.asdict(ledger) for ledger in self.loop.ledgers],
             "metrics_position": self.writer.position(),
@@ -287,6 +288,15 @@ class Trainer:
         self.curve = [outcome.CurvePoint(**point) for point in stored.host["curve"]]
         self.writer.truncate(stored.host["metrics_position"])
         self.alarms.load_state_dict(stored.host["alarms"])
+        before, now = stored.host["total_steps"], self.config.ppo.total_steps
+        scheduled = [spec.name for spec in self.population.specs if is_scheduled(spec, self.config.ppo)]
+        reached = min(1.0, self.env_steps / before)
+        if before != now and scheduled:
+            logging.warning(
+                "ppo.total_steps was %s and is %s now: schedules (learning rate, entropy, annealing) of %s go on from "
+                "progress %.2f, where they had reached %.2f",
+                f"{before:,}", f"{now:,}", ", ".join(scheduled), self.env_steps / now, reached,
+            )  # fmt: skip
 
     def result(self, signal: int | None) -> Result:
         """Evaluates everyone and writes table, curves and videos; leaves that out if a signal stopped the run."""

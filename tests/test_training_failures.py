@@ -1,5 +1,6 @@
 """Whatever ends a run, its last whole iteration is saved, and the resumed run ends as an undisturbed one."""
 
+import logging
 import subprocess
 import sys
 
@@ -78,6 +79,19 @@ def test_an_evaluation_that_failed_is_made_up_for(tmp_path, undisturbed, monkeyp
         broken.setattr(Evaluator, "students", fail)
         rpd_jax.train(settings(tmp_path / "run"), Teacher())
     same_end(rpd_jax.train(settings(tmp_path / "run"), Teacher(), resume=True), undisturbed)
+
+
+def test_a_longer_run_says_which_schedules_it_repeats(tmp_path, caplog):
+    config = settings(tmp_path / "run")
+    config.variants, config.ppo.total_steps = ("ppo", "ppo:learning_rate_end=0.2:name=falling"), 320
+    rpd_jax.train(config)
+    with caplog.at_level(logging.WARNING):
+        rpd_jax.train(config, resume=True)
+        assert "schedules" not in caplog.text
+        config.ppo.total_steps = 640
+        rpd_jax.train(config, resume=True)
+    assert "was 320 and is 640 now" in caplog.text
+    assert "annealing) of falling go on from progress 0.50, where they had reached 1.00" in caplog.text
 
 
 def same_end(result, expected) -> None:

@@ -173,6 +173,12 @@ def resolve_variants(config: Config) -> list[VariantSpec]:
     return specs
 
 
+def is_scheduled(spec: VariantSpec, ppo: PPOConfig) -> bool:
+    """Whether anything of the variant depends on how far training is of its whole length."""
+    ends = [spec.overrides.get(field, getattr(ppo, field)) for field in ("learning_rate_end", "entropy_coef_end")]
+    return spec.anneal != "constant" or any(end != 1.0 for end in ends)
+
+
 def active_terms(specs: Sequence[VariantSpec]) -> tuple[str, ...]:
     """The terms that any of the variants uses, in the order of TERMS; the program computes no others."""
     return tuple(term for term in TERMS if any(spec.terms.get(term, 0.0) > 0 for spec in specs))
