@@ -163,7 +163,7 @@ def rpd_paper() -> Config:
             target_kl=0.2,
         ),
         teacher=TeacherConfig(
-            samples=1,
+            samples=10,  # PPD fits a Gaussian to them (of one draw the std would be invented); their mean is E[a^T]
             gripper="fixed",  # the code's training loop leaves the teacher's [0, 1] unmapped
         ),
         eval=EvalConfig(every=10, curve_episodes=500, episodes=500, num_envs=20),
@@ -177,7 +177,6 @@ def rpd_code() -> Config:
     config.variants = ("ppo", "rpd-mse", "rpd-l1", "rpd-bc", "ppd-reverse")  # code: KL(student || teacher)
     config.ppo.advantage = "finite_horizon"  # code: finite_horizon_gae=True; paper: GAE
     config.teacher.gripper = "reference"  # code: gripper left in [0, 1]; its evaluator maps to [-1, 1]
-    config.teacher.samples = 10  # code: server default in July 2025 before it became 1; PPD fits a Gaussian to them
     config.run.directory = "runs/rpd-code"
     return config
 
