@@ -51,6 +51,28 @@ def test_evaluations_repeat():
     assert not np.allclose(first[0].returns, first[1].returns)
 
 
+def test_a_member_plays_the_same_episodes_alone_and_in_company():
+    _, company, among_others = make(("ppo", "rpd-mse"), seeds=(0, 1))
+    _, single, alone = make(("ppo",), seeds=(1,))
+    together, _ = among_others.students(company.init(), 2 * N)
+    by_itself, _ = alone.students(single.init(), 2 * N)
+    # members 1 and 3 have the seed of the one that is alone, and so far its parameters
+    for index in (1, 3):
+        for a, b in zip(together[index], by_itself[0], strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-5)
+
+
+def test_the_teacher_plays_the_members_episodes_whoever_they_are():
+    played = []
+    for variants, seeds in ((("ppo",), (0,)), (("ppo", "rpd-mse"), (0, 1, 2))):
+        env, _, evaluator = make(variants, seeds)
+        played.append(evaluator.teacher(ToyTeacher(env.spec, noise=0.3), SETTINGS)[0])
+        firsts = np.asarray(env.reset()["state"]).reshape(-1, N, 6)
+        np.testing.assert_array_equal(firsts, np.broadcast_to(firsts[:1], firsts.shape))
+    assert len(played[0].returns) == 16
+    np.testing.assert_allclose(played[0].returns, played[1].returns, rtol=1e-5)
+
+
 def test_episodes_asked_for_are_rounded_up_to_whole_rounds():
     _, population, evaluator = make()
     results, _ = evaluator.students(population.init(), N + 1)

@@ -1,8 +1,10 @@
 """Whatever ends a run, its last whole iteration is saved, and the resumed run ends as an undisturbed one."""
 
+import gc
 import logging
 import subprocess
 import sys
+import weakref
 
 import jax
 import numpy as np
@@ -92,6 +94,14 @@ def test_a_longer_run_says_which_schedules_it_repeats(tmp_path, caplog):
         rpd_jax.train(config, resume=True)
     assert "was 320 and is 640 now" in caplog.text
     assert "annealing) of falling go on from progress 0.50, where they had reached 1.00" in caplog.text
+
+
+def test_a_finished_run_leaves_nothing_in_memory(tmp_path):
+    result = rpd_jax.train(settings(tmp_path / "run"), Teacher())
+    population = weakref.ref(result.population)
+    del result
+    gc.collect()
+    assert population() is None  # nor, then, its compiled programs
 
 
 def same_end(result, expected) -> None:
