@@ -9,6 +9,8 @@ from __future__ import annotations
 import dataclasses
 from typing import Literal
 
+from rpd_jax.envs.base import Camera
+
 Kind = Literal["box", "sphere", "capsule", "cylinder"]
 Vector = tuple[float, float, float]
 Color = tuple[float, float, float]
@@ -59,15 +61,6 @@ class Marker:
 
     goal: str
     shapes: tuple[Shape, ...]
-
-
-@dataclasses.dataclass(frozen=True)
-class Camera:
-    """A pinhole camera that looks from `eye` at `target`, world axes, z up in the picture."""
-
-    eye: Vector = (0.6, 0.7, 0.6)
-    target: Vector = (0.0, 0.0, 0.35)
-    fov: float = 1.0  # radians, vertical
 
 
 @dataclasses.dataclass(frozen=True)
