@@ -17,6 +17,7 @@ Color = tuple[float, float, float]
 
 UPRIGHT = (1.0, 0.0, 0.0, 0.0)
 CUBE_FRICTION = 1.0  # ManiSkill's is 0.3; with this a cube that is hit stays about as near to the hand as there
+CAMERA = Camera()  # of most tasks
 HOME = (0.0, 0.0, 0.1695)  # tool centre point at the beginning of ManiSkill's episodes, measured
 
 
@@ -69,7 +70,7 @@ class Scene:
 
     bodies: tuple[Body, ...]
     markers: tuple[Marker, ...] = ()
-    camera: Camera = Camera()
+    camera: Camera = CAMERA
     home: Vector = HOME  # mean position of the tool centre point when an episode begins
     home_yaw: float = 0.0  # of the hand about z, world axes: 0 opens the fingers along y
     base_yaw: float = 0.0  # of the robot's base, in whose axes actions are

@@ -15,6 +15,7 @@ from absl import logging
 from torch import Tensor
 
 from rpd_jax.interrupt import stop_on_signal
+from rpd_jax.report.files import write_json
 from rpd_jax.validation import ConfigError
 from teachers.finetuning.run import Run, check_directory, digest
 from teachers.openvla.finetune.adapter import adapter_config, add_lora, write_description, write_weights
@@ -23,11 +24,12 @@ from teachers.openvla.finetune.merge import DIRECTORY as MERGED
 from teachers.openvla.finetune.merge import write_merged
 from teachers.openvla.finetune.settings import FinetuneSettings
 from teachers.openvla.finetune.state import StateStore
-from teachers.openvla.finetune.step import Trainer
+from teachers.openvla.finetune.step import Trainer, learning_rate
 from teachers.openvla.server.checkpoint import tensor_files
 from teachers.openvla.server.config import ModelConfig, read_json
 from teachers.openvla.server.loading import Parts, load_parts
 from teachers.recordings import Episodes, Recordings
+from teachers.trained_on import TRAINED_ON_FILE
 
 ALSO_MAY_CHANGE = ("device", "gradient_checkpointing", "merge")
 """Settings that a resumed run may have otherwise, besides `MAY_CHANGE` of every fine-tuning."""
@@ -99,6 +101,7 @@ def finetune(
         run.open(directory, stack, resume=resume, overwrite=overwrite)
         described = adapter_config(run.trainer.trainable, settings.lora, checkpoint)
         write_description(directory, described, {settings.data.name: recordings.statistics}, recordings.contract)
+        write_json(directory / TRAINED_ON_FILE, recordings.trained_on.to_json())
         try:
             run.run(stop, callbacks)
         except torch.OutOfMemoryError as error:
@@ -172,6 +175,9 @@ class _Run(Run):
     def _advance(self) -> dict[str, Tensor]:
         batch = self._samples.batch(self.step, self._settings.data.batch_size, self._device)
         return self.trainer.step(batch, self.step)
+
+    def _learning_rate(self, steps: int) -> float:
+        return learning_rate(self.step, self._settings.optimizer)  # it does not depend on their number
 
     def _snapshot(self, metrics: dict[str, Tensor]) -> Snapshot:
         return Snapshot(self.step, metrics)
