@@ -63,7 +63,8 @@ def finetune(
       model: a pretrained model; or the official configuration of one to be trained from nothing; None: octo-nano.
       sources: sets of demonstrations, which are mixed in proportion to their steps.
       settings: validated first.
-      directory: gets finetune_config.json, metrics.jsonl and checkpoints, and at the end what `load_octo` reads.
+      directory: gets finetune_config.json, metrics.jsonl and checkpoints, and at the end what `load_octo` reads,
+        with trained_on.json, see `teachers.trained_on`.
       resume: go on with the run in the directory, if there is one; the same model and data must be given.
       overwrite: delete that run first.
       callbacks: called after every step.
@@ -71,6 +72,7 @@ def finetune(
     Raises:
       ConfigError: a setting cannot work with this model or data, or the directory is taken.
       CheckpointError: the checkpoint to resume does not fit.
+      Diverged: a loss or gradient was not finite; the checkpoint before it is left.
     """
     settings.validate()
     last = settings.optimizer.decay_steps

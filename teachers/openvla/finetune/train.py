@@ -70,13 +70,14 @@ def finetune(
       sources: sets of demonstrations, which are mixed in proportion to their steps.
       settings: validated first.
       directory: gets finetune_config.json, metrics.jsonl, checkpoints, and in PEFT's layout the matrices, with
-        dataset_statistics.json and what the actions mean: all that `OpenVLAPolicy.load(directory)` needs besides the
-        checkpoint, whose place it notes. If asked, a whole checkpoint too.
+        dataset_statistics.json, trained_on.json and what the actions mean: all that `OpenVLAPolicy.load(directory)`
+        needs besides the checkpoint, whose place it notes. If asked, a whole checkpoint too.
       resume: go on with the run in the directory, if there is one; the same checkpoint and data must be given.
       overwrite: delete that run first.
       callbacks: called after every step.
     Raises:
       ConfigError: a setting cannot work with this model or data, or the directory is taken.
+      Diverged: a loss or gradient was not finite; the checkpoint before it is left.
       ValueError: the checkpoint cannot be read.
     """
     settings.validate()
