@@ -17,6 +17,7 @@ from rpd_jax.demonstrations.reading import Demonstrations
 from rpd_jax.demonstrations.statistics import action_mask, action_statistics
 from rpd_jax.types import ActionContract
 from rpd_jax.validation import ConfigError
+from teachers.trained_on import TrainedOn, describe
 
 CAMERAS = ("primary", "wrist")
 NO_INSTRUCTION = ""
@@ -52,7 +53,8 @@ class Recordings:
     instruction: np.ndarray  # [E] int32 position in `instructions`
     instructions: tuple[str, ...]  # the first is ""
     statistics: dict[str, Any]  # of all actions, as a fine-tuned model's dataset_statistics.json
-    contract: ActionContract | None  # what the actions mean, where every set says so
+    contract: ActionContract | None  # what the actions mean; None where no set says so
+    trained_on: TrainedOn  # what a model that is trained on them is told of them
 
     def split(self, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
         """Numbers of the episodes to train on and of those held out, drawn from each set by itself.
@@ -85,15 +87,17 @@ def load(
     """Reads every episode once.
 
     Args:
-      sources: sets of demonstrations; their actions must mean the same.
+      sources: sets of demonstrations; their actions must mean the same, and their files say so.
       settings: which cameras, whether failures are left out, how much memory frames may take.
       sizes: "image_primary" -> pixels of the side, of the images that the model takes; others are not read. 0: those
         of the first frame.
       resizer: frames uint8 [T, H, W, 3] and S -> uint8 [T, S, S, 3].
 
     Raises:
-      ConfigError: there are no episodes, or one lacks a camera, or actions differ in size.
+      ConfigError: there are no episodes, or one lacks a camera or has numbers that are not finite; or sets differ in
+        what actions mean, their size, the camera that "rgb" is of, or, where `sizes` says 0, the size of frames.
     """
+    contract, control_mode = _conventions(sources, settings)
     listed = _outline(sources, settings)
     episodes = [episode for _, _, episode in listed]
     length = np.array([episode.length for episode in episodes])
@@ -108,10 +112,18 @@ def load(
     sides = {name: sizes[name] or _pictures(first, name, key).shape[1] for name, key in cameras.items()}
     images = _allocate({name: (frames, side, side, 3) for name, side in sides.items()}, settings.max_memory)
     first_frame = np.concatenate([[0], np.cumsum(length + 1)[:-1]])
+    recorded: dict[str, set[int]] = {name: set() for name in cameras}
     for start, (source, index, episode) in zip(first_frame, listed, strict=True):
         whole = _read(sources[source], index, tuple(cameras.values()))
         for name, key in cameras.items():
-            images[name][start : start + episode.length + 1] = resizer(_pictures(whole, name, key), sides[name])
+            frames_of_one = _pictures(whole, name, key)
+            recorded[name].add(frames_of_one.shape[1])
+            if not sizes[name] and len(recorded[name]) > 1:
+                raise ConfigError(
+                    f"data.image_size=0 cannot work: {_name(sources, source)} has frames of {frames_of_one.shape[1]} "
+                    f"pixels, episodes before it of {sides[name]}; say to what size they are to be resized"
+                )
+            images[name][start : start + episode.length + 1] = resizer(frames_of_one, sides[name])
     instructions = (NO_INSTRUCTION, *sorted({episode.instruction for episode in episodes} - {NO_INSTRUCTION}))
     return Recordings(
         images=images,
@@ -122,8 +134,9 @@ def load(
         source=np.array([source for source, _, _ in listed]),
         instruction=np.array([instructions.index(episode.instruction) for episode in episodes], np.int32),
         instructions=instructions,
-        statistics=_statistics(sources[0], episodes, settings),
-        contract=_contract(sources),
+        statistics=_statistics(control_mode, episodes, settings),
+        contract=contract,
+        trained_on=describe(sources, episodes, sorted(recorded.get("image_primary", ()))),
     )
 
 
@@ -138,6 +151,9 @@ def _outline(sources: Sequence[Episodes], settings: Selection) -> list[tuple[int
     for number, source in enumerate(sources):
         for index in range(len(source)):
             episode = _read(source, index, ())._replace(observation={})
+            if episode.not_finite:
+                where = f"{_name(sources, number)}, episode {index}: {episode.not_finite}"
+                raise ConfigError(f"data cannot be used: {where} is no finite number")
             if episode.length and (episode.succeeded or not settings.successes_only):
                 listed.append((number, index, episode))
     if not listed:
@@ -176,21 +192,58 @@ def _allocate(shapes: Mapping[str, tuple[int, ...]], max_memory: float) -> dict[
         return {name: np.memmap(files[name], np.uint8, "w+", shape=shape) for name, shape in shapes.items()}
 
 
-def _contract(sources: Sequence[Episodes]) -> ActionContract | None:
-    """The contract of all sets, or None where one has none; ConfigError where they differ."""
-    infos = [source.info if isinstance(source, Demonstrations) else None for source in sources]
-    contracts = [info.contract if info else None for info in infos]
-    if any(contract is not None and contract != contracts[0] for contract in contracts):
-        raise ConfigError(f"data has actions of different contracts, which cannot be mixed: {contracts}")
-    return contracts[0]
+def _name(sources: Sequence[Episodes], number: int) -> str:
+    """A set's file, or its number where it has none."""
+    source = sources[number]
+    return str(source.path) if isinstance(source, Demonstrations) else f"set {number + 1}"
 
 
-def _statistics(source: Episodes, episodes: Sequence[Episode], settings: Selection) -> dict[str, Any]:
+def _conventions(sources: Sequence[Episodes], settings: Selection) -> tuple[ActionContract | None, str]:
+    """Contract and control mode of all sets, None and "" where none says so.
+
+    Raises ConfigError, naming two sets, where they differ or only one of them says so, and where "rgb" is one camera
+    here and another there.
+    """
+    with_rgb = "rgb" in (settings.primary, getattr(settings, "wrist", ""))
+    said: list[tuple[str, dict[str, Any]]] = []
+    for number, source in enumerate(sources):
+        if len(source):
+            known, name = isinstance(source, Demonstrations), _name(sources, number)
+            contract = source.info.contract if known and source.info else None
+            camera = source.camera_path if known and with_rgb else ""
+            mode = source.control_mode if known else ""
+            said.append((name, {"contract": contract, "control_mode": mode, 'camera "rgb"': camera}))
+    for name, says in said[1:]:
+        first_name, first = said[0]
+        for what, value in says.items():
+            if value != first[what] and not (what.startswith("camera") and not (value and first[what])):
+                one, other = _distinguished(first[what], value)
+                raise ConfigError(
+                    f"data cannot be mixed: {what} of {first_name} is {one}, of {name} {other}; give sets that agree"
+                )
+    return (said[0][1]["contract"], said[0][1]["control_mode"]) if said else (None, "")
+
+
+def _distinguished(one: Any, other: Any) -> tuple[str, str]:
+    """Two values in words; of two contracts only the fields that differ."""
+
+    def words(mine: Any, theirs: Any) -> str:
+        if not isinstance(mine, ActionContract):
+            return repr(mine) if mine else "not said"
+        if not isinstance(theirs, ActionContract):
+            return "known"
+        fields = [field.name for field in dataclasses.fields(mine)]
+        fields = [name for name in fields if getattr(mine, name) != getattr(theirs, name)]
+        return ", ".join(f"{name}={getattr(mine, name)!r}" for name in fields)
+
+    return words(one, other), words(other, one)
+
+
+def _statistics(control_mode: str, episodes: Sequence[Episode], settings: Selection) -> dict[str, Any]:
     size = episodes[0].action.shape[1]
     mask = list(settings.mask)
     if not mask:
-        known = isinstance(source, Demonstrations) and source.control_mode
-        mask = action_mask(source.control_mode, size) if known else [True] * (size - 1) + [False]
+        mask = action_mask(control_mode, size) if control_mode else [True] * (size - 1) + [False]
     if len(mask) != size:
         raise ConfigError(f"data.mask={settings.mask!r} cannot work: the actions have {size} dimensions")
     return action_statistics([episode.action for episode in episodes], mask)

@@ -18,10 +18,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import h5py
 import jax
+import numpy as np
+from absl import logging
 
 from rpd_jax.config import Config, ConfigError, choice
+from rpd_jax.demonstrations.checks import one_line, open_hdf5
 from rpd_jax.demonstrations.episode import DatasetInfo, Episode
 from rpd_jax.demonstrations.hdf5 import merge_shards, write_shard
 from rpd_jax.demonstrations.reading import TRAJECTORY_FILE, Demonstrations
@@ -144,8 +146,8 @@ def collect(
             while work.kept < settings.episodes and not stop:
                 if work.attempted >= settings.attempts * settings.episodes:
                     raise ConfigError(
-                        f"successful_only=True cannot work: {teacher.spec.name} succeeded in {work.succeeded} of "
-                        f"{work.attempted} episodes, and {settings.episodes} are wanted"
+                        f"successful_only={settings.successful_only} cannot work: {teacher.spec.name} succeeded in "
+                        f"{work.succeeded} of {work.attempted} episodes, and {settings.episodes} are wanted"
                     )
                 before = work.kept
                 work.add(next(rounds), settings.successful_only)
@@ -174,6 +176,7 @@ def describe(config: Config, env: VectorEnv, teacher: Teacher, settings: Setting
         perturb=settings.perturb,
         hold_steps=settings.hold_steps,
         successful_only=settings.successful_only,
+        camera=env.spec.camera if frames else None,
         **_config_of(config),
     )
 
@@ -194,14 +197,17 @@ class _Work:
         (path / "rounds").mkdir(parents=True, exist_ok=True)
         described = path / COLLECTION_FILE
         if described.is_file():
-            _check_same(json.loads(described.read_text())["info"], info.to_dict(), path)
+            _check_same(_read_description(path)["info"], info.to_dict(), path)
         else:
             write_json(described, {"info": info.to_dict()})
         self.shards: list[Path] = []
         self.kept = self.attempted = self.succeeded = 0
         while self._next().is_file():
-            with h5py.File(self._next(), "r") as file:
-                self._count(len(file), int(file.attrs["attempted"]), int(file.attrs["succeeded"]))
+            with open_hdf5(self._next()) as file:
+                counts = [file.attrs.get(name) for name in ("attempted", "succeeded")]
+                if not all(isinstance(count, np.integer) for count in counts):
+                    raise ConfigError(f"{self._next()} is no round of episodes: it does not count them")
+                self._count(len(file), *map(int, counts))
 
     def _next(self) -> Path:
         return self.path / "rounds" / f"{len(self.shards):06d}.h5"
@@ -212,9 +218,14 @@ class _Work:
         self.succeeded += succeeded
 
     def add(self, episodes: list[Episode], successful_only: bool) -> None:
-        """Saves a round, or its successful episodes."""
-        successful = [episode for episode in episodes if episode.succeeded]
-        kept = successful if successful_only else episodes
+        """Saves a round, or its successful episodes; those with numbers that are not finite are left out."""
+        sound = [episode for episode in episodes if not episode.not_finite]
+        for episode in episodes:
+            if episode.not_finite:
+                where = f"{episode.env_name}, episode of seed {episode.seed}"
+                logging.warning("%s: %s is no finite number; the episode is left out", where, episode.not_finite)
+        successful = [episode for episode in sound if episode.succeeded]
+        kept = successful if successful_only else sound
         write_shard(self._next(), kept, len(episodes), len(successful))
         self._count(len(kept), len(episodes), len(successful))
 
@@ -268,19 +279,29 @@ def _check_lerobot(config: Config, settings: Settings) -> None:
 
 
 def _complete(output: Path, config: Config, settings: Settings) -> Collected:
-    found = json.loads((output / COLLECTION_FILE).read_text())
+    found = _read_description(output)
     names = ("seed", "num_envs", "perturb", "hold_steps", "successful_only")
     wanted = {name: getattr(settings, name) for name in names} | _config_of(config)
     _check_same(found["info"], wanted, output)
     _check_same(found, {"episodes": settings.episodes, "format": settings.format}, output)
-    return Collected(output, found["episodes"], found["attempted"], found["succeeded"], interrupted=False)
+    return Collected(output, found["episodes"], found.get("attempted", 0), found.get("succeeded", 0), interrupted=False)
+
+
+def _read_description(directory: Path) -> dict[str, Any]:
+    """What COLLECTION_FILE holds, with "info" as `DatasetInfo.to_dict` has it."""
+    path = directory / COLLECTION_FILE
+    try:
+        found = json.loads(path.read_text())
+        return {**found, "info": DatasetInfo.from_dict(found["info"]).to_dict()}
+    except (OSError, RecursionError, ValueError, TypeError, KeyError) as error:
+        raise ConfigError(f"{path} cannot be read: it describes no collection ({one_line(error)})") from error
 
 
 def _check_same(before: dict[str, Any], now: dict[str, Any], path: Path) -> None:
     for name, value in now.items():
         if isinstance(value, dict) and isinstance(before.get(name), dict):
             _check_same(before[name], value, path)
-        elif before.get(name) != value:
+        elif before.get(name) != value and not (name == "camera" and before.get(name) is None):  # not noted formerly
             raise ConfigError(
                 f"{name}={value!r} cannot work: {path}, to be resumed, was begun with {before.get(name)!r}"
             )

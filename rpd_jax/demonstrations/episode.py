@@ -9,7 +9,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from rpd_jax.types import ActionContract, ActionStatistics
+from rpd_jax.demonstrations.checks import first_not_finite, typed
+from rpd_jax.envs.base import Camera
+from rpd_jax.types import ActionContract
 
 CONTROL_HZ = 20  # steps per second, of both suites
 
@@ -31,6 +33,12 @@ class Episode(NamedTuple):
     def length(self) -> int:
         """T."""
         return len(self.action)
+
+    @property
+    def not_finite(self) -> str:
+        """Where the first NaN or infinity is, such as "rewards[3]"; empty if there is none. Sensors may have some."""
+        seen = {f"obs/{key}": x for key, x in self.observation.items() if not key.startswith("sensor_data/")}
+        return first_not_finite({"actions": self.action, "rewards": self.reward, **seen})
 
     @property
     def succeeded(self) -> bool:
@@ -59,6 +67,7 @@ class DatasetInfo:
         without the gripper; the actions recorded are free of it (DART, arXiv 1703.09327).
       hold_steps: steps recorded after the first success.
       successful_only: whether only episodes were kept whose last state counts as success.
+      camera: of "rgb"; None where it is not known, as in older files.
     """
 
     env_name: str
@@ -76,6 +85,7 @@ class DatasetInfo:
     perturb: float
     hold_steps: int
     successful_only: bool
+    camera: Camera | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it: lists for tuples."""
@@ -83,18 +93,5 @@ class DatasetInfo:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> DatasetInfo:
-        """Inverse of `to_dict`; raises ValueError for fields that are missing or unknown."""
-        names = {field.name for field in dataclasses.fields(cls)}
-        if wrong := names ^ set(values):
-            raise ValueError(f"info: fields {sorted(wrong)} are missing or unknown, it must have {sorted(names)}")
-        return cls(**{**values, "contract": _contract(values["contract"])})
-
-
-def _contract(values: Mapping[str, Any] | None) -> ActionContract | None:
-    if values is None:
-        return None
-    statistics = values["statistics"]
-    if statistics is not None:
-        lists = {name: tuple(value) if isinstance(value, list) else value for name, value in statistics.items()}
-        statistics = ActionStatistics(**lists)
-    return ActionContract(**{**values, "statistics": statistics})
+        """Inverse of `to_dict`; raises ConfigError for fields that are missing, unknown or of another type."""
+        return typed(cls, values, "info")

@@ -6,15 +6,17 @@ import functools
 import json
 from collections.abc import Collection, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import h5py
 import numpy as np
 
+from rpd_jax.demonstrations.checks import first_not_finite, one_line, open_hdf5
 from rpd_jax.demonstrations.episode import DatasetInfo, Episode
 from rpd_jax.demonstrations.hdf5 import OWN_KEY, RGB
 from rpd_jax.demonstrations.statistics import action_mask, action_statistics
 from rpd_jax.envs.maniskill_tasks import TASKS
+from rpd_jax.validation import ConfigError
 
 TRAJECTORY_FILE = "trajectory.h5"
 
@@ -32,7 +34,8 @@ class Demonstrations:
       path: of the .h5, beside which the .json lies, or of a directory that holds "trajectory.h5".
 
     Raises:
-      ValueError: a file is missing, cut off, or of another layout; it is named.
+      ConfigError: a file is missing, damaged, of another layout, refers to other files, or its episodes were recorded
+        in different control modes; it is named.
     """
 
     def __init__(self, path: Path | str) -> None:
@@ -40,14 +43,13 @@ class Demonstrations:
         self.path = path / TRAJECTORY_FILE if path.is_dir() else path
         self.metadata = _read_json(self.path.with_suffix(".json"))
         self.info = _info(self.metadata, self.path)
-        self._file = _open(self.path)
-        self._names = []
-        for position, listed in enumerate(self.metadata["episodes"]):
-            name = f"traj_{listed.get('episode_id', position)}"
-            if name not in self._file:
+        self._listed = _listed(self.metadata["episodes"], self.path.with_suffix(".json"))
+        self._file = open_hdf5(self.path)
+        self._names = [each.name for each in self._listed]
+        for name in self._names:
+            if not isinstance(self._file.get(name), h5py.Group):
                 self.close()
-                raise ValueError(f"{self.path}: {name} is missing, which {self.path.stem}.json lists")
-            self._names.append(name)
+                raise ConfigError(f"{self.path}: {name} is missing, which {self.path.stem}.json lists")
 
     def __len__(self) -> int:
         return len(self._names)
@@ -75,9 +77,14 @@ class Demonstrations:
 
     @property
     def control_mode(self) -> str:
-        """Of the first episode; empty where the file does not say."""
-        listed = self.metadata["episodes"]
-        return str(listed[0].get("control_mode", "")) if listed else ""
+        """Of all episodes; empty where the file does not say."""
+        return self._listed[0].control_mode if self._listed else ""
+
+    @functools.cached_property
+    def camera_path(self) -> str:
+        """Where episodes have the frames that go by the name "rgb"; empty where none has any."""
+        found = (self._paths(self._file[name]).get("rgb") for name in self._names)
+        return next((path for path in found if path), "")
 
     @property
     def instruction(self) -> str:
@@ -92,41 +99,56 @@ class Demonstrations:
 
         Raises:
           IndexError: there is none of that index; negative ones count from the end.
-          ValueError: something is missing, has another length than the rest, or cannot be read.
+          ConfigError: something is missing, has another length than the rest, is no finite number or cannot be read.
         """
         if not -len(self) <= index < len(self):
             raise IndexError(f"index {index} is out of range: {self.path} has {len(self)} episodes")
-        name, listed = self._names[index], self.metadata["episodes"][index]
+        name = self._names[index]
         group = self._file[name]
         try:
             action = self._read(group, "actions")
             required = {key: self._read(group, key) for key in ("terminated", "truncated")}
             optional = {key: self._read(group, key) if key in group else None for key in ("rewards", "success")}
-            paths = observation_paths(group["obs"]) if "obs" in group else {}
+            paths = self._paths(group)
             observation = {key: group["obs"][at][()] for key, at in paths.items() if keys is None or key in keys}
         except OSError as error:
-            raise ValueError(f"{self.path}: {name} cannot be read, the file is damaged: {error}") from error
+            raise ConfigError(f"{self.path}: {name} cannot be read, the file is damaged: {one_line(error)}") from error
         lengths = {key: len(x) for key, x in (required | optional).items() if x is not None}
         lengths |= {f"obs {key}": len(x) - 1 for key, x in observation.items()}
         for key, length in lengths.items():
             if length != len(action):
-                raise ValueError(f"{self.path}: {name} has {len(action)} actions and {key} for {length} steps")
-        return Episode(
+                raise ConfigError(f"{self.path}: {name} has {len(action)} actions and {key} for {length} steps")
+        if "rgb" in observation and paths["rgb"] != self.camera_path:
+            raise ConfigError(
+                f"{self.path}: {name} has frames at {paths['rgb']}, episodes before it at {self.camera_path}: "
+                "all of a file must be of one camera"
+            )
+        with np.errstate(over="ignore"):  # what float32 cannot hold is refused below
+            action = action.astype(np.float32, copy=False)
+        episode = Episode(
             observation=observation,
-            action=action.astype(np.float32, copy=False),
+            action=action,
             reward=optional["rewards"],
             terminated=required["terminated"],
             truncated=required["truncated"],
             success=optional["success"],
-            seed=_seed(listed),
+            seed=self._listed[index].seed,
             instruction=self.instruction,
             env_name=self.env_name,
         )
+        if episode.not_finite:
+            raise ConfigError(f"{self.path}: {name}/{episode.not_finite} is no finite number")
+        return episode
 
     def env_states(self, index: int) -> dict[str, np.ndarray]:
         """States of the simulator by path ("actors/cube" [T + 1, 13]), as published files have; else empty."""
         group = self._file[self._names[index]]
-        return {at: group["env_states"][at][()] for at in _leaves(group["env_states"])} if "env_states" in group else {}
+        if "env_states" not in group:
+            return {}
+        states = {at: group["env_states"][at][()] for at in _leaves(group["env_states"])}
+        if where := first_not_finite(states):
+            raise ConfigError(f"{self.path}: {self._names[index]}/env_states/{where} is no finite number")
+        return states
 
     @functools.cached_property
     def statistics(self) -> dict[str, Any]:
@@ -134,7 +156,7 @@ class Demonstrations:
         episodes = [self.episode(index, keys=("proprio",)) for index in range(len(self))]
         actions = [episode.action for episode in episodes]
         if not actions:
-            raise ValueError(f"{self.path} holds no episodes: there are no statistics of it")
+            raise ConfigError(f"{self.path} holds no episodes: there are no statistics of it")
         proprio = None
         if all("proprio" in episode.observation for episode in episodes):
             proprio = [episode.observation["proprio"][:-1] for episode in episodes]
@@ -142,8 +164,18 @@ class Demonstrations:
 
     def _read(self, group: h5py.Group, key: str) -> np.ndarray:
         if not isinstance(group.get(key), h5py.Dataset):
-            raise ValueError(f"{self.path}: {group.name[1:]}/{key} is missing: this is no ManiSkill 3 trajectory")
-        return group[key][()]
+            raise ConfigError(f"{self.path}: {group.name[1:]}/{key} is missing: this is no ManiSkill 3 trajectory")
+        values, wanted = group[key][()], 2 if key == "actions" else 1
+        if values.ndim != wanted or values.dtype.kind not in "biuf":
+            raise ConfigError(
+                f"{self.path}: {group.name[1:]}/{key} holds {values.dtype} of shape {values.shape}: it must be numbers "
+                f"with {wanted} axes"
+            )
+        return values
+
+    @staticmethod
+    def _paths(group: h5py.Group) -> dict[str, str | tuple[()]]:
+        return observation_paths(group["obs"]) if "obs" in group else {}
 
 
 def observation_paths(obs: h5py.Group | h5py.Dataset) -> dict[str, str | tuple[()]]:
@@ -162,41 +194,61 @@ def _leaves(group: h5py.Group) -> list[str]:
     return found
 
 
-def _open(path: Path) -> h5py.File:
-    if not path.is_file():
-        raise ValueError(f"{path} is missing")
-    try:
-        return h5py.File(path, "r")
-    except OSError as error:
-        raise ValueError(f"{path} cannot be read: it is cut off or not HDF5 ({error})") from error
-
-
 def _read_json(path: Path) -> dict[str, Any]:
     if not path.is_file():
-        raise ValueError(f"{path} is missing: a trajectory file is a .h5 and a .json of the same name")
+        raise ConfigError(f"{path} is missing: a trajectory file is a .h5 and a .json of the same name")
     try:
         values = json.loads(path.read_text())
-    except ValueError as error:
-        raise ValueError(f"{path} cannot be read: it is cut off or not JSON ({error})") from error
+    except (ValueError, RecursionError, OSError) as error:
+        raise ConfigError(f"{path} cannot be read: it is cut off or not JSON ({one_line(error)})") from error
     env_info = values.get("env_info") if isinstance(values, dict) else None
-    if not isinstance(env_info, dict) or "env_id" not in env_info or not isinstance(values.get("episodes"), list):
-        raise ValueError(f"{path} is no description of trajectories: it must have env_info.env_id and episodes")
+    env_id = env_info.get("env_id") if isinstance(env_info, dict) else None
+    if not isinstance(env_id, str) or not isinstance(values.get("episodes"), list):
+        raise ConfigError(f"{path} is no description of trajectories: it must have env_info.env_id and episodes")
     return values
 
 
 def _info(metadata: dict[str, Any], path: Path) -> DatasetInfo | None:
     if OWN_KEY not in metadata:
         return None
+    own = metadata[OWN_KEY]
     try:
-        return DatasetInfo.from_dict(metadata[OWN_KEY]["info"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{path.with_suffix('.json')}: {OWN_KEY}.info cannot be read: {error}") from error
+        return DatasetInfo.from_dict(own.get("info") if isinstance(own, dict) else own)
+    except ConfigError as error:
+        raise ConfigError(f"{path.with_suffix('.json')}: {OWN_KEY}.info cannot be read: {error}") from error
 
 
-def _seed(listed: dict[str, Any]) -> int | None:
-    seed = listed.get("episode_seed")
-    if seed is None:
-        seed = listed.get("reset_kwargs", {}).get("seed")
-    if isinstance(seed, list):  # published files have both forms
-        seed = seed[0] if len(seed) == 1 else None
-    return None if seed is None else int(seed)
+class _Listed(NamedTuple):
+    """What the .json says of an episode."""
+
+    name: str  # of its group
+    control_mode: str  # empty where it does not say
+    seed: int | None
+
+
+def _listed(episodes: list[Any], path: Path) -> list[_Listed]:
+    """All of them, checked; ConfigError for what cannot be, and for control modes that differ."""
+    found = []
+    for position, each in enumerate(episodes):
+        each = each if isinstance(each, dict) else {"episode_id": each}
+        number, mode, kwargs = each.get("episode_id", position), each.get("control_mode", ""), each.get("reset_kwargs")
+        seed = each.get("episode_seed")
+        if seed is None and isinstance(kwargs, dict):
+            seed = kwargs.get("seed")
+        if isinstance(seed, list):  # published files have both forms
+            seed = seed[0] if len(seed) == 1 else None
+        for field, value, kinds in (
+            ("episode_id", number, int),
+            ("control_mode", mode, str),
+            ("reset_kwargs", kwargs, dict | None),
+            ("episode_seed", seed, int | None),
+        ):
+            if not isinstance(value, kinds):
+                raise ConfigError(f"{path}: episodes[{position}].{field}={value!r} is of the wrong type")
+        if found and mode != found[0].control_mode:
+            raise ConfigError(
+                f"{path}: control_mode is {found[0].control_mode!r} in episodes[0] and {mode!r} in "
+                f"episodes[{position}]: their actions mean different things and cannot be read as one set"
+            )
+        found.append(_Listed(f"traj_{number}", mode, seed))
+    return found

@@ -52,6 +52,9 @@ def action_statistics(
     """
     if len(actions) == 0:
         raise ValueError("actions: statistics need at least one episode")
+    for what, values in {"actions": actions, "proprio": proprio or ()}.items():
+        if len(sizes := sorted({x.shape[1] for x in values})) > 1:
+            raise ValueError(f"{what} of {sizes} dimensions have no statistics: all episodes must have the same")
     found: dict[str, Any] = {"action": array_statistics(np.concatenate(actions), mask)}
     if proprio is not None:
         found["proprio"] = array_statistics(np.concatenate(proprio))

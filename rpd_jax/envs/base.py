@@ -30,6 +30,15 @@ _SCALES = ("translation_scale", "rotation_scale")  # fields of ActionContract
 
 
 @dataclasses.dataclass(frozen=True)
+class Camera:
+    """A pinhole camera that looks from `eye` at `target`, world axes, z up in the picture."""
+
+    eye: tuple[float, float, float] = (0.6, 0.7, 0.6)
+    target: tuple[float, float, float] = (0.0, 0.0, 0.35)
+    fov: float = 1.0  # radians, vertical
+
+
+@dataclasses.dataclass(frozen=True)
 class EnvSpec:
     """What an environment takes and gives; equal for all environments of a vector."""
 
@@ -44,6 +53,7 @@ class EnvSpec:
     contract: ActionContract | None = None  # None for control modes that are not end-effector deltas
     frame_shape: tuple[int, int, int] | None = None  # of `frames`, None where nothing can be drawn
     horizon_scale: int = 1  # how many steps make the movement of one step at 1; `contract` is that of one of them
+    camera: Camera | None = None  # of `frames`; None where it is not known
 
     @property
     def suite(self) -> str:

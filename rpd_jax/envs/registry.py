@@ -107,6 +107,7 @@ def make_env(config: EnvConfig, seeds: Sequence[int], *, rgb: bool, end_on_succe
     check_env(config)
     suite, _, task = config.name.partition(":")
     if suite == "maniskill":
+        camera = _camera(config, task)
         settings: dict[str, Any] = {
             "control_mode": config.control_mode,
             "reward_mode": config.reward,
@@ -117,7 +118,7 @@ def make_env(config: EnvConfig, seeds: Sequence[int], *, rgb: bool, end_on_succe
             "deadline_s": config.deadline_seconds,
             "horizon_scale": config.horizon_scale,
             "instruction": config.instruction,
-            "camera": _camera(config, task) if any(getattr(config, field) for field in CAMERA) else None,
+            "camera": camera if any(getattr(config, field) for field in CAMERA) else None,
         }
         env: VectorEnv
         if config.simulator == "gpu":
@@ -128,6 +129,7 @@ def make_env(config: EnvConfig, seeds: Sequence[int], *, rgb: bool, end_on_succe
             from rpd_jax.envs.maniskill import ManiSkillVectorEnv
 
             env = ManiSkillVectorEnv(task, len(seeds), seeds, processes=config.processes, **settings)
+        env.spec = dataclasses.replace(env.spec, camera=camera)
         return _with_ee(env, task) if config.observation == "ee" else env
     from rpd_jax.envs.functional import FunctionalVectorEnv
 

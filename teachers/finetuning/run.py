@@ -20,12 +20,17 @@ from rpd_jax.interrupt import StopRequest
 from rpd_jax.metrics import METRICS_FILE, ProgressBar, make_writers, read_metrics
 from rpd_jax.output_directory import check_path, refuse_difference
 from rpd_jax.report.files import write_json
+from rpd_jax.validation import ConfigError
 from teachers.finetuning.settings import SETTINGS_FILE, RunSettings
 
 MAY_CHANGE = ("steps", "log_every", "validate_every", "save_every", "keep_checkpoints", "tensorboard", "wandb_project")
 """Settings that a resumed run may have otherwise."""
 
 Metrics = dict[str, Any]  # name -> scalar, perhaps an array on a device
+
+
+class Diverged(ConfigError):
+    """A loss or a gradient is no finite number any more; the message says since when, and which checkpoint is left."""
 
 
 def check_directory(
@@ -65,6 +70,7 @@ class Run(abc.ABC):
         self._seconds = 0.0
         self._pending: list[Metrics] = []  # since the last row
         self._given = dict(given)
+        self._saved: int | None = None  # step of the newest checkpoint
 
     @property
     def done(self) -> bool:
@@ -84,7 +90,11 @@ class Run(abc.ABC):
 
     @abc.abstractmethod
     def _advance(self) -> Metrics:
-        """Takes a step; returns its metrics, "loss" and "learning_rate" among them."""
+        """Takes a step; returns its metrics, "loss" and "learning_rate" among them, and norms by names with "norm"."""
+
+    @abc.abstractmethod
+    def _learning_rate(self, steps: int) -> float:
+        """Of the next step, in a run of `steps` steps."""
 
     @abc.abstractmethod
     def _fetch(self, rows: Sequence[Metrics]) -> Sequence[Metrics]:
@@ -118,7 +128,11 @@ class Run(abc.ABC):
             self.restore()
 
     def run(self, stop: StopRequest, callbacks: Sequence[Callable[[Any], None]]) -> None:
-        """Steps until they are done or a signal asks to stop, and saves."""
+        """Steps until they are done or a signal asks to stop, and saves.
+
+        Raises Diverged when loss or gradient are not finite; that is noticed before anything is saved, so that the
+        checkpoints before it stay.
+        """
         settings, on_bar = self._settings, {}
         started = time.perf_counter() - self._seconds
         with ProgressBar(settings.steps, initial=self.step, description="fine-tuning") as progress:
@@ -137,16 +151,35 @@ class Run(abc.ABC):
                     on_bar |= {"validation": row["validation/loss"]} if validate else {}
                 progress.update(1, on_bar)
                 if self._due(settings.save_every):
-                    self.save()
+                    self._save()
                 for callback in callbacks:
                     callback(self._snapshot(metrics))
         self._seconds = time.perf_counter() - started
+        self._save()
+
+    def _save(self) -> None:
+        self._check_finite(self._fetch(self._pending))
         self.save()
+        self._saved = self.step
+
+    def _check_finite(self, rows: Sequence[Metrics]) -> None:
+        """Raises Diverged for the first of the newest steps, `rows`, whose loss or a norm is not finite."""
+        for step, row in enumerate(rows, self.step - len(rows) + 1):
+            for name, value in row.items():
+                if (name == "loss" or "norm" in name) and not math.isfinite(value):
+                    left = "there is no checkpoint"
+                    if self._saved is not None:
+                        left = f"the checkpoint of step {self._saved} in {self._directory} is left as it was"
+                    raise Diverged(
+                        f"{name} is {float(value)} at step {step}: training stopped, {left}; lower "
+                        "optimizer.learning_rate or optimizer.clip, and look at the data"
+                    )
 
     def _progress(self) -> dict[str, Any]:
         """Of a checkpoint, what `_go_on` needs."""
         return {
             "step": self.step,
+            "steps": self._settings.steps,
             "seconds": self._seconds,
             "given": self._given,
             "metrics_position": self._writer.position(),
@@ -154,16 +187,24 @@ class Run(abc.ABC):
 
     def _go_on(self, progress: Mapping[str, Any]) -> None:
         self.step, self._seconds = progress["step"], progress["seconds"]
+        self._saved = self.step
+        now, before = self._settings.steps, progress.get("steps", self._settings.steps)
+        rates = [self._learning_rate(steps) for steps in (before, now)]
+        if not self.done and not math.isclose(*rates, rel_tol=1e-6):
+            logging.warning(
+                "steps=%d: the schedule of the run to resume was made for %d; the learning rate of the next step, %d, "
+                "changes from %.3g to %.3g, and what comes is another run than one of %d steps from the beginning",
+                *(now, before, self.step, *rates, now),
+            )
         self._writer.truncate(progress["metrics_position"])
         self.history = read_metrics(self._directory / METRICS_FILE)
 
     def _averages(self) -> dict[str, float]:
         """The metrics since the last row, averaged over its steps."""
         rows = self._fetch(self._pending)
+        self._check_finite(rows)
         self._pending = []
         found = {f"train/{name}": float(np.mean([row[name] for row in rows])) for name in rows[-1]}
-        if not math.isfinite(found["train/loss"]):
-            logging.warning("the loss is %s at step %d", found["train/loss"], self.step)
         return found | {"train/learning_rate": float(rows[-1]["learning_rate"])}
 
     def _due(self, every: int) -> bool:

@@ -14,6 +14,7 @@ from teachers.octo.heads import HEADS
 from teachers.octo.model import Octo, sample_chunks
 from teachers.octo.statistics import select_statistics, unnormalize
 from teachers.sampling import Sampling
+from teachers.trained_on import say_differences
 
 FRAMES_AT_ONCE = 128  # in one pass of the transformer, for the sake of memory
 
@@ -30,7 +31,8 @@ class OctoTeacher:
       statistics_key: the data set in whose units actions are, where the model knows several.
       camera: which of the model's cameras the environment's frames stand for.
     Raises:
-      ValueError: an unknown contract, data set or camera, or an environment without frames.
+      ValueError: an unknown contract, data set or camera, an environment without frames, or a model without a text
+        processor.
     """
 
     def __init__(
@@ -64,6 +66,8 @@ class OctoTeacher:
             samples_actions=HEADS[octo.head().kind].is_stochastic,
             in_graph=True,
         )
+        say_differences(self.spec.name, octo.directory, env_spec)
+        octo.create_task([env_spec.instruction])  # which says at once what it cannot read
 
     def label(self, observation: Observation, instruction: str, key: Array) -> TeacherLabels:
         """Labels frames uint8 [B, H, W, 3], or [B, window, H, W, 3] (newest last) where the model sees several.

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+from absl import logging
 
 from rpd_jax.checkpoint import CheckpointError
 from teachers.octo import hub
@@ -30,7 +31,10 @@ class TextProcessor(Protocol):
     """Turns instructions into what the language tokenizer reads."""
 
     def encode(self, texts: Sequence[str]) -> dict[str, np.ndarray]:
-        """B texts as "input_ids" and "attention_mask", int32 [B, L]; pad id 0, the last token is the end's, 1."""
+        """B texts as "input_ids" and "attention_mask", int32 [B, L]; pad id 0, the last token is the end's, 1.
+
+        Warns, once of each text, of words that are unknown and of what is cut off.
+        """
         ...
 
 
@@ -40,6 +44,7 @@ class T5Tokenizer:
 
     tokenizer: Any  # tokenizers.Tokenizer
     max_length: int = MAX_LENGTH
+    _warned: set[str] = dataclasses.field(default_factory=set, init=False, repr=False, compare=False)
 
     @classmethod
     def from_file(cls, path: Path, max_length: int = MAX_LENGTH) -> T5Tokenizer:
@@ -59,6 +64,8 @@ class T5Tokenizer:
 
     def encode(self, texts: Sequence[str]) -> dict[str, np.ndarray]:
         encoded = self.tokenizer.encode_batch(list(texts), add_special_tokens=False)
+        for text, each in zip(texts, encoded, strict=True):
+            _warn(text, each.ids, [text[slice(*place)] for place in each.offsets], self.max_length, self._warned)
         return _padded([each.ids for each in encoded], self.max_length)
 
 
@@ -68,6 +75,7 @@ class WordTokenizer:
 
     vocabulary: tuple[str, ...]  # position = id; begins with SPECIAL
     max_length: int = MAX_LENGTH
+    _warned: set[str] = dataclasses.field(default_factory=set, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if self.vocabulary[: len(SPECIAL)] != SPECIAL or len(set(self.vocabulary)) != len(self.vocabulary):
@@ -98,8 +106,13 @@ class WordTokenizer:
         return {"module": __name__, "name": type(self).__name__, "args": [], "kwargs": kwargs}
 
     def encode(self, texts: Sequence[str]) -> dict[str, np.ndarray]:
-        ids = {word: position for position, word in enumerate(self.vocabulary)}
-        return _padded([[ids.get(word, UNKNOWN) for word in _words(text)] for text in texts], self.max_length)
+        known = {word: position for position, word in enumerate(self.vocabulary)}
+        encoded = []
+        for text in texts:
+            words = _words(text)
+            encoded.append([known.get(word, UNKNOWN) for word in words])
+            _warn(text, encoded[-1], words, self.max_length, self._warned)
+        return _padded(encoded, self.max_length)
 
 
 def make_text_processor(spec: Mapping[str, Any] | None, directory: Path) -> TextProcessor | None:
@@ -148,6 +161,23 @@ def _official(kwargs: dict[str, Any], directory: Path) -> T5Tokenizer:
 
 def _words(text: str) -> list[str]:
     return _WORD.findall(text.lower())
+
+
+def _warn(text: str, ids: Sequence[int], words: Sequence[str], length: int, warned: set[str]) -> None:
+    """Says, unless `warned` has the text, what of it the model cannot read; `words` are those of `ids`."""
+    unknown = [word.strip() for word, number in zip(words, ids, strict=True) if number == UNKNOWN and word.strip()]
+    cut = words[length - 1 :]
+    if text in warned or not (unknown or cut):
+        return
+    warned.add(text)
+    said = []
+    if all(number == UNKNOWN for number in ids):
+        said.append("cannot be read at all: the model knows none of its words")
+    elif unknown:
+        said.append(f"has words that the model does not know: {', '.join(dict.fromkeys(unknown))}")
+    if cut:
+        said.append(f"has {len(ids)} tokens, of which the model reads {length - 1}: cut off from {cut[0].strip()!r} on")
+    logging.warning("the instruction %r %s", text, "; it ".join(said))
 
 
 def _padded(ids: Sequence[Sequence[int]], length: int) -> dict[str, np.ndarray]:

@@ -72,6 +72,7 @@ def _processes(env_spec: EnvSpec, settings: dict[str, Any]) -> list[Replica]:
     from teachers.conventions import CONTRACT_FILE, CONTRACTS
     from teachers.openvla.processes import replicas
     from teachers.openvla.server.oft.settings import platform
+    from teachers.trained_on import say_differences
 
     settings.pop("socket", None)
     path, contract = settings.pop("path", ""), settings.pop("contract", "")
@@ -82,6 +83,7 @@ def _processes(env_spec: EnvSpec, settings: dict[str, Any]) -> list[Replica]:
             f"teacher.contract={contract!r} is unknown: an OpenVLA checkpoint does not say what its actions mean; "
             f"choose from {sorted(CONTRACTS)}"
         )
+    say_differences(f"openvla:{Path(path).name}", Path(path), env_spec)
     arguments = [f"--checkpoint={path}", *([f"--contract={contract}"] if contract else [])]
     if oft := settings.pop("oft", ""):
         proprio = env_spec.observation.get("proprio")

@@ -2,17 +2,21 @@
 
 import dataclasses
 import json
+from types import SimpleNamespace
 
 import h5py
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from arm_spec import arm_spec
 
 from rpd_jax.config import Config, ConfigError, EnvConfig, TeacherConfig
-from rpd_jax.demonstrations.collect import Settings, collect
+from rpd_jax.demonstrations.collect import Settings, collect, describe
+from rpd_jax.demonstrations.episode import DatasetInfo
 from rpd_jax.demonstrations.reading import Demonstrations
+from rpd_jax.envs.base import ArraySpec, Camera
 from rpd_jax.envs.registry import make_env
-from rpd_jax.types import TeacherLabels
+from rpd_jax.types import TeacherLabels, TeacherSpec
 from teachers.settings import teacher_factory
 
 TOY = Config(env=EnvConfig(name="toy:Reach-v0", max_episode_steps=8), teacher=TeacherConfig(name="toy", noise=0.6))
@@ -217,8 +221,57 @@ def test_tabletop_with_frames(tmp_path):
             seen = env.step(action).observation
 
 
+def test_the_camera_of_recorded_frames_is_noted():
+    camera = Camera((1.0, 0.0, 2.0))
+    for observation, noted in (({"rgb": ArraySpec((8, 8, 3), "uint8")}, camera), ({}, None)):
+        env = SimpleNamespace(spec=arm_spec(camera=camera, observation=observation))
+        info = describe(Config(), env, SimpleNamespace(spec=TeacherSpec("x", (), None)), SETTINGS)
+        assert info.camera == noted and DatasetInfo.from_dict(info.to_dict()) == info
+
+
 def test_parts_of_deltas_are_not_recorded(tmp_path):
     config = dataclasses.replace(TOY, env=dataclasses.replace(TOY.env, name="tabletop:PushCube-v1", horizon_scale=10))
     with pytest.raises(ConfigError, match="horizon_scale=10"):
         collect(config, make_toy, SETTINGS, tmp_path / "demos")
     assert not (tmp_path / "demos").exists()
+
+
+def test_episodes_with_numbers_that_are_not_finite_are_left_out(tmp_path, caplog):
+    """Every other environment is given NaN; what is kept can be read."""
+
+    class HalfMad:
+        def __init__(self, env):
+            self._teacher = make_toy(env)
+            self.spec = self._teacher.spec
+
+        def label(self, observation, instruction, key):
+            labels = self._teacher.label(observation, instruction, key)
+            mad = (jnp.arange(len(labels.action)) % 2 == 1)[:, None]
+            return labels._replace(action=jnp.where(mad, jnp.nan, labels.action))
+
+    settings = dataclasses.replace(SETTINGS, episodes=4, successful_only=False)
+    result = collect(TOY, HalfMad, settings, tmp_path / "demos")
+    assert result.attempted == 8
+    with Demonstrations(tmp_path / "demos") as demonstrations:
+        assert [bool(episode.not_finite) for episode in demonstrations] == [False] * 4
+    left_out = [r.getMessage() for r in caplog.records if "is left out" in r.getMessage()]
+    assert len(left_out) == 4 and "toy:Reach-v0, episode of seed" in left_out[0] and "actions[0]" in left_out[0]
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"info": 3}', '{"info": {"seed": 1}}', "[" * 200_000])
+def test_a_damaged_description_is_named(tmp_path, text):
+    with pytest.raises(KeyboardInterrupt):
+        collect(TOY, lambda env: Interrupting(make_toy(env), 12), SETTINGS, tmp_path / "demos")
+    (tmp_path / "demos.partial" / "collection.json").write_text(text)
+    with pytest.raises(ConfigError, match=r"demos\.partial/collection\.json cannot be read") as error:
+        collect(TOY, make_toy, SETTINGS, tmp_path / "demos", resume=True)
+    assert "\n" not in str(error.value)
+
+
+def test_a_damaged_round_is_named(tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        collect(TOY, lambda env: Interrupting(make_toy(env), 12), SETTINGS, tmp_path / "demos")
+    shard = tmp_path / "demos.partial" / "rounds" / "000000.h5"
+    shard.write_bytes(shard.read_bytes()[:100])
+    with pytest.raises(ConfigError, match=r"000000\.h5 cannot be read: it is cut off"):
+        collect(TOY, make_toy, SETTINGS, tmp_path / "demos", resume=True)

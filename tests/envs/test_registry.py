@@ -9,7 +9,7 @@ import pytest
 
 from rpd_jax.config import ConfigError, EnvConfig
 from rpd_jax.envs import registry
-from rpd_jax.envs.tabletop.scene import Camera
+from rpd_jax.envs.base import Camera, EnvSpec
 from rpd_jax.envs.toy import TOY_CONTRACT
 
 TABLETOP = EnvConfig(name="tabletop:PickCube-v1")
@@ -122,6 +122,27 @@ def test_the_camera_is_the_tasks_own_but_for_what_is_given():
     assert dataclasses.replace(shifted, eye=own.eye) == own
     both = dataclasses.replace(TABLETOP, camera_eye=(1.0, 0.0, 2.0), camera_shift=(0.0, 0.0, -0.5))
     np.testing.assert_allclose(registry._camera(both, "PickCube-v1").eye, (1.0, 0.0, 1.5))
+
+
+@pytest.mark.parametrize("change", [{}, {"camera_eye": (1.0, 0.0, 2.0)}])
+def test_an_environment_says_where_its_camera_is(monkeypatch, change):
+    """A simulator is told of a camera only where it is another than its own."""
+
+    class Made:
+        spec = EnvSpec("maniskill:RollBall-v1", "", 1, 7, (), (), {}, {})
+
+        def __init__(self, *unused, camera, **settings):
+            self.camera = camera
+
+    monkeypatch.setattr("rpd_jax.envs.maniskill.ManiSkillVectorEnv", Made)
+    roll = Camera(
+        **({"eye": (-0.6, 1.3, 0.8)} | ({"eye": change["camera_eye"]} if change else {})), target=(0, 0.13, 0)
+    )
+    for suite in ("maniskill", "tabletop"):
+        config = EnvConfig(name=f"{suite}:RollBall-v1", image_size=36, **change)
+        env = registry.make_env(config, [1], rgb=False, end_on_success=False)
+        assert env.spec.camera == roll
+        assert suite == "tabletop" or env.camera == (roll if change else None)
 
 
 def test_a_tabletop_task_steps_and_is_drawn_on_the_host():

@@ -1,6 +1,7 @@
 """From a TeacherConfig to a teacher in the environment's contract."""
 
 import dataclasses
+import json
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +18,7 @@ from teachers.converted import ConvertedTeacher
 from teachers.sampling import Sampling
 from teachers.scripted.corruption import Corruption
 from teachers.settings import CORRUPTION, SETTINGS, teacher_factory
+from teachers.trained_on import TRAINED_ON_FILE
 
 
 class ForeignTeacher:
@@ -86,3 +88,15 @@ def test_where_an_openvla_teacher_runs_is_checked_before_anything_is_started(val
     with pytest.raises(ConfigError, match=message) as error:
         teacher_factory(config)(env)
     assert "\n" not in str(error.value)
+
+
+def test_an_openvla_teacher_is_compared_with_what_it_was_trained_on(tmp_path, caplog):
+    """Before its process is started, which this device prevents."""
+    known = {"environments": ["tabletop:PickCube-v1"], "control_modes": [], "cameras": []}
+    (tmp_path / TRAINED_ON_FILE).write_text(json.dumps(known | {"image_sizes": [], "instructions": []}))
+    config = TeacherConfig(name="openvla", path=str(tmp_path), contract="maniskill", devices=("cuda:x",))
+    with pytest.raises(ConfigError, match=r"teacher\.devices"):
+        teacher_factory(config)(FunctionalVectorEnv(Reach(), 2, [0, 1]))
+    assert (
+        f"openvla:{tmp_path.name} was trained in tabletop:PickCube-v1; this environment is toy:Reach-v0" in caplog.text
+    )

@@ -85,11 +85,12 @@ class TabletopEnv:
         self._contract = divided(hand.CONTRACT, horizon_scale)
         self._model = build(self.task.scene)
         self._physics_step = physics.make_step(self._model, engine)
-        self._picture = make_picture(self.task.scene, camera or self.task.scene.camera, image_size)
+        camera = camera or self.task.scene.camera
+        self._picture = make_picture(self.task.scene, camera, image_size)
         steps = horizon_scale * (max_episode_steps or self.task.max_episode_steps)
         spec = self._make_spec(task, steps, image_size)
         self.spec = dataclasses.replace(
-            spec, horizon_scale=horizon_scale, instruction=instruction or self.task.instruction
+            spec, horizon_scale=horizon_scale, instruction=instruction or self.task.instruction, camera=camera
         )
 
     def reset(self, key: Array) -> tuple[State, Observation]:

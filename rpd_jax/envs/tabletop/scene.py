@@ -9,12 +9,15 @@ from __future__ import annotations
 import dataclasses
 from typing import Literal
 
+from rpd_jax.envs.base import Camera
+
 Kind = Literal["box", "sphere", "capsule", "cylinder"]
 Vector = tuple[float, float, float]
 Color = tuple[float, float, float]
 
 UPRIGHT = (1.0, 0.0, 0.0, 0.0)
 CUBE_FRICTION = 1.0  # ManiSkill's is 0.3; with this a cube that is hit stays about as near to the hand as there
+CAMERA = Camera()  # of most tasks
 HOME = (0.0, 0.0, 0.1695)  # tool centre point at the beginning of ManiSkill's episodes, measured
 
 
@@ -62,21 +65,12 @@ class Marker:
 
 
 @dataclasses.dataclass(frozen=True)
-class Camera:
-    """A pinhole camera that looks from `eye` at `target`, world axes, z up in the picture."""
-
-    eye: Vector = (0.6, 0.7, 0.6)
-    target: Vector = (0.0, 0.0, 0.35)
-    fov: float = 1.0  # radians, vertical
-
-
-@dataclasses.dataclass(frozen=True)
 class Scene:
     """Everything on the table."""
 
     bodies: tuple[Body, ...]
     markers: tuple[Marker, ...] = ()
-    camera: Camera = Camera()
+    camera: Camera = CAMERA
     home: Vector = HOME  # mean position of the tool centre point when an episode begins
     home_yaw: float = 0.0  # of the hand about z, world axes: 0 opens the fingers along y
     base_yaw: float = 0.0  # of the robot's base, in whose axes actions are

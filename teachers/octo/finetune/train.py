@@ -19,12 +19,13 @@ from teachers.conventions import CONTRACT_FILE
 from teachers.finetuning.run import Run, check_directory, digest
 from teachers.octo.finetune.adapt import adapt, image_sizes, new_octo, text_files
 from teachers.octo.finetune.data import Windows, iterate
-from teachers.octo.finetune.optimizer import frozen_patterns, is_frozen
+from teachers.octo.finetune.optimizer import frozen_patterns, is_frozen, make_schedule
 from teachers.octo.finetune.settings import FinetuneSettings
 from teachers.octo.finetune.step import Array, Batch, Params, Trainer, TrainState
 from teachers.octo.losses import batch_loss
 from teachers.octo.model import LANGUAGE, Octo
 from teachers.recordings import CAMERAS, Episodes, Recordings, load
+from teachers.trained_on import TRAINED_ON_FILE
 
 MAX_ENCODED = 1024  # instructions whose encodings are kept; of more, the ids are
 
@@ -62,7 +63,8 @@ def finetune(
       model: a pretrained model; or the official configuration of one to be trained from nothing; None: octo-nano.
       sources: sets of demonstrations, which are mixed in proportion to their steps.
       settings: validated first.
-      directory: gets finetune_config.json, metrics.jsonl and checkpoints, and at the end what `load_octo` reads.
+      directory: gets finetune_config.json, metrics.jsonl and checkpoints, and at the end what `load_octo` reads,
+        with trained_on.json, see `teachers.trained_on`.
       resume: go on with the run in the directory, if there is one; the same model and data must be given.
       overwrite: delete that run first.
       callbacks: called after every step.
@@ -70,8 +72,14 @@ def finetune(
     Raises:
       ConfigError: a setting cannot work with this model or data, or the directory is taken.
       CheckpointError: the checkpoint to resume does not fit.
+      Diverged: a loss or gradient was not finite; the checkpoint before it is left.
     """
     settings.validate()
+    last = settings.optimizer.decay_steps
+    if settings.optimizer.schedule == "cosine" and 0 < last < settings.steps:
+        logging.warning(
+            "optimizer.decay_steps=%d: the learning rate is 0 from that step on, and steps=%d", last, settings.steps
+        )
     directory = Path(directory)
     check_directory(directory, settings, resume=resume, overwrite=overwrite)
     sizes = (
@@ -156,6 +164,7 @@ class _Run(Run):
         if (self._directory / str(self.step)).exists():
             return
         files = text_files(self._base)
+        files[TRAINED_ON_FILE] = json.dumps(self._recordings.trained_on.to_json(), indent=1).encode()
         if self._recordings.contract is not None:
             files[CONTRACT_FILE] = json.dumps(dataclasses.asdict(self._recordings.contract), indent=1).encode()
         self.octo.save(self._directory, self.step, files)
@@ -171,6 +180,9 @@ class _Run(Run):
             jax.block_until_ready(self._pending[-1])
         self._state, metrics = self._trainer.step(self._state, batch)
         return metrics
+
+    def _learning_rate(self, steps: int) -> float:
+        return float(make_schedule(dataclasses.replace(self._settings, steps=steps))(self.step))
 
     def _snapshot(self, metrics: dict[str, Array]) -> Snapshot:
         return Snapshot(self.step, metrics, self._state)

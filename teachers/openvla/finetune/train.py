@@ -15,6 +15,7 @@ from absl import logging
 from torch import Tensor
 
 from rpd_jax.interrupt import stop_on_signal
+from rpd_jax.report.files import write_json
 from rpd_jax.validation import ConfigError
 from teachers.finetuning.run import Run, check_directory, digest
 from teachers.openvla.finetune.adapter import adapter_config, add_lora, write_description, write_weights
@@ -23,11 +24,12 @@ from teachers.openvla.finetune.merge import DIRECTORY as MERGED
 from teachers.openvla.finetune.merge import write_merged
 from teachers.openvla.finetune.settings import FinetuneSettings
 from teachers.openvla.finetune.state import StateStore
-from teachers.openvla.finetune.step import Trainer
+from teachers.openvla.finetune.step import Trainer, learning_rate
 from teachers.openvla.server.checkpoint import tensor_files
 from teachers.openvla.server.config import ModelConfig, read_json
 from teachers.openvla.server.loading import Parts, load_parts
 from teachers.recordings import Episodes, Recordings
+from teachers.trained_on import TRAINED_ON_FILE
 
 ALSO_MAY_CHANGE = ("device", "gradient_checkpointing", "merge")
 """Settings that a resumed run may have otherwise, besides `MAY_CHANGE` of every fine-tuning."""
@@ -68,13 +70,14 @@ def finetune(
       sources: sets of demonstrations, which are mixed in proportion to their steps.
       settings: validated first.
       directory: gets finetune_config.json, metrics.jsonl, checkpoints, and in PEFT's layout the matrices, with
-        dataset_statistics.json and what the actions mean: all that `OpenVLAPolicy.load(directory)` needs besides the
-        checkpoint, whose place it notes. If asked, a whole checkpoint too.
+        dataset_statistics.json, trained_on.json and what the actions mean: all that `OpenVLAPolicy.load(directory)`
+        needs besides the checkpoint, whose place it notes. If asked, a whole checkpoint too.
       resume: go on with the run in the directory, if there is one; the same checkpoint and data must be given.
       overwrite: delete that run first.
       callbacks: called after every step.
     Raises:
       ConfigError: a setting cannot work with this model or data, or the directory is taken.
+      Diverged: a loss or gradient was not finite; the checkpoint before it is left.
       ValueError: the checkpoint cannot be read.
     """
     settings.validate()
@@ -99,6 +102,7 @@ def finetune(
         run.open(directory, stack, resume=resume, overwrite=overwrite)
         described = adapter_config(run.trainer.trainable, settings.lora, checkpoint)
         write_description(directory, described, {settings.data.name: recordings.statistics}, recordings.contract)
+        write_json(directory / TRAINED_ON_FILE, recordings.trained_on.to_json())
         try:
             run.run(stop, callbacks)
         except torch.OutOfMemoryError as error:
@@ -172,6 +176,9 @@ class _Run(Run):
     def _advance(self) -> dict[str, Tensor]:
         batch = self._samples.batch(self.step, self._settings.data.batch_size, self._device)
         return self.trainer.step(batch, self.step)
+
+    def _learning_rate(self, steps: int) -> float:
+        return learning_rate(self.step, self._settings.optimizer)  # it does not depend on their number
 
     def _snapshot(self, metrics: dict[str, Tensor]) -> Snapshot:
         return Snapshot(self.step, metrics)

@@ -15,6 +15,7 @@ from teachers.conventions import CONTRACT_FILE, CONTRACTS, MANISKILL_EE
 from teachers.octo import OctoTeacher
 from teachers.octo.text import VOCABULARY_FILE
 from teachers.sampling import Sampling
+from teachers.trained_on import TRAINED_ON_FILE
 
 ENV = arm_spec(
     name="tabletop:PickCube-v1",
@@ -121,3 +122,18 @@ def test_by_name_from_a_checkpoint_that_brings_its_contract(octo, tmp_path):
         base.make("octo", ENV, {"path": str(tmp_path / "tiny")})
     with pytest.raises(ValueError, match=r"teacher\.path is empty"):
         base.make("octo", ENV, {})
+
+
+def test_what_it_cannot_read_and_was_not_trained_on_is_said_at_the_start(octo, tmp_path, caplog):
+    trained_on = {"environments": [], "control_modes": [], "cameras": [], "image_sizes": [64], "instructions": []}
+    files = {VOCABULARY_FILE: octo.text.to_json().encode(), TRAINED_ON_FILE: json.dumps(trained_on).encode()}
+    octo.save(tmp_path / "tiny", 0, files)
+    spec = dataclasses.replace(ENV, instruction="grab it")
+    base.make("octo", spec, {"path": str(tmp_path / "tiny"), "contract": "maniskill"})
+    said = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert said == [
+        "octo:tiny was trained with frames of 64 pixels; this environment's have 32",
+        "the instruction 'grab it' cannot be read at all: the model knows none of its words",
+    ]
+    with pytest.raises(ValueError, match="no text processor"):
+        teacher_of(dataclasses.replace(octo, text=None))

@@ -92,6 +92,37 @@ def test_words_by_hand(tmp_path: Path) -> None:
     assert tokens["input_ids"].dtype == np.int32
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("pick up the cube", None),
+        ("", None),
+        ("pick up the red cube", "has words that the model does not know: red"),
+        ("grab it, grab it", "cannot be read at all: the model knows none of its words"),
+        ("pick up the cube pick up", "has 6 tokens, of which the model reads 5: cut off from 'up' on"),
+        ("pick a cube, a the cube", "not know: a, ,; it has 7 tokens, of which the model reads 5: cut off from 'the'"),
+    ],
+)
+def test_what_cannot_be_read_is_said_once(text, said, caplog) -> None:
+    tokenizer = WordTokenizer.build(["pick up the cube"], max_length=6)
+    for _ in range(2):
+        tokenizer.encode([text, text])
+    messages = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert len(messages) == (said is not None)
+    assert not messages or (repr(text) in messages[0] and said in messages[0])
+
+
+def test_what_t5_cannot_read_is_said_once(tmp_path: Path, caplog) -> None:
+    write_t5_like(tmp_path / "tokenizer.json")
+    processor = make_text_processor(spec(max_length=4), tmp_path)
+    for _ in range(2):
+        processor.encode(["pick up the", "pick zz", "pick up the cube", ""])
+    messages = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert len(messages) == 2
+    assert "'pick zz' has words that the model does not know: zz" in messages[0]
+    assert "'pick up the cube' has 4 tokens, of which the model reads 3: cut off from 'cube' on" in messages[1]
+
+
 def test_words_of_other_scripts_survive_the_file(tmp_path: Path) -> None:
     tokenizer = WordTokenizer.build(["Würfel hoch!"])
     path = tmp_path / "vocabulary.json"

@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from recorded import EPISODES, recorded, run, settings
+from recorded import EPISODES, INSTRUCTIONS, recorded, run, settings
 
 from rpd_jax.validation import ConfigError
+from teachers.finetuning.run import Diverged
 from teachers.finetuning.settings import SETTINGS_FILE
 from teachers.openvla.finetune.settings import DataSettings, LoraSettings, OptimizerSettings
+from teachers.trained_on import TRAINED_ON_FILE
 
 pytest.importorskip("peft", reason="fine-tuning needs peft: pip install -r teachers/openvla/requirements.txt")
 
@@ -183,7 +185,19 @@ def test_what_a_run_writes(straight: Result) -> None:
     assert list(statistics) == ["demonstrations"] and statistics["demonstrations"]["num_trajectories"] == 4
     assert statistics["demonstrations"]["action"]["mask"] == [True] * 6 + [False]
     assert sorted(path.name for path in (straight.directory / "checkpoints").iterdir()) == ["6.safetensors"]
+    trained_on = json.loads((straight.directory / TRAINED_ON_FILE).read_text())
+    assert trained_on["instructions"] == list(INSTRUCTIONS) and trained_on["image_sizes"] == [64]
     assert not straight.interrupted and straight.step == 6
+
+
+def test_a_run_that_diverges_stops_and_keeps_its_checkpoint(checkpoint: Path, tmp_path: Path) -> None:
+    """The second step begins with matrices of 1e30, and would be saved in place of the first."""
+    wild = OptimizerSettings(learning_rate=1e30)
+    made = settings(save_every=1, validate_every=0, log_every=100, optimizer=wild)
+    with pytest.raises(Diverged, match=r"is nan at step 2: training stopped, the checkpoint of step 1 in") as error:
+        run(checkpoint, tmp_path / "run", made)
+    assert "\n" not in str(error.value)
+    assert [path.name for path in (tmp_path / "run" / "checkpoints").iterdir()] == ["1.safetensors"]
 
 
 def test_resuming_is_exact(straight: Result, checkpoint: Path, tmp_path: Path) -> None:
@@ -207,6 +221,7 @@ def test_merging_when_asked(straight: Result, checkpoint: Path, tmp_path: Path) 
     shutil.copytree(straight.directory, copy)
     result = run(checkpoint, copy, settings(merge=True), resume=True)
     assert result.step == 6 and (copy / "merged" / "model.safetensors.index.json").is_file()
+    assert (copy / "merged" / TRAINED_ON_FILE).read_bytes() == (copy / TRAINED_ON_FILE).read_bytes()
 
 
 def test_stopping_between_two_rows_loses_no_metrics(straight: Result, checkpoint: Path, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from made_episodes import made_episode
 
 from rpd_jax.checkpoint import CheckpointError
 from rpd_jax.config import ConfigError
+from teachers.finetuning.run import Diverged
 from teachers.octo.checkpoint import flatten
 from teachers.octo.finetune.settings import AugmentSettings, DataSettings, FinetuneSettings, OptimizerSettings
 from teachers.octo.finetune.step import Trainer
@@ -19,6 +20,7 @@ from teachers.octo.finetune.train import finetune
 from teachers.octo.fresh import nano_config
 from teachers.octo.model import load_octo
 from teachers.octo.text import WordTokenizer
+from teachers.trained_on import TRAINED_ON_FILE
 
 
 def small_config() -> dict:
@@ -83,6 +85,47 @@ def test_what_a_run_leaves_loads_as_octo(straight):
     observation = {"image_primary": np.zeros((1, 2, 16, 16, 3), np.uint8), "timestep_pad_mask": np.ones((1, 2), bool)}
     chunk = octo.sample_actions(observation, octo.create_task(["lift it"]), jax.random.key(0))
     assert chunk.shape == (1, 1, 4, 7)
+
+
+def test_what_it_was_trained_on_is_written(straight):
+    found = json.loads((straight.directory / TRAINED_ON_FILE).read_text())
+    assert found["instructions"] == ["push the cube", "lift it"] and found["image_sizes"] == [16]
+    assert found["environments"] == ["made:Up-v0"] and found["cameras"] == []
+
+
+@pytest.mark.slow
+def test_a_resumed_run_of_more_steps_says_that_its_schedule_is_another(tmp_path, caplog):
+    """Half a cosine over 3 steps ends near 0; over 6 the fourth step has half of the peak."""
+    cosine = OptimizerSettings(warmup_steps=0, learning_rate=1e-3)
+    made = settings(steps=3, validate_every=0, optimizer=cosine)
+    finetune(small_config(), [EPISODES], made, tmp_path / "run")
+    finetune(small_config(), [EPISODES], made, tmp_path / "run", resume=True)
+    assert "the schedule of the run to resume" not in caplog.text
+    longer = dataclasses.replace(made, steps=6)
+    finetune(small_config(), [EPISODES], longer, tmp_path / "run", resume=True)
+    assert (
+        "steps=6: the schedule of the run to resume was made for 3; the learning rate of the next step, 3"
+        in caplog.text
+    )
+    assert "changes from 0 to 0.0005" in caplog.text
+    assert "learning rate is 0 from that step on" not in caplog.text
+    fixed = dataclasses.replace(made, optimizer=dataclasses.replace(cosine, decay_steps=2))
+    finetune(small_config(), [EPISODES], fixed, tmp_path / "other", callbacks=[StopAfter(1)])
+    assert "optimizer.decay_steps=2: the learning rate is 0 from that step on, and steps=3" in caplog.text
+
+
+@pytest.mark.slow
+def test_a_run_that_diverges_stops_and_keeps_its_checkpoint(tmp_path):
+    """The second step begins with parameters of 1e15, and would be saved in place of the first."""
+    wild = OptimizerSettings(warmup_steps=0, schedule="constant", learning_rate=1e15)
+    made = settings(save_every=1, validate_every=0, log_every=100, optimizer=wild)
+    with pytest.raises(
+        Diverged, match=r"is (nan|inf) at step 2: training stopped, the checkpoint of step 1 in"
+    ) as error:
+        finetune(small_config(), [EPISODES], made, tmp_path / "run")
+    assert "\n" not in str(error.value) and not (tmp_path / "run" / "6").exists()
+    steps = [path.name for path in (tmp_path / "run" / "checkpoints").iterdir() if path.name.isdigit()]
+    assert steps == ["1"]
 
 
 def test_metrics_are_written(straight):
