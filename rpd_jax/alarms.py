@@ -82,7 +82,7 @@ class Alarms:
         return len(self.diverged) == len(self._names)
 
     def notes(self) -> dict[str, str]:
-        """A remark for each variant that needs one: "1 of 3 seeds diverged at iteration 7"."""
+        """A remark for each variant that needs one: "diverged at iteration 7 (1 of 3 seeds)"."""
         seeds = self._population.config.seeds
         found = {}
         for spec in self._population.specs:
@@ -90,7 +90,7 @@ class Alarms:
             remarks = []
             if gone := [self.diverged[name] for name in mine if name in self.diverged]:
                 when = str(gone[0]) if len(set(gone)) == 1 else f"{min(gone)} to {max(gone)}"
-                remarks.append(f"{len(gone)} of {len(seeds)} seeds diverged at iteration {when}")
+                remarks.append(f"diverged at iteration {when} ({len(gone)} of {len(seeds)} seeds)")
             if wide := [self.widened[name] for name in mine if name in self.widened]:
                 remarks.append(f"std grew from {self._std:.2f} to {max(wide):.2f}")
             if remarks:

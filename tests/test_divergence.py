@@ -112,7 +112,7 @@ def test_a_run_goes_on_without_its_diverged_members(tmp_path, caplog):
     assert [row["update/diverged/mad/0"] for row in rows] == [1.0] * len(rows)
     assert [row["update/diverged/ppo/0"] for row in rows] == [0.0] * len(rows)
     notes = {row.variant: row.note for row in read_results(result.directory / "results.json").rows}
-    assert notes == {"ppo": "", "mad": "1 of 1 seeds diverged at iteration 1"}
+    assert notes == {"ppo": "", "mad": "diverged at iteration 1 (1 of 1 seeds)"}
     assert "diverged at iteration 1" in (result.directory / "table.md").read_text()
     again = settings(tmp_path, "ppo", "ppo:learning_rate=1e35:name=mad")
     again.ppo.total_steps += 320

@@ -141,7 +141,7 @@ def test_alarms_name_members_and_iterations():
     found.look(2, {"update/diverged/ppo/3": 1.0})
     found.look(5, {"update/diverged/ppo/3": 1.0, "update/diverged/ppo/0": 1.0})
     assert found.diverged == {"ppo/3": 2, "ppo/0": 5} and not found.everyone_diverged
-    assert found.notes() == {"ppo": "2 of 2 seeds diverged at iteration 2 to 5"}
+    assert found.notes() == {"ppo": "diverged at iteration 2 to 5 (2 of 2 seeds)"}
 
 
 def test_labels_that_are_all_refused_end_a_run():

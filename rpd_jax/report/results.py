@@ -53,7 +53,7 @@ class ResultRow:
     high: float  # over episodes (Wilson) for a teacher or a single seed
     episode_return: float  # mean sum of rewards
     seconds: float  # wall time of the training, shared by all variants of a run
-    note: str = ""  # what a reader must know of the run, e.g. "1 of 3 seeds diverged at iteration 7"
+    note: str = ""  # what a reader must know of the run, e.g. "diverged at iteration 7 (1 of 3 seeds)"
 
     def __post_init__(self) -> None:
         for name in ("env", "variant"):
