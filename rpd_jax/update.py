@@ -167,13 +167,14 @@ def make_update(
         carry = (members, halt, {name: zeros for name in _metric_names(all_terms)}, zeros)
         (members, halt, totals, applied), _ = jax.lax.scan(scan_body, carry, shuffles)
 
-        def can_go_on(member: MemberState, variant: Variant, batch: Batch) -> chex.Array:
-            """Whether what was learnt still gives a finite loss: the last step's outcome nobody has seen yet."""
-            weight = guidance_weight(member, variant, progress)
-            loss, _ = member_loss(member.params, network, config, terms, variant, weight, batch, progress)
-            return jnp.isfinite(loss)
+        def can_go_on(params: Params, observation: Observation) -> chex.Array:
+            """Whether a loss would be finite after the last step, whose outcome nobody has seen yet."""
+            policy, value = network.apply(params, observation)
+            numbers = jnp.concatenate([policy.mean, policy.std, 1.0 / policy.std, value[:, None]], axis=1)
+            return jnp.all(jnp.isfinite(jnp.square(numbers)))
 
-        fine = network.over_members(can_go_on)(members, variants, _rows(batch, shuffles[-1]))
+        one = jax.tree.map(lambda x: x[:, :1], batch.observation)
+        fine = network.over_members(can_go_on)(members.params, one)
         return members, halt._replace(diverged=halt.diverged | ~fine), totals, applied
 
     def update(
