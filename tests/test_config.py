@@ -74,7 +74,7 @@ BAD = [
     ("ppo.value_clip", -1.0, "None or a positive number"),
     ("ppo.entropy_coef", -0.1, "at least 0"),
     ("network.hidden", (), "at least one width"),
-    ("network.hidden", (8, 0), "positive widths"),
+    ("network.hidden", (8, 0), "at least 1"),
     ("teacher.gripper", "fix", "did you mean 'fixed'"),
     ("teacher.samples", 0, "at least 1"),
     ("teacher.noise", -0.1, "at least 0"),
@@ -90,7 +90,8 @@ BAD = [
     ("variants", ("ppo", "rdp-mse"), "did you mean 'rpd-mse'"),
     ("seeds", (), "at least one"),
     ("seeds", (1, 1), "no seed twice"),
-    ("seeds", (-1,), "[0, 2**31)"),
+    ("seeds", (-1,), "at least 0"),
+    ("seeds", (2**31,), "2**31"),
 ]
 
 
