@@ -1,9 +1,10 @@
-"""Settings of a run as typed dataclasses: the one source of defaults, and their validation.
+"""Settings of a run as typed dataclasses: the one source of defaults and bounds.
 
-Treat a config as read-only once `validate` has passed; it is mutable only because absl flags write into it.
+Treat a config as read-only once `validate` has passed. A field is one line, `num_envs: int = setting(32, low=1)`; what
+concerns several fields at once is checked in `validate`.
 """
 
-# No `from __future__ import annotations` here: absl's config flags read the field types, not their names.
+# No `from __future__ import annotations` here: config flags of ml_collections, in others' programs, read field types.
 import dataclasses
 import json
 import math

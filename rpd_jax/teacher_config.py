@@ -1,6 +1,6 @@
 """Settings of the teacher: the one source of their defaults and bounds."""
 
-# No `from __future__ import annotations` here: absl's config flags read the field types, not their names.
+# No `from __future__ import annotations` here: config flags of ml_collections, in others' programs, read field types.
 import dataclasses
 
 from rpd_jax.validation import Settings, setting

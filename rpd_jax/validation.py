@@ -137,8 +137,12 @@ def alternatives(annotation: Any) -> tuple[tuple[Any, ...], bool]:
 def _convert(value: Any, annotation: Any, bound: Bound, name: str) -> Any:
     if getattr(value, "ndim", None) == 0:
         value = value.item()  # a scalar of numpy or jax
+    if bound.infinity != "refused" and isinstance(value, str) and value == "inf":
+        value = math.inf
+    if bound.infinity == "none" and isinstance(value, float) and value == math.inf:
+        value = None
     kinds, none_allowed = alternatives(annotation)
-    if none_allowed and (value is None or (bound.infinity == "none" and value in (math.inf, "inf"))):
+    if none_allowed and value is None:
         return None
     kind = next((k for k in kinds if dataclasses.is_dataclass(k) and isinstance(value, (k, Mapping))), kinds[0])
     origin = typing.get_origin(kind)
@@ -169,16 +173,17 @@ def _tuple(value: Any, items: tuple[Any, ...], bound: Bound, name: str) -> tuple
     noun = {int: "whole number", float: "number", bool: "boolean"}.get(kind, "string")
     right = " or ".join(f"{_WORDS.get(n, n)} {noun}s" for n in lengths if n)
     right = bound.right or right or (f"at least one {noun}" if bound.required else f"a list of {noun}s")
+    given = value
     if kind is str and isinstance(value, str):
         value = [value]
     if getattr(value, "ndim", None) == 1:
         value = value.tolist()
-    require(isinstance(value, Sequence) and not isinstance(value, (str, bytes)), name, value, right)
+    require(isinstance(value, Sequence) and not isinstance(value, (str, bytes)), name, given, right)
     if kind is str:  # one string may be several: "a,b"
         parts = [each.split(",") if isinstance(each, str) else [each] for each in value]
         value = [each for part in parts for each in part if each != ""]
     fits = len(value) in lengths if lengths else len(value) > 0 or not bound.required
-    require(fits, name, value, f"{right}, or empty" if 0 in lengths else right)
+    require(fits, name, given, f"{right}, or empty" if 0 in lengths else right)
     bound = dataclasses.replace(bound, right="", required=True)
     return tuple(_convert(each, items[0], bound, f"{name}[{index}]") for index, each in enumerate(value))
 
@@ -209,8 +214,6 @@ def _string(value: Any, kind: type, bound: Bound) -> str:
 
 def _number(value: Any, kind: type, bound: Bound) -> float:
     """An int or a float."""
-    if value == "inf" and bound.infinity == "allowed":
-        value = math.inf
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
     if not is_number or (kind is int and value != value // 1):  # nor are nan and infinity equal to that
         raise _Unfit(_phrase(kind, bound, full=True))
@@ -270,5 +273,8 @@ def _closest(value: str, choices: Sequence[str]) -> str:
 
 def _shown(value: Any) -> str:
     """A value on one line that is not too long."""
-    text = " ".join(repr(value).split())
+    try:
+        text = " ".join(repr(value).split())
+    except ValueError:  # an int of thousands of digits
+        text = f"<{type(value).__name__}>"
     return text if len(text) <= 120 else f"{text[:100]}..."

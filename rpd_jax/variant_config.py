@@ -1,6 +1,6 @@
 """What an algorithm is told: PPO's settings, and variants of it as data. Needs no jax."""
 
-# No `from __future__ import annotations` here: absl's config flags read the field types, not their names.
+# No `from __future__ import annotations` here: config flags of ml_collections, in others' programs, read field types.
 import dataclasses
 import math
 

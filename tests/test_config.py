@@ -138,6 +138,6 @@ def test_lists_can_be_given_with_commas():
 
 
 def test_every_field_has_a_type_that_flags_can_read():
-    """Strings as annotations would break the absl flags."""
+    """Strings as annotations would break the config flags of ml_collections, which others may use."""
     for cls in (Config, *(t for t in typing.get_type_hints(Config).values() if dataclasses.is_dataclass(t))):
         assert all(not isinstance(f.type, str) for f in dataclasses.fields(cls))

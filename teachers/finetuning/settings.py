@@ -1,6 +1,6 @@
 """Settings that both fine-tunings have, and their checks; each has a `FinetuneSettings` of its own."""
 
-# No `from __future__ import annotations` here: absl's config flags read the field types, not their names.
+# No `from __future__ import annotations` here: config flags of ml_collections, in others' programs, read field types.
 import dataclasses
 import json
 from collections.abc import Mapping

@@ -3,7 +3,7 @@
 Treat settings as read-only once `validate` has passed.
 """
 
-# No `from __future__ import annotations` here: absl's config flags read the field types, not their names.
+# No `from __future__ import annotations` here: config flags of ml_collections, in others' programs, read field types.
 import dataclasses
 from typing import Self
 
