@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
+import itertools
 import logging as stdlib_logging
 import re
 import sys
+import typing
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from absl import app, flags, logging
-from ml_collections import config_flags
 
 from rpd_jax.checkpoint import CheckpointError
 from rpd_jax.config import Config, ConfigError, check_field
@@ -17,59 +20,137 @@ from rpd_jax.envs.base import SimulatorFailed
 from rpd_jax.ipc.supervised import SidecarFailed
 from rpd_jax.presets import PRESETS, get_preset
 from rpd_jax.types import TeacherError
+from rpd_jax.validation import alternatives, annotations, field_value, require
 
 Settings = TypeVar("Settings")
+
+flags.disclaim_key_flags()  # they belong to the launcher that asks for them: its --help lists them
+
+OVERRIDE = re.compile(r"--?(?P<no>no)?config\.(?P<path>[^=]+)(=(?P<text>.*))?", re.DOTALL)
+TRUTH = {"true": True, "t": True, "1": True, "yes": True, "false": False, "f": False, "0": False, "no": False}
+LONGEST_RANGE = 10_000
 
 
 def define_config(default_preset: str) -> flags.FlagHolder[Config]:
     """Defines --preset and --config; fields of the preset can be set by --config.ppo.learning_rate=1e-3."""
     flags.DEFINE_string("preset", default_preset, f"Starting point: {', '.join(PRESETS)}.")
-    try:
-        preset = requested_preset(sys.argv, default_preset)
-        check_overrides(sys.argv)
-        sys.argv[1:] = quote_variants(sys.argv[1:])
-    except ConfigError as error:
-        sys.exit(f"{error}")
-    return config_flags.DEFINE_config_dataclass("config", preset, "Any field, e.g. --config.env.num_envs=16.")
+    return _define_overrides(lambda arguments: requested_preset(arguments, default_preset), "env.num_envs=16")
 
 
 def define_settings(defaults: Settings) -> flags.FlagHolder[Settings]:
     """Defines --config for a launcher that has a dataclass of settings of its own, with `defaults`."""
+    return _define_overrides(lambda arguments: defaults, "seed=1")
+
+
+def _define_overrides(start: Callable[[Sequence[str]], Settings], example: str) -> flags.FlagHolder[Settings]:
+    """Takes the overrides out of the command line, which absl reads next; its --help says that there are some."""
     try:
-        check_overrides(sys.argv, type(defaults))
-    except ConfigError as error:
-        sys.exit(f"{error}")
-    return config_flags.DEFINE_config_dataclass("config", defaults, "Any field, e.g. --config.seed=1.")
+        arguments = flags.FLAGS.read_flags_from_files(sys.argv[1:], force_gnu=False)
+        settings = start(arguments)
+        sys.argv[1:] = override(settings, arguments)
+    except (ConfigError, flags.Error) as error:
+        _refuse(error)
+    return flags.DEFINE(_Fields(), "config", settings, f"Any field, e.g. --config.{example}.")
 
 
-def requested_preset(argv: Sequence[str], default: str) -> Config:
-    """The preset that the command line names; it must be known before --config can be defined."""
+class _Fields(flags.ArgumentParser):
+    """Of --config itself, which takes no value."""
+
+    def parse(self, argument: Any) -> Any:
+        if isinstance(argument, str):
+            raise ValueError("set its fields, --config.FIELD=VALUE")
+        return argument
+
+
+def requested_preset(arguments: Sequence[str], default: str) -> Config:
+    """The preset that the command line names; it must be known before its fields can be set."""
     name = default
-    for position, argument in enumerate(argv):
+    for position, argument in enumerate(arguments):
         flag, separator, value = argument.partition("=")
         if flag in ("--preset", "-preset"):
-            name = value if separator else argv[position + 1] if position + 1 < len(argv) else ""
+            name = value if separator else arguments[position + 1] if position + 1 < len(arguments) else ""
     return get_preset(name)
 
 
-def check_overrides(argv: Sequence[str], cls: Any = Config) -> None:
-    """Raises ConfigError for a --config.FIELD that the dataclass `cls` does not have."""
-    for argument in argv[1:]:
-        name = argument.split("=", 1)[0].lstrip("-")
-        for prefix in ("config.", "noconfig."):
-            if argument.startswith("-") and name.startswith(prefix):
-                check_field(name.removeprefix(prefix), cls)
+def override(settings: Any, arguments: Sequence[str]) -> list[str]:
+    """Sets what --config.FIELD=VALUE says in a dataclass of settings; returns the other arguments.
+
+    Lists are written with commas, or by a flag several times; whole numbers in them also as ranges, 0..2 for 0, 1, 2.
+
+    Raises:
+      ConfigError: there is no such field, or it cannot have that value.
+    """
+    pending, others, given = list(arguments), [], {}
+    while pending:
+        argument = pending.pop(0)
+        if argument == "--":
+            return [*others, argument, *pending]
+        found = OVERRIDE.fullmatch(argument)
+        if not found:
+            others.append(argument)
+            continue
+        path, text = found["path"], found["text"]
+        check_field(path, type(settings))
+        *sections, name = path.split(".")
+        owner = functools.reduce(getattr, sections, settings)
+        kind = annotations(type(owner))[name]
+        if dataclasses.is_dataclass(kind):
+            raise ConfigError(f"{argument} cannot work: set its fields, --config.{path}.FIELD=VALUE")
+        no_value = text is None and (not pending or pending[0].startswith("--"))
+        if kind is not bool and (found["no"] or no_value):
+            raise ConfigError(f"{argument} cannot work: write --config.{path}=VALUE")
+        if text is None:
+            text = str(not found["no"]) if kind is bool else pending.pop(0)
+        value = read(text, kind, path)
+        if isinstance(value, tuple) and path in given:
+            value = given[path] + value
+        given[path] = value
+        setattr(owner, name, field_value(type(owner), name, value, path.removesuffix(name)))
+    return others
 
 
-def quote_variants(arguments: Sequence[str]) -> list[str]:
-    """Turns --config.variants=a,b:mse=5 into the Python tuple that the flag's parser wants."""
-    flag = "--config.variants="
-    return [
-        flag + repr(tuple(argument.removeprefix(flag).split(",")))
-        if argument.startswith(flag) and argument[len(flag) :][:1] not in ("(", "[", "'", '"')
-        else argument
-        for argument in arguments
-    ]
+def read(text: str, annotation: Any, path: str) -> Any:
+    """What a flag's text means for a field of that type; text that means nothing is left for the check to refuse."""
+    (kind, *_), none_allowed = alternatives(annotation)
+    if none_allowed and text in ("None", "none", "null"):
+        return None
+    if typing.get_origin(kind) is tuple:
+        item = typing.get_args(kind)[0]
+        parts = (part.strip().strip("'\"") for part in text.strip().strip("()[]").split(","))
+        items = (read_range(part, path) if item is int else [read(part, item, path)] for part in parts if part)
+        return tuple(itertools.chain.from_iterable(items))
+    if kind is bool:
+        return TRUTH.get(text.lower(), text)
+    for number in (int, float) if kind in (int, float) else ():
+        try:
+            return number(text)
+        except ValueError:
+            pass
+    return text
+
+
+def read_range(text: str, path: str) -> Sequence[Any]:
+    """The numbers of "FIRST..LAST", both included, or of "NUMBER"; ConfigError where they are none or too many."""
+    found = re.fullmatch(r"(\d+)\.\.(\d+)", text)
+    if not found:
+        return [read(text, int, path)]
+    first, last = int(found[1]), int(found[2])
+    right = f"FIRST..LAST, at most {LONGEST_RANGE} numbers"
+    require(0 <= last - first < LONGEST_RANGE, path, text, right)
+    return range(first, last + 1)
+
+
+def _refuse(error: Exception) -> NoReturn:
+    """Ends the program as a mistake of the user does: one line, exit status 2."""
+    print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+    sys.exit(2)
+
+
+def _parse(argv: Sequence[str]) -> Sequence[str]:
+    try:
+        return flags.FLAGS(argv)
+    except flags.Error as error:
+        _refuse(error)
 
 
 class _OwnNews(stdlib_logging.Filter):
@@ -95,7 +176,7 @@ def run(main: Callable[[Sequence[str]], int | None]) -> None:
 
     def guarded(argv: Sequence[str]) -> int | None:
         if len(argv) > 1:
-            raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
+            _refuse(ConfigError(f"unexpected arguments: {' '.join(argv[1:])}"))
         try:
             return main(argv)
         except (ConfigError, CheckpointError) as error:
@@ -104,4 +185,4 @@ def run(main: Callable[[Sequence[str]], int | None]) -> None:
             logging.debug("the failure", exc_info=error)
             return report(error, 1)
 
-    app.run(guarded)
+    app.run(guarded, flags_parser=_parse)

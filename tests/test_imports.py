@@ -15,7 +15,8 @@ ROOT = Path(__file__).resolve().parent.parent
 ROOMS: tuple[tuple[str, ...], ...] = (
     ("rpd_jax.runtime", "rpd_jax.types", "rpd_jax.interrupt"),
     ("rpd_jax.ipc", "rpd_jax.envs.base"),
-    ("rpd_jax.validation", "rpd_jax.teacher_config", "rpd_jax.config", "rpd_jax.presets", "rpd_jax.output_directory"),
+    ("rpd_jax.validation", "rpd_jax.teacher_config", "rpd_jax.variant_config"),
+    ("rpd_jax.config", "rpd_jax.presets", "rpd_jax.output_directory"),
     ("rpd_jax.rotations", "rpd_jax.placement", "rpd_jax.keys"),
     ("rpd_jax.contracts",),
     ("rpd_jax.distributions", "rpd_jax.networks", "rpd_jax.normalization"),

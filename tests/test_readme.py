@@ -1,12 +1,16 @@
 """README tells the truth: its Python runs, its commands name what exists."""
 
 import re
+import shlex
 from pathlib import Path
 
-from launch.flags import check_overrides, requested_preset
+from launch.flags import override, requested_preset
 from rpd_jax.losses import variants
+from teachers.octo.finetune.settings import FinetuneSettings as OctoSettings
+from teachers.openvla.finetune.settings import FinetuneSettings as OpenVLASettings
 
 ROOT = Path(__file__).parents[1]
+SETTINGS = {"launch.finetune_octo": OctoSettings, "launch.finetune_openvla": OpenVLASettings}
 README = (ROOT / "README.md").read_text()
 
 
@@ -25,13 +29,12 @@ def test_the_library_example_runs_and_the_variant_can_be_added(tmp_path, monkeyp
 
 
 def test_commands_name_existing_modules_presets_and_fields():
-    commands = re.findall(r"python -m ([\w.]+)((?:[^`\n]|\\\n)*)", README)
+    commands = re.findall(r"python -m ([\w.]+)((?:\\\n|[^`\n])*)", README)
     assert commands
     for module, rest in commands:
         assert (ROOT / f"{module.replace('.', '/')}.py").exists(), module
-        arguments = ["x", *rest.replace("\\\n", " ").split()]
-        requested_preset(arguments, "quickstart")
-        check_overrides(arguments)
+        arguments = shlex.split(rest.replace("\\\n", " "), comments=True)
+        override(SETTINGS[module]() if module in SETTINGS else requested_preset(arguments, "quickstart"), arguments)
         for text in re.findall(r"--config\.variants=(\S+)", rest):
             for variant in text.split(","):
                 variants.parse_variant(variant)

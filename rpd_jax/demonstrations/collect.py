@@ -22,7 +22,7 @@ import jax
 import numpy as np
 from absl import logging
 
-from rpd_jax.config import Config, ConfigError, choice
+from rpd_jax.config import Config, ConfigError
 from rpd_jax.demonstrations.checks import one_line, open_hdf5
 from rpd_jax.demonstrations.episode import DatasetInfo, Episode
 from rpd_jax.demonstrations.hdf5 import merge_shards, write_shard
@@ -36,6 +36,7 @@ from rpd_jax.interrupt import stop_on_signal
 from rpd_jax.metrics import ProgressBar
 from rpd_jax.report.files import write_json
 from rpd_jax.types import Teacher
+from rpd_jax.validation import check, setting
 
 COLLECTION_FILE = "collection.json"
 FORMATS = ("hdf5", "lerobot")
@@ -58,23 +59,19 @@ class Settings:
       attempts: episodes to try at most, for each one to keep.
     """
 
-    episodes: int = 100
+    episodes: int = setting(100, low=1)
     successful_only: bool = True
     images: bool = True
-    perturb: float = 0.0
-    hold_steps: int = 0
-    seed: int = 0
-    num_envs: int = 8
-    format: str = "hdf5"
-    attempts: int = 20
+    perturb: float = setting(0.0, low=0)
+    hold_steps: int = setting(0, low=0)
+    seed: int = setting(0, low=0)
+    num_envs: int = setting(8, low=1)
+    format: str = setting("hdf5", choices=FORMATS)
+    attempts: int = setting(20, low=1)
 
     def validate(self) -> Settings:
         """Raises ConfigError for the first impossible value; returns self."""
-        choice("format", self.format, FORMATS)
-        least = {"episodes": 1, "num_envs": 1, "attempts": 1, "perturb": 0, "hold_steps": 0, "seed": 0}
-        for field, bound in least.items():
-            if not getattr(self, field) >= bound:
-                raise ConfigError(f"{field}={getattr(self, field)!r} cannot work: it must be at least {bound}")
+        check(self)
         return self
 
 

@@ -1,8 +1,8 @@
 """Distillation terms: how far the student's Gaussian is from the teacher's answer on one transition.
 
 Each term returns one number per action dimension, [A] (or components of its own), and is minimised; the caller vmaps
-over a batch, masks labels that are not valid and takes the sum or the mean over dimensions. A new term is one function
-and one line in `TERMS`.
+over a batch, masks labels that are not valid and takes the sum or the mean over dimensions. A new term is one function,
+a line in `TERMS` and one in `variant_config.REDUCTIONS`.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import jax.numpy as jnp
 
 from rpd_jax.distributions import Gaussian, kl_dims, log_prob_dims
 from rpd_jax.losses import direction
+from rpd_jax.variant_config import REDUCTIONS
 
 
 class Context(NamedTuple):
@@ -80,20 +81,23 @@ class Term(NamedTuple):
     """A distillation term and how it is reduced over action dimensions unless a variant says otherwise."""
 
     loss: Callable[[Context], chex.Array]
-    reduction: str  # "mean" | "sum"; "fixed": a sum over components that are no action dimensions
+    reduction: str  # see `REDUCTIONS`
 
 
-TERMS: dict[str, Term] = {
-    "mse": Term(mse, "mean"),
-    "l1": Term(l1, "mean"),
-    "nll": Term(nll, "sum"),
-    "kl": Term(kl, "sum"),
-    "reverse_kl": Term(reverse_kl, "sum"),
-    "ppd": Term(ppd, "sum"),
-    "ppd_reverse": Term(ppd_reverse, "sum"),
-    "direction": Term(cosine_direction, "fixed"),
-    "gripper": Term(gripper, "fixed"),
+_LOSSES: dict[str, Callable[[Context], chex.Array]] = {
+    "mse": mse,
+    "l1": l1,
+    "nll": nll,
+    "kl": kl,
+    "reverse_kl": reverse_kl,
+    "ppd": ppd,
+    "ppd_reverse": ppd_reverse,
+    "direction": cosine_direction,
+    "gripper": gripper,
 }
+assert set(_LOSSES) == set(REDUCTIONS)
+
+TERMS: dict[str, Term] = {name: Term(_LOSSES[name], reduction) for name, reduction in REDUCTIONS.items()}
 
 
 def masked_mean(loss: chex.Array, valid: chex.Array, over_all: chex.Numeric = 0.0) -> chex.Array:

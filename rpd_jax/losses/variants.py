@@ -1,11 +1,12 @@
 """Loss variants as data: a name becomes a vector of coefficients and float hyper-parameters.
 
-A variant can be written in three ways: the name of a registered one ("rpd-mse"), a registered one with overrides
-("rpd-mse:mse=5:learning_rate=1e-3:name=strong"), or a `VariantSpec` registered by `register_variant`.
+A variant can be written in three ways: the name of a registered one ("rpd-mse"; `register_variant` adds your own), a
+registered one with overrides ("rpd-mse:mse=5:learning_rate=1e-3:name=strong"), or a `VariantSpec`, in JSON a table.
 """
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import math
 from collections.abc import Sequence
@@ -14,72 +15,14 @@ from typing import NamedTuple
 import chex
 import jax
 import jax.numpy as jnp
-import numpy as np
 
-from rpd_jax.config import Config, ConfigError, PPOConfig, choice
-from rpd_jax.guidance.settings import Guidance, GuidanceSpec, to_guidance
+from rpd_jax.config import Config
+from rpd_jax.guidance.settings import Guidance, to_guidance
 from rpd_jax.losses.distill import TERMS
-
-FLOATS = (
-    "learning_rate",
-    "learning_rate_end",
-    "gamma",
-    "gae_lambda",
-    "clip_ratio",
-    "value_coef",
-    "entropy_coef",
-    "entropy_coef_end",
-    "target_kl",
-)
-"""Fields of PPOConfig that a variant may override."""
+from rpd_jax.validation import ConfigError, choice, field_value
+from rpd_jax.variant_config import ANNEALING, FLOATS, GuidanceSpec, PPOConfig, VariantSpec
 
 GUIDANCE = tuple(field.name for field in dataclasses.fields(GuidanceSpec))
-
-ANNEALING = ("constant", "linear", "cosine", "exponential")
-
-
-@dataclasses.dataclass(frozen=True)
-class VariantSpec:
-    """A loss variant as a person writes it.
-
-    The distillation weight at training progress p in [0, 1] is coefficient * w(min(p / anneal_until, 1)) with w
-    going from 1 to `anneal_end`: linearly, along half a cosine, or exponentially (anneal_end > 0).
-    """
-
-    name: str
-    terms: dict[str, float] = dataclasses.field(default_factory=dict)  # distillation term -> coefficient
-    reduction: str | None = None  # over action dimensions: "mean" | "sum"; None: each term's own
-    anneal: str = "constant"
-    anneal_end: float = 1.0
-    anneal_until: float = 1.0
-    overrides: dict[str, float] = dataclasses.field(default_factory=dict)  # PPO's floats, see FLOATS
-    guidance: GuidanceSpec = dataclasses.field(default_factory=GuidanceSpec)  # when the teacher is asked
-
-    def __post_init__(self) -> None:
-        where = f"variant {self.name!r}"
-        for term, coefficient in self.terms.items():
-            choice(f"{where}: term", term, TERMS)
-            if not (np.isfinite(coefficient) and coefficient >= 0):
-                raise ConfigError(f"{where}: {term}={coefficient!r} cannot work: it must be at least 0")
-        for field in self.overrides:
-            choice(f"{where}: override", field, FLOATS)
-        if self.reduction is not None:
-            choice(f"{where}: reduction", self.reduction, ("mean", "sum"))
-            for term in self.terms:
-                if TERMS[term].reduction == "fixed":
-                    raise ConfigError(f"{where}: reduction={self.reduction!r} cannot work: {term} is not per dimension")
-        choice(f"{where}: anneal", self.anneal, ANNEALING)
-        lowest_end = 1e-12 if self.anneal == "exponential" else 0.0
-        if not lowest_end <= self.anneal_end:
-            raise ConfigError(f"{where}: anneal_end={self.anneal_end!r} cannot work: at least {lowest_end}")
-        if not 0 < self.anneal_until <= 1:
-            raise ConfigError(f"{where}: anneal_until={self.anneal_until!r} cannot work: it must be in (0, 1]")
-
-    @property
-    def guided(self) -> bool:
-        """Whether it ever asks the teacher."""
-        return any(coefficient > 0 for coefficient in self.terms.values())
-
 
 VARIANTS: dict[str, VariantSpec] = {}
 
@@ -100,8 +43,9 @@ register_variant(VariantSpec("ppd", {"ppd": 1.0}))
 register_variant(VariantSpec("ppd-reverse", {"ppd_reverse": 1.0}))
 register_variant(VariantSpec("kickstart", {"kl": 1.0}, anneal="linear", anneal_end=0.0))
 
-# VLAJS: sparse calls, windows, and an end. Where its paper names no value (kappa, lambda_0, the threshold) it is ours.
-_PERSISTENT = GuidanceSpec(queries="even")
+# VLAJS: sparse calls, windows, a loss averaged over all steps, and an end. Where its paper names no value (kappa,
+# lambda_0, the threshold) it is ours.
+_PERSISTENT = GuidanceSpec(queries="even", average="all")
 _TRANSIENT = dataclasses.replace(_PERSISTENT, kappa=1.0, shut_off=0.6)
 register_variant(VariantSpec("vlajs", {"direction": 0.3}, guidance=_TRANSIENT))
 register_variant(VariantSpec("vlajs-gripper", {"direction": 0.3, "gripper": 0.3}, guidance=_TRANSIENT))  # ours
@@ -135,8 +79,8 @@ def parse_variant(text: str) -> VariantSpec:
     choice("variants", base, VARIANTS)
     spec = VARIANTS[base]
     terms, overrides = dict(spec.terms), dict(spec.overrides)
-    guidance: dict[str, str | float] = {}
-    fields: dict[str, str | float] = {"name": text}
+    guidance: dict[str, str | float | None] = {}
+    fields: dict[str, str | float | None] = {"name": text}
     for item in items:
         key, separator, value = item.partition("=")
         known = (*TERMS, *FLOATS, *GUIDANCE, *_TEXT_KEYS, "anneal_end", "anneal_until")
@@ -147,7 +91,7 @@ def parse_variant(text: str) -> VariantSpec:
             (guidance if key in GUIDANCE else fields)[key] = value
             continue
         try:
-            number = float(value)
+            number = None if value == "None" else float(value)
         except ValueError:
             raise ConfigError(f"variants {text!r}: {key}={value!r} cannot work: it must be a number") from None
         where = terms if key in TERMS else overrides if key in FLOATS else guidance if key in GUIDANCE else fields
@@ -161,12 +105,13 @@ def parse_variant(text: str) -> VariantSpec:
     return dataclasses.replace(spec, terms=terms, overrides=overrides, guidance=asking, **fields)  # type: ignore[arg-type]
 
 
-_TEXT_KEYS = ("name", "anneal", "reduction", "queries")
+_TEXT_KEYS = ("name", "anneal", "reduction", "queries", "average")
 
 
 def resolve_variants(config: Config) -> list[VariantSpec]:
     """The specs of `config.variants`; ConfigError names what is wrong."""
-    specs = [parse_variant(text) for text in config.variants]
+    variants = field_value(Config, "variants", config.variants)
+    specs = [parse_variant(each) if isinstance(each, str) else each for each in variants]
     names = [spec.name for spec in specs]
     if len(set(names)) != len(names):
         raise ConfigError(f"variants={names!r} cannot work: two have the same name")
@@ -177,6 +122,13 @@ def is_scheduled(spec: VariantSpec, ppo: PPOConfig) -> bool:
     """Whether anything of the variant depends on how far training is of its whole length."""
     ends = [spec.overrides.get(field, getattr(ppo, field)) for field in ("learning_rate_end", "entropy_coef_end")]
     return spec.anneal != "constant" or any(end != 1.0 for end in ends)
+
+
+def resolved(config: Config) -> Config:
+    """A copy whose variants are all specs: a run that is stored so needs nobody's registered definitions."""
+    config = copy.deepcopy(config)
+    config.variants = tuple(resolve_variants(config))
+    return config
 
 
 def active_terms(specs: Sequence[VariantSpec]) -> tuple[str, ...]:

@@ -33,10 +33,10 @@ def test_the_defaults_are_the_official_recipe() -> None:
     ("change", "message"),
     [
         ({"dtype": "nf4"}, "dtype='nf4' is unknown: choose from bf16, f32"),
-        ({"steps": 0}, "config.steps=0 cannot work: it must be at least 1"),
+        ({"steps": 0}, "steps=0 cannot work: it must be at least 1"),
         ({"accumulation": 3}, r"data\.batch_size=16 cannot work: it must be a multiple of accumulation=3"),
         ({"lora": LoraSettings(rank=0)}, r"lora\.rank=0"),
-        ({"lora": LoraSettings(targets=("lm_head",))}, r"lora\.targets='lm_head' is unknown"),
+        ({"lora": LoraSettings(targets=("lm_head",))}, r"lora\.targets\[0\]='lm_head' is unknown"),
         ({"lora": LoraSettings(targets=())}, r"lora\.targets=\(\) cannot work: it must be some of vision_backbone"),
         ({"optimizer": OptimizerSettings(learning_rate=0.0)}, r"optimizer\.learning_rate=0\.0"),
         ({"optimizer": OptimizerSettings(b2=1.0)}, r"optimizer\.b2=1\.0 cannot work: it must be a number in \[0, 1\)"),

@@ -1,0 +1,83 @@
+"""--config.FIELD=VALUE: what texts mean, and what mistakes get (`test_launchers.py` runs whole programs)."""
+
+import pytest
+
+from launch.flags import override
+from rpd_jax.config import Config, ConfigError
+from teachers.octo.finetune.settings import FinetuneSettings
+
+
+@pytest.mark.parametrize(
+    ("arguments", "field", "value"),
+    [
+        (["--config.seeds=0..2"], "seeds", (0, 1, 2)),
+        (["--config.seeds=0,1,2"], "seeds", (0, 1, 2)),
+        (["--config.seeds=7,10..12"], "seeds", (7, 10, 11, 12)),
+        (["--config.seeds=(3, 4)"], "seeds", (3, 4)),
+        (["--config.seeds", "3"], "seeds", (3,)),
+        (["--config.seeds=1", "--config.seeds=2"], "seeds", (1, 2)),
+        (["--config.variants=ppo,rpd-mse:mse=5"], "variants", ("ppo", "rpd-mse:mse=5")),
+        (["--config.variants=('ppo', 'rpd-mse')"], "variants", ("ppo", "rpd-mse")),
+        (["--config.teacher.devices=('0','1')"], "teacher.devices", ("0", "1")),
+        (["--config.teacher.devices="], "teacher.devices", ()),
+        (["--config.env.camera_shift=(0.1,0,-1e-2)"], "env.camera_shift", (0.1, 0.0, -0.01)),
+        (["--config.ppo.total_steps=1e6"], "ppo.total_steps", 1_000_000),
+        (["--config.ppo.learning_rate=1"], "ppo.learning_rate", 1.0),
+        (["-config.ppo.learning_rate=1", "--config.ppo.learning_rate", "2"], "ppo.learning_rate", 2.0),
+        (["--config.ppo.target_kl=None"], "ppo.target_kl", None),
+        (["--config.ppo.target_kl=inf"], "ppo.target_kl", None),
+        (["--config.env.max_episode_steps=none"], "env.max_episode_steps", None),
+        (["--config.env.instruction=push, then a=b"], "env.instruction", "push, then a=b"),
+        (["--config.network.normalize_observations"], "network.normalize_observations", True),
+        (["--noconfig.run.tensorboard"], "run.tensorboard", False),
+        (["--config.run.tensorboard=false"], "run.tensorboard", False),
+    ],
+)
+def test_texts_become_values(arguments, field, value):
+    config = Config()
+    assert override(config, ["--x", *arguments, "stray"]) == ["--x", "stray"]
+    *sections, name = field.split(".")
+    found = config
+    for section in sections:
+        found = getattr(found, section)
+    found = getattr(found, name)
+    assert found == value and type(found) is type(value)
+    config.validate()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--config.seeds=1.5"], r"seeds\[0\]=1.5 cannot work: it must be a whole number"),
+        (["--config.seeds=2..0"], "seeds='2..0' cannot work: it must be FIRST..LAST"),
+        (["--config.seeds=0..99999999999"], "at most 10000 numbers"),
+        (["--config.ppo.total_steps=1e6.5"], "ppo.total_steps='1e6.5' cannot work: it must be a whole number"),
+        (["--config.ppo.total_steps=1.5"], "ppo.total_steps=1.5 cannot work: it must be a whole number"),
+        (["--config.ppo.gamma=None"], "ppo.gamma='None' cannot work: it must be a number in"),
+        (["--config.ppo.learning_rate=nan"], "ppo.learning_rate=nan cannot work: it must be a positive number"),
+        (["--config.run.tensorboard=maybe"], "run.tensorboard='maybe' cannot work: it must be True or False"),
+        (["--config.ppo.lr=1"], "did you mean 'learning_rate'"),
+        (["--config.ppo=1"], r"set its fields, --config.ppo.FIELD=VALUE"),
+        (["--noconfig.ppo.epochs"], "write --config.ppo.epochs=VALUE"),
+        (["--config.ppo.epochs", "--resume"], "write --config.ppo.epochs=VALUE"),
+        (["--config.ppo.epochs"], "write --config.ppo.epochs=VALUE"),
+    ],
+)
+def test_mistakes(arguments, message):
+    with pytest.raises(ConfigError, match=message) as error:
+        override(Config(), arguments)
+    assert "\n" not in str(error.value)
+
+
+def test_what_follows_two_dashes_is_nobody_s_flag():
+    config = Config()
+    assert override(config, ["--", "--config.seeds=5"]) == ["--", "--config.seeds=5"]
+    assert config.seeds == (0, 1, 2)
+
+
+def test_other_settings_than_a_run_s():
+    settings = FinetuneSettings()
+    assert override(settings, ["--config.augment.crop_scale=0.5,1", "--config.data.mask=true,false"]) == []
+    assert settings.augment.crop_scale == (0.5, 1.0) and settings.data.mask == (True, False)
+    with pytest.raises(ConfigError, match="two numbers"):
+        override(settings, ["--config.augment.crop_scale=0.5"])

@@ -1,0 +1,229 @@
+"""One rule for every way in: whatever is written into a setting is converted, or refused in one line that names it."""
+
+import collections
+import copy
+import dataclasses
+import functools
+import itertools
+import json
+import math
+import typing
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from rpd_jax.config import Config, ConfigError, EnvConfig, PPOConfig
+from rpd_jax.demonstrations.collect import Settings as CollectionSettings
+from rpd_jax.losses import variants
+from rpd_jax.losses.variants import parse_variant, resolve_variants, resolved
+from rpd_jax.presets import PRESETS, get_preset
+from rpd_jax.validation import alternatives, annotations
+from rpd_jax.variant_config import FLOATS, GuidanceSpec, VariantSpec
+from teachers.octo.finetune.settings import FinetuneSettings as OctoSettings
+from teachers.openvla.finetune.settings import FinetuneSettings as OpenVLASettings
+
+ODD = [None, "x", "", "1", "\0", "\ud800", b"x", -1, 0, True, 1.5, 1e400, -math.inf, math.nan, 10**30, 10**400, 1e-60]
+ODD += [[], ["a"], [None], [[1]], (1.5,), {}, {"a": 1}, object(), np.float32(math.nan), np.zeros((2, 2)), len]
+
+
+def set_field(settings, path, value):
+    *sections, name = path.split(".")
+    for section in sections:
+        settings = getattr(settings, section)
+    setattr(settings, name, value)
+
+
+def get_field(settings, path):
+    for section in path.split("."):
+        settings = getattr(settings, section)
+    return settings
+
+
+def leaves(settings, prefix=""):
+    """Paths of all settings, also of those that hold others."""
+    for name in annotations(type(settings)):
+        yield f"{prefix}{name}"
+        if dataclasses.is_dataclass(getattr(settings, name)):
+            yield from leaves(getattr(settings, name), f"{prefix}{name}.")
+
+
+def well_typed(value, annotation):
+    kinds, none_allowed = alternatives(annotation)
+    if typing.get_origin(kinds[0]) is tuple:
+        return type(value) is tuple and all(well_typed(each, typing.get_args(kinds[0])[0]) for each in value)
+    if type(value) is float and not abs(value) <= 1e18:
+        return False
+    return type(value) in kinds or (value is None and none_allowed)
+
+
+@pytest.mark.parametrize("settings", [Config(), OctoSettings(), OpenVLASettings()], ids=lambda s: type(s).__module__)
+def test_odd_values_never_get_past_their_type(settings):
+    """In Python and in JSON alike: refused in one line, or converted to the field's type."""
+    counts = collections.Counter()
+    for path, value in itertools.product(leaves(settings), ODD):
+        changed, table = copy.deepcopy(settings), settings.to_dict()
+        *sections, name = path.split(".")
+        functools.reduce(dict.get, sections, table)[name] = value
+        set_field(changed, path, value)
+        annotation = annotations(type(functools.reduce(getattr, sections, changed)))[name]
+        outcomes = []
+        for check in (changed.validate, lambda table=table: type(settings).from_dict(table).validate()):
+            try:
+                found = get_field(check(), path)
+                assert well_typed(found, annotation), (path, value, found)
+                outcomes.append("accepted")
+            except ConfigError as error:
+                outcomes.append(str(error))
+                assert "\n" not in outcomes[-1] and len(outcomes[-1]) < 600, outcomes
+        assert outcomes[0] == outcomes[1], (path, value)
+        counts[outcomes[0] == "accepted"] += 1
+    assert counts[False] > 2 * counts[True] > 0
+
+
+CONVERTED = [
+    ("ppo.total_steps", 1e6, 1_000_000),
+    ("ppo.learning_rate", 1, 1.0),
+    ("ppo.learning_rate", np.float32(0.5), 0.5),
+    ("ppo.epochs", np.int64(3), 3),
+    ("ppo.target_kl", math.inf, None),
+    ("run.tensorboard", np.bool_(False), False),
+    ("run.directory", Path("runs") / "x", "runs/x"),
+    ("seeds", range(3), (0, 1, 2)),
+    ("seeds", np.arange(2), (0, 1)),
+    ("seeds", [1.0, np.int32(5)], (1, 5)),
+    ("variants", "ppo,rpd-mse", ("ppo", "rpd-mse")),
+    ("variants", ("ppo,rpd-mse", "ppd"), ("ppo", "rpd-mse", "ppd")),
+    ("variants", {"name": "mine"}, None),
+    ("teacher.devices", "0,1", ("0", "1")),
+    ("ppo", {"minibatches": 4}, PPOConfig(minibatches=4)),
+    ("env.num_envs", True, None),
+    ("seeds", 3, None),
+    ("seeds", "0..2", None),
+    ("seeds", (1.5,), None),
+    ("ppo", EnvConfig(), None),
+    ("ppo.value_coef", math.inf, None),
+    ("ppo.adam_eps", 1e-60, None),
+    ("network.log_std_init", math.nan, None),
+    ("network.log_std_init", 100.0, None),
+    ("env.camera_eye", (1, 2, math.nan), None),
+    ("env.camera_eye", (1, 2), None),
+    ("run.directory", "a\0b", None),
+]
+
+
+@pytest.mark.parametrize(("field", "given", "meant"), CONVERTED)
+def test_what_values_mean(field, given, meant):
+    config = Config()
+    set_field(config, field, given)
+    if meant is None and field != "ppo.target_kl":
+        with pytest.raises(ConfigError, match=field.replace(".", r"\.")):
+            config.validate()
+    else:
+        found = get_field(config.validate(), field)
+        assert found == meant and type(found) is type(meant)
+
+
+def test_a_misspelt_field_is_refused_where_it_is_set():
+    config = Config()
+    for owner, name, meant in (
+        (config.ppo, "lr", "learning_rate"),
+        (config.ppo, "learning_rat", "learning_rate"),
+        (config, "num_envs", "env.num_envs"),
+        (config.run, "dir", "directory"),
+        (OctoSettings().data, "batchsize", "batch_size"),
+    ):
+        with pytest.raises(ConfigError, match=f"'{name}' is unknown: .*did you mean '{meant}'"):
+            setattr(owner, name, 1)
+        assert not hasattr(owner, name)
+
+
+def test_a_minibatch_of_one_transition_is_refused_where_advantages_are_normalised():
+    config = get_preset("debug")
+    config.ppo.minibatches = 81  # of 160 transitions
+    with pytest.raises(ConfigError, match="at most half the batch of 160"):
+        config.validate()
+    config.ppo.normalize_advantage = False
+    config.validate()
+    config.ppo.normalize_advantage, config.ppo.minibatches = True, 80
+    config.validate()
+
+
+@pytest.mark.parametrize("field", FLOATS)
+@pytest.mark.parametrize("value", [-1.0, math.nan, -math.inf, 1e30])
+def test_a_variant_s_overrides_have_the_bounds_of_the_settings(field, value):
+    for make in (
+        lambda: parse_variant(f"ppo:{field}={value}"),
+        lambda: VariantSpec("mine", overrides={field: value}),
+        lambda: Config.from_dict({"variants": [{"name": "mine", "overrides": {field: value}}]}),
+        lambda: Config(ppo=PPOConfig(**{field: value})).validate(),
+    ):
+        with pytest.raises(ConfigError, match=f"{field}={value}".replace("+", r"\+")):
+            make()
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"terms": {"mse": "x"}},
+        {"terms": {"mse": math.inf}},
+        {"terms": {"mze": 1.0}},
+        {"terms": ["mse"]},
+        {"overrides": {"epochs": 1}},
+        {"overrides": {"gamma": None}},
+        {"anneal": 1},
+        {"anneal_end": math.inf},
+        {"anneal_until": math.nan},
+        {"reduction": "max"},
+        {"guidance": {"queries": "evn"}},
+        {"guidance": {"average": "al"}},
+        {"guidance": {"queries": "even", "window": 1.5}},
+        {"guidance": []},
+        {"name": ""},
+        {"name": 3},
+        {"nmae": "x"},
+    ],
+    ids=str,
+)
+def test_specs_that_cannot_work(settings):
+    with pytest.raises(ConfigError) as error:
+        Config.from_dict({"variants": [{"name": "mine", **settings}]})
+    assert "\n" not in str(error.value)
+    with pytest.raises(ConfigError, match=r"variants\[0\]\.name=None cannot work: it must be given"):
+        Config.from_dict({"variants": [{}]})
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_resolved_configs_survive_strict_json(name):
+    config = get_preset(name)
+    specs = resolve_variants(config)
+    again = Config.from_dict(json.loads(resolved(config).to_json(), parse_constant=pytest.fail)).validate()
+    assert again == resolved(config) and all(isinstance(spec, VariantSpec) for spec in again.variants)
+    assert resolve_variants(again) == specs
+    assert config == get_preset(name)  # the one that was resolved is as it was
+
+
+def test_a_stored_run_needs_no_definition(monkeypatch):
+    mine = VariantSpec("mine", {"mse": 0.5}, overrides={"target_kl": None}, guidance=GuidanceSpec("even", kappa=1.0))
+    monkeypatch.setattr(variants, "VARIANTS", {**variants.VARIANTS, "mine": mine})
+    text = resolved(Config(variants=("ppo", "mine"))).to_json()
+    monkeypatch.setitem(variants.VARIANTS, "mine", VariantSpec("mine", {"l1": 1.0}))  # it has been changed since
+    assert resolve_variants(Config.from_dict(json.loads(text)))[1] == mine
+    assert resolve_variants(Config(variants=("ppo", mine)).validate())[1] == mine
+    with pytest.raises(ConfigError, match="no name twice"):
+        Config(variants=("mine", mine)).validate()
+
+
+def test_vlajs_averages_over_all_steps_and_any_variant_may():
+    family = {"vlajs", "vlajs-gripper", "vlajs-persistent", "vlajs-rpd", "sparse-rpd"}
+    over_all = {name for name, spec in variants.VARIANTS.items() if spec.guidance.average == "all"}
+    assert over_all == family
+    for text, weight in (("vlajs", 1.0), ("vlajs:average=valid", 0.0), ("rpd-mse", 0.0), ("rpd-mse:average=all", 1.0)):
+        spec = parse_variant(text)
+        guidance = variants.to_variant(spec, PPOConfig(), ("mse", "direction"), 7).guidance
+        assert guidance.over_all.dtype == np.float32 and guidance.over_all == weight
+
+
+def test_frozen_settings_are_converted_too():
+    assert CollectionSettings(episodes=5.0).validate() == CollectionSettings(episodes=5)
+    assert type(GuidanceSpec("even", window=3.0).window) is int
