@@ -79,7 +79,8 @@ def train(
     run_directory.check(config, resume, overwrite)
     with contextlib.ExitStack() as stack:
         stop = stack.enter_context(stop_on_signal())
-        trainer = Trainer(config, teacher, lambda: run_directory.claim(config, resume, overwrite), stack)
+        claim = run_directory.claim
+        trainer = Trainer(config, teacher, lambda: stack.enter_context(claim(config, resume, overwrite)), stack)
         if resume:
             trainer.restore()
         trainer.run(stop, callbacks)
@@ -224,6 +225,7 @@ class Trainer:
             "curve": [point._asdict() for point in self.curve],
         }
         train_state = to_paths(self._train_state())
+        self.writer.flush()
         self.store.save(self.iteration, Checkpoint(to_paths(learned(self.members)), train_state, host))
 
     def restore(self) -> None:

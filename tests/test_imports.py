@@ -15,7 +15,8 @@ ROOT = Path(__file__).resolve().parent.parent
 ROOMS: tuple[tuple[str, ...], ...] = (
     ("rpd_jax.runtime", "rpd_jax.types", "rpd_jax.interrupt"),
     ("rpd_jax.ipc", "rpd_jax.envs.base"),
-    ("rpd_jax.validation", "rpd_jax.teacher_config", "rpd_jax.config", "rpd_jax.presets", "rpd_jax.output_directory"),
+    ("rpd_jax.validation", "rpd_jax.teacher_config", "rpd_jax.config", "rpd_jax.presets"),
+    ("rpd_jax.report.files", "rpd_jax.directory_lock", "rpd_jax.output_directory"),
     ("rpd_jax.rotations", "rpd_jax.placement"),
     ("rpd_jax.contracts",),
     ("rpd_jax.distributions", "rpd_jax.networks", "rpd_jax.normalization"),
@@ -26,7 +27,7 @@ ROOMS: tuple[tuple[str, ...], ...] = (
     ("rpd_jax.update", "rpd_jax.population"),
     ("rpd_jax.rollout",),
     ("rpd_jax.labelling", "rpd_jax.guidance_check"),
-    ("rpd_jax.checkpoint", "rpd_jax.metrics", "rpd_jax.report"),
+    ("rpd_jax.checkpoint", "rpd_jax.metrics_log", "rpd_jax.metrics", "rpd_jax.report"),
     ("rpd_jax.evaluation", "rpd_jax.demonstrations"),
     ("rpd_jax.run_directory", "rpd_jax.outcome"),
     ("rpd_jax.loops",),
