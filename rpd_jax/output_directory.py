@@ -33,6 +33,7 @@ class Kind:
       file: name of the JSON file that every one of this kind has.
       keys: some of that file's keys, enough to tell it from other programs'.
       entries: everything else that is written there, by name.
+      leftovers: glob patterns of what shows, where the file is missing, that an interrupted program of ours was there.
     """
 
     field: str
@@ -40,6 +41,7 @@ class Kind:
     file: str
     keys: frozenset[str]
     entries: tuple[str, ...]
+    leftovers: tuple[str, ...] = ()
 
     def is_in(self, path: Path) -> bool:
         """Whether a directory is one of this kind, judged by what its file holds."""
@@ -56,6 +58,11 @@ class Kind:
         """Whether this is what an interrupted program left of one of our entries."""
         original = original_name(name)
         return original is not None and self.writes(original)
+
+    def content(self, path: Path) -> list[str]:
+        """Names in a directory, if there is one, without the lock, what was set aside, and temporaries of ours."""
+        names = os.listdir(path) if path.is_dir() else []
+        return sorted(name for name in names if not _NEUTRAL.fullmatch(name) and not self.is_temporary(name))
 
 
 def check_path(path: Path, kind: Kind, resume: bool | int | None, overwrite: bool) -> bool:
@@ -77,11 +84,12 @@ def check_path(path: Path, kind: Kind, resume: bool | int | None, overwrite: boo
         return True
     if os.path.lexists(file) and not file.is_file():
         raise ConfigError(f"{_name(path, kind)} is not {kind.what}: its {kind.file} is no file")
-    content = _content(path, kind)
+    content = kind.content(path)
     if not content:
         return False
     foreign = [name for name in content if not kind.writes(name)]
-    if not overwrite and (foreign or not resume):
+    ours = not foreign and any(any(path.glob(pattern)) for pattern in kind.leftovers)
+    if not overwrite and not (resume and ours):
         flags = "--overwrite" if resume is None else "--resume, --overwrite"
         raise ConfigError(f"{_name(path, kind)} exists and is not empty: use {flags} or another path")
     if overwrite:
@@ -90,8 +98,9 @@ def check_path(path: Path, kind: Kind, resume: bool | int | None, overwrite: boo
             raise ConfigError(f"{refusal}: it is a symbolic link to {os.path.realpath(path)!r}; name that instead")
         if file.is_file() and not kind.is_in(path):
             raise ConfigError(f"{refusal}: it is not {kind.what} (its {kind.file} is of another program, or damaged)")
-        if not file.is_file() and foreign:
-            raise ConfigError(f"{refusal}: it is not {kind.what} (it has no {kind.file}, and holds {foreign[0]!r})")
+        if not file.is_file() and not ours:
+            held = (foreign or content)[0]
+            raise ConfigError(f"{refusal}: it is not {kind.what} (it has no {kind.file}, and holds {held!r})")
     return False
 
 
@@ -134,7 +143,7 @@ class Claim:
 
         The file goes last, so that after a kill in the middle the rest is still known to be ours.
         """
-        content = _content(self.path, self._kind)
+        content = self._kind.content(self.path)
         ours = [name for name in content if self._kind.writes(name)]
         foreign = [name for name in content if name not in ours]
         if foreign:
@@ -216,13 +225,6 @@ def _first_difference(before: object, now: object, path: str) -> tuple[str, obje
 
 def _name(path: Path, kind: Kind) -> str:
     return f"{kind.field}={str(path)!r}"
-
-
-def _content(path: Path, kind: Kind) -> list[str]:
-    """Names in a directory, without the lock, what was set aside, and temporaries of ours."""
-    if not path.is_dir():
-        return []
-    return sorted(name for name in os.listdir(path) if not _NEUTRAL.fullmatch(name) and not kind.is_temporary(name))
 
 
 def _check_usable(path: Path, kind: Kind) -> None:

@@ -29,6 +29,7 @@ KIND = Kind(
         EVALUATION,
         EXPORT,
     ),
+    leftovers=(METRICS_FILE, outcome.POINTS_FILE, f"{CHECKPOINT_DIRECTORY}/*/train_state"),
 )
 
 
