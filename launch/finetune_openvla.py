@@ -28,7 +28,7 @@ from launch.flags import define_settings, run
 from rpd_jax.config import ConfigError
 from rpd_jax.ipc.process import environment_for
 from rpd_jax.output_directory import check_path
-from teachers.finetuning.settings import SETTINGS_FILE
+from teachers.finetuning.settings import KIND
 from teachers.openvla.finetune.settings import FinetuneSettings
 
 MODULE = "teachers.openvla.finetune.main"
@@ -47,7 +47,7 @@ def main(argv: Sequence[str]) -> None:
     python = shutil.which(_PYTHON.value)
     if python is None:
         raise ConfigError(f"--python={_PYTHON.value!r} cannot work: it must be a program that can be run")
-    check_path(Path(_RUN.output.value), SETTINGS_FILE, "output", _RUN.resume.value, _RUN.overwrite.value)
+    check_path(Path(_RUN.output.value), KIND, _RUN.resume.value, _RUN.overwrite.value)
     command = [python, "-m", MODULE, f"--checkpoint={_CHECKPOINT.value}", f"--output={_RUN.output.value}"]
     command += [f"--data={path}" for path in _RUN.data.value]
     command += [f"--settings={json.dumps(settings.to_dict())}"]

@@ -28,6 +28,24 @@ def define_fields(defaults: Fields, help_of: Mapping[str, str]) -> Callable[[], 
     return lambda: type(defaults)(**{name: flag.value for name, flag in given.items()})
 
 
+class _BoolOrCount(flags.BooleanParser):
+    """A switch that may have a number instead."""
+
+    def parse(self, argument: str | int) -> bool | int:
+        number = str(argument)
+        if isinstance(argument, bool) or not number.isdecimal():
+            return super().parse(argument)
+        if int(number) == 0:
+            raise ValueError("0 is no checkpoint: name one, or leave the number out")
+        return int(number)
+
+
+def define_resume(help_text: str) -> flags.FlagHolder[bool | int]:
+    """Defines --resume, a switch that takes the iteration of a checkpoint too, --resume=40."""
+    flag = flags.Flag(_BoolOrCount(), flags.ArgumentSerializer(), "resume", False, help_text, boolean=True)
+    return flags.DEFINE_flag(flag)
+
+
 class FinetuningFlags(NamedTuple):
     """Those of both launchers of fine-tuning, besides --checkpoint."""
 

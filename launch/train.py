@@ -3,6 +3,7 @@
   python -m launch.train --preset=quickstart
   python -m launch.train --preset=maniskill-state --config.variants=ppo,rpd-mse:mse=5 --config.seeds=0,1,2
   python -m launch.train --preset=quickstart --resume
+  python -m launch.train --preset=quickstart --resume=40    # from the checkpoint of iteration 40
 
 The run directory (`--config.run.directory`) gets config.json, metrics.jsonl, checkpoints, and at the end results.json,
 table.md, curves.png and videos. SIGTERM, SIGHUP and Ctrl-C save a checkpoint and stop; `--resume` goes on from there.
@@ -18,12 +19,13 @@ from collections.abc import Sequence
 from absl import flags, logging
 
 import rpd_jax
+from launch.flag_groups import define_resume
 from launch.flags import define_config, run
 from rpd_jax.interrupt import exit_status
 from teachers.settings import teacher_factory
 
 _CONFIG = define_config("quickstart")
-_RESUME = flags.DEFINE_bool("resume", False, "Go on with the run in config.run.directory, if there is one.")
+_RESUME = define_resume("Go on with the run in config.run.directory, if there is one; =N: from its checkpoint N.")
 _OVERWRITE = flags.DEFINE_bool("overwrite", False, "Delete the run in config.run.directory first.")
 
 

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-import json
-import math
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Protocol, TextIO
@@ -16,9 +14,11 @@ from typing import Any, Protocol, TextIO
 from absl import logging
 
 from rpd_jax.config import ConfigError
+from rpd_jax.metrics_log import METRICS_FILE as METRICS_FILE
+from rpd_jax.metrics_log import JsonlWriter as JsonlWriter
+from rpd_jax.metrics_log import read_metrics as read_metrics
 
-METRICS_FILE = "metrics.jsonl"
-TENSORBOARD_DIRECTORY = "tensorboard"
+TENSORBOARD_DIRECTORY, WANDB_DIRECTORY = "tensorboard", "wandb"  # W&B names its own
 
 
 class MetricWriter(Protocol):
@@ -41,69 +41,6 @@ class Rewindable(MetricWriter, Protocol):
         ...
 
 
-class JsonlWriter:
-    """One JSON object per line, `{"step": 6400, name: value, ...}`; NaN and infinities become null."""
-
-    def __init__(self, path: Path | str) -> None:
-        self.path = Path(path)
-        self._file = self.path.open("ab")
-
-    def write(self, step: int, metrics: Mapping[str, float]) -> None:
-        if "step" in metrics:
-            raise ValueError('metrics has the name "step", which is taken: name the metric otherwise')
-        row = {"step": int(step)} | {name: _finite_or_none(value) for name, value in metrics.items()}
-        self._file.write(json.dumps(row, allow_nan=False).encode() + b"\n")
-        self._file.flush()
-
-    def position(self) -> int:
-        """Bytes written so far: what a checkpoint stores for `truncate`."""
-        return self._file.tell()
-
-    def truncate(self, position: int) -> int:
-        """Cuts the file to its first `position` bytes; returns the last step that is left, or -1.
-
-        Raises:
-          ValueError: the file is shorter, or `position` is not the end of a line.
-        """
-        size = self._file.tell()
-        if not 0 <= position <= size:
-            raise ValueError(f"position={position} cannot be right: {self.path} has {size} bytes")
-        last, end = -1, 0
-        for row, end_of_row in self._rows():
-            if end_of_row > position:
-                break
-            last, end = row["step"], end_of_row
-        if end != position:
-            raise ValueError(f"position={position} cannot be right: no line of {self.path} ends there")
-        self._file.truncate(position)
-        self._file.seek(position)
-        return last
-
-    def _rows(self) -> Iterator[tuple[dict[str, Any], int]]:
-        """Rows and the positions where they end; stops at a line that a crash left unfinished."""
-        end = 0
-        with self.path.open("rb") as file:
-            for line in file:
-                end += len(line)
-                if not line.endswith(b"\n"):
-                    return
-                yield json.loads(line), end
-
-    def flush(self) -> None:
-        self._file.flush()
-
-    def close(self) -> None:
-        self._file.close()
-
-
-def read_metrics(path: Path | str) -> list[dict[str, float]]:
-    """The rows of a JSON-lines log, without their steps; null becomes NaN again."""
-    rows = [json.loads(line) for line in Path(path).read_text().splitlines()]
-    return [
-        {name: math.nan if value is None else value for name, value in row.items() if name != "step"} for row in rows
-    ]
-
-
 class TensorBoardWriter:
     """Scalars in TensorBoard's event files."""
 
@@ -115,13 +52,9 @@ class TensorBoardWriter:
 
     def write(self, step: int, metrics: Mapping[str, float]) -> None:
         if self._writer is None:
-            self._writer = self._module.SummaryWriter(
-                logdir=str(self._directory),
-                purge_step=self._purge_step,
-                filename_suffix="" if self._purge_step is None else f".from{self._purge_step}",
-            )
-        for name, value in metrics.items():
-            self._writer.add_scalar(name, float(value), step)
+            self._open()
+        values = [self._module.summary.scalar(name, float(value)).value[0] for name, value in metrics.items()]
+        self._add(step=step, summary=self._module.proto.summary_pb2.Summary(value=values))
 
     def rewind(self, step: int) -> None:
         """TensorBoard hides the events of earlier files after `step` once a new file says so."""
@@ -136,6 +69,18 @@ class TensorBoardWriter:
         if self._writer is not None:
             self._writer.close()
             self._writer = None
+
+    def _open(self) -> None:
+        # Not through SummaryWriter, whose queue `flush` does not wait for: a kill would lose rows before a checkpoint.
+        self._directory.mkdir(parents=True, exist_ok=True)
+        suffix = "" if self._purge_step is None else f".from{self._purge_step}"
+        self._writer = self._module.event_file_writer.EventsWriter(str(self._directory / "events"), suffix)
+        if self._purge_step is not None:
+            session_log = self._module.proto.event_pb2.SessionLog
+            self._add(step=self._purge_step, session_log=session_log(status=session_log.START))
+
+    def _add(self, **fields: Any) -> None:
+        self._writer.write_event(self._module.proto.event_pb2.Event(wall_time=time.time(), **fields))
 
 
 class WandbWriter:
@@ -176,13 +121,17 @@ class MultiWriter:
         """Where the log stands: what a checkpoint stores for `truncate`."""
         return self._log.position()
 
-    def truncate(self, position: int) -> None:
-        """Goes back to an earlier `position`, when a run is resumed; the other writers follow."""
-        last_step = self._log.truncate(position)
+    def truncate(self, position: int, last_step: int | None = None) -> None:
+        """Goes back to an earlier `position`, when a run is resumed; the other writers follow.
+
+        `last_step` is the checkpoint's: rows that the log has lost do not make the others forget theirs.
+        """
+        last_step = self._log.truncate(position, last_step)
         for writer in self._others:
             writer.rewind(last_step)
 
     def flush(self) -> None:
+        """Hands every row so far to the operating system: nothing before a checkpoint is lost with the process."""
         for writer in (self._log, *self._others):
             writer.flush()
 
@@ -272,11 +221,6 @@ def _duration(seconds: float) -> str:
     minutes, seconds = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
-
-
-def _finite_or_none(value: float) -> float | None:
-    value = float(value)
-    return value if math.isfinite(value) else None
 
 
 def _import_tensorboardx() -> ModuleType:

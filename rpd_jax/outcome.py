@@ -21,6 +21,8 @@ from rpd_jax.report.video import Clip, Column, write_grid
 
 TABLE_FILE, VIDEO_FILE = "table.md", "episodes.mp4"
 CURVES_FILE, CALLS_FILE, POINTS_FILE = "curves.png", "calls.png", "curves.json"
+FILES = (RESULTS_FILE, TABLE_FILE, POINTS_FILE, CURVES_FILE, CALLS_FILE, VIDEO_FILE)
+"""All that `write` writes."""
 
 
 class CurvePoint(NamedTuple):

@@ -18,11 +18,21 @@ from rpd_jax.contracts import check_convertible, clip, convert
 from rpd_jax.envs.registry import applicable, check_env, contract, make_env
 from rpd_jax.evaluation import Evaluator, assess, evaluation_seeds, teacher_episodes, teacher_label
 from rpd_jax.networks import STUDENT_KEYS
+from rpd_jax.output_directory import Claim, Kind, check_path
 from rpd_jax.population import Population
-from rpd_jax.report.results import ResultRow
+from rpd_jax.report.results import RESULTS_FILE, ResultRow
+from rpd_jax.run_directory import EVALUATION
 from rpd_jax.training import TeacherFactory, make_teacher
 from rpd_jax.types import ActionContract, Array, Teacher
 from rpd_jax.update import MemberState, learned
+
+KIND = Kind(
+    field="output",
+    what="an evaluation",
+    file=RESULTS_FILE,
+    keys=frozenset({"rows", "fingerprint", "versions", "config"}),
+    entries=outcome.FILES,
+)
 
 
 def evaluate(
@@ -49,22 +59,24 @@ def evaluate(
       videos: filmed episodes per variant; None: as the run's config says.
       iteration: of the checkpoint; None: the newest.
       output: directory for the results; empty: "evaluation" within the run.
-      overwrite: write there even if it holds results already.
+      overwrite: replace the results that it holds.
 
     Returns:
       the table.
 
     Raises:
       CheckpointError: no run or checkpoint there, or it does not fit the environment.
-      ConfigError: unknown environment, actions that cannot be converted, or the output directory holds results.
+      ConfigError: unknown environment, actions that cannot be converted, or the output directory holds something,
+        or is in use.
     """
     trained, checkpoint = load_checkpoint(directory, iteration)
     config = _adapted(trained, env, episodes, videos)
     check_env(config.env)
     convert_action = action_converter(contract(trained.env), contract(config.env))
-    target = Path(output) if output else Path(directory) / "evaluation"
-    _check_output(target, overwrite)
+    target = Path(output) if output else Path(directory) / EVALUATION
     with contextlib.ExitStack() as stack:
+        claim = _claim(target, overwrite)
+        stack.enter_context(claim)
         num_members = len(config.variants) * len(config.seeds)
         seeds = evaluation_seeds(config.eval, num_members)
         rgb = "rgb" in STUDENT_KEYS[config.env.observation]
@@ -74,14 +86,14 @@ def evaluate(
         members = _restore(population, checkpoint, trained)
         evaluator = Evaluator(eval_env, population, convert_action)
         assessment = assess(evaluator, members, make_teacher(teacher, config, eval_env, stack), config.eval)
-    env_steps = checkpoint.host["iteration"] * config.ppo.batch_size(config.env.num_envs)
-    labels = [ledger["labels"] for ledger in checkpoint.host["ledgers"]]
-    cost = outcome.Cost(env_steps, labels, checkpoint.host["seconds"])
-    alarms = Alarms(population)
-    alarms.load_state_dict(checkpoint.host.get("alarms", {}))  # runs of earlier versions have none
-    table = outcome.rows(config.env.name, population, assessment, cost, alarms.notes())
-    target.mkdir(parents=True, exist_ok=True)
-    outcome.write(target, config, table, [], assessment.films)
+        env_steps = checkpoint.host["iteration"] * config.ppo.batch_size(config.env.num_envs)
+        labels = [ledger["labels"] for ledger in checkpoint.host["ledgers"]]
+        cost = outcome.Cost(env_steps, labels, checkpoint.host["seconds"])
+        alarms = Alarms(population)
+        alarms.load_state_dict(checkpoint.host.get("alarms", {}))  # runs of earlier versions have none
+        table = outcome.rows(config.env.name, population, assessment, cost, alarms.notes())
+        claim.clear()
+        outcome.write(target, config, table, [], assessment.films)
     return table
 
 
@@ -94,27 +106,28 @@ def evaluate_teacher(
       config: names the environment; `eval` says how many episodes are played and filmed.
       teacher: a teacher, or a function that makes one for the environment.
       output: directory for the results.
-      overwrite: write there even if it holds results already.
+      overwrite: replace the results that it holds.
 
     Returns:
       the table, of one row.
 
     Raises:
-      ConfigError: unknown environment, a teacher that does not fit it, or the output directory holds results.
+      ConfigError: unknown environment, a teacher that does not fit it, or the output directory holds something.
     """
     check_env(config.env)
     target = Path(output)
-    _check_output(target, overwrite)
     with contextlib.ExitStack() as stack:
+        claim = _claim(target, overwrite)
+        stack.enter_context(claim)
         env = make_env(config.env, evaluation_seeds(config.eval, 1), rgb=False, end_on_success=False)
         stack.callback(env.close)
         made = make_teacher(teacher, config, env, stack)
         assert made is not None
         videos = min(config.eval.videos, env.num_envs) if env.spec.frame_shape is not None else 0
         episodes, films = teacher_episodes(env, made, config.eval, videos)
-    table = [outcome.teacher_row(config.env.name, made.spec.name, episodes)]
-    target.mkdir(parents=True, exist_ok=True)
-    outcome.write(target, config, table, [], {teacher_label(made.spec): films} if films else {})
+        table = [outcome.teacher_row(config.env.name, made.spec.name, episodes)]
+        claim.clear()
+        outcome.write(target, config, table, [], {teacher_label(made.spec): films} if films else {})
     return table
 
 
@@ -155,9 +168,8 @@ def _restore(population: Population, checkpoint: Checkpoint, trained: Config) ->
         ) from error
 
 
-def _check_output(target: Path, overwrite: bool) -> None:
-    if target.exists() and any(target.iterdir()) and not overwrite:
-        raise ConfigError(f"output={str(target)!r} exists and is not empty: use --overwrite or another path")
+def _claim(target: Path, overwrite: bool) -> Claim:
+    return Claim(target, KIND, lambda: check_path(target, KIND, resume=None, overwrite=overwrite))
 
 
 def _adapted(config: Config, env: str, episodes: int, videos: int | None) -> Config:

@@ -73,7 +73,7 @@ def train(
     config: Config,
     teacher: Teacher | TeacherFactory | None = None,
     *,
-    resume: bool = False,
+    resume: bool | int = False,
     overwrite: bool = False,
     callbacks: Sequence[Callable[[Snapshot], None]] = (),
 ) -> Result:
@@ -82,7 +82,8 @@ def train(
     Args:
       config: what to run; it is validated first.
       teacher: a teacher, or a function that makes one for an environment; needed if any variant is guided.
-      resume: go on with the run in `config.run.directory` if there is one.
+      resume: go on with the run in `config.run.directory` if there is one, from its newest intact checkpoint; a number:
+        from the checkpoint of that iteration.
       overwrite: delete that run first.
       callbacks: called after every iteration.
 
@@ -98,9 +99,11 @@ def train(
     run_directory.check(config, resume, overwrite)
     with contextlib.ExitStack() as stack:
         stop = stack.enter_context(stop_on_signal())
-        trainer = Trainer(config, teacher, lambda: run_directory.claim(config, resume, overwrite), stack)
+        trainer = Trainer(
+            config, teacher, lambda: stack.enter_context(run_directory.claim(config, resume, overwrite)), stack
+        )
         if resume:
-            trainer.restore()
+            trainer.restore(None if resume is True else resume)
         trainer.run(stop, callbacks)
         return trainer.result(signal=None if trainer.done else stop.signal)
 
@@ -273,12 +276,12 @@ class Trainer:
         train_state = to_paths(self._train_state())
         self.store.save(self.iteration, Checkpoint(to_paths(learned(self.members)), train_state, host))
 
-    def restore(self) -> None:
-        """Goes on from the newest checkpoint; without one the run starts from the beginning."""
+    def restore(self, iteration: int | None = None) -> None:
+        """Goes on from a checkpoint, by default the newest that is intact; without any the run starts anew."""
         if self.store.latest() is None:
-            self.writer.truncate(0)
+            self.writer.truncate(0, 0)
             return
-        stored = self.store.load()
+        stored = self.store.resume(iteration)
         params = from_paths(stored.params, learned(self.members), "params")
         state = from_paths(stored.train_state, self._train_state(), "train_state")
         self.members = MemberState(**params, **{name: state[name] for name in MEMBER_STATE})
@@ -286,7 +289,7 @@ class Trainer:
         self.iteration, self.seconds = stored.host["iteration"], stored.host["seconds"]
         self.loop.ledgers[:] = [Ledger(**ledger) for ledger in stored.host["ledgers"]]
         self.curve = [outcome.CurvePoint(**point) for point in stored.host["curve"]]
-        self.writer.truncate(stored.host["metrics_position"])
+        self.writer.truncate(stored.host["metrics_position"], self.env_steps)
         self.alarms.load_state_dict(stored.host["alarms"])
         before, now = stored.host["total_steps"], self.config.ppo.total_steps
         scheduled = [spec.name for spec in self.population.specs if is_scheduled(spec, self.config.ppo)]

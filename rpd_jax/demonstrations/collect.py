@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import json
 import os
 import shutil
@@ -19,7 +20,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
-import numpy as np
 from absl import logging
 
 from rpd_jax.config import Config, ConfigError
@@ -34,11 +34,25 @@ from rpd_jax.envs.registry import check_env, env_seeds, make_env
 from rpd_jax.evaluation import TeacherPolicy
 from rpd_jax.interrupt import stop_on_signal
 from rpd_jax.metrics import ProgressBar
+from rpd_jax.output_directory import Claim, Kind, check_path, remove, remove_temporaries, set_aside
 from rpd_jax.report.files import write_json
 from rpd_jax.types import Teacher
 from rpd_jax.validation import check, setting
 
 COLLECTION_FILE = "collection.json"
+ROUNDS = "rounds"
+KIND = Kind(
+    field="output",
+    what="a collection of demonstrations",
+    file=COLLECTION_FILE,
+    keys=frozenset({"info"}),
+    entries=(
+        *(ROUNDS, "whole"),  # of one under way
+        *(TRAJECTORY_FILE, "trajectory.json", STATISTICS_FILE),
+        *("data", "meta", "videos"),  # LeRobot's
+    ),
+    leftovers=(ROUNDS,),
+)
 FORMATS = ("hdf5", "lerobot")
 NOT_OF_THE_DATA = ("num_envs", "processes", "deadline_seconds")  # fields of EnvConfig
 
@@ -118,7 +132,8 @@ def collect(
         _check_lerobot(config, settings)
     output = Path(output)
     partial = output.with_name(f"{output.name}.partial")
-    _check_output(output, partial, resume, overwrite)
+    check = functools.partial(_check_output, output, partial, resume, overwrite)
+    check()
     replace = output.exists()  # where that is allowed; what appears there later is not touched
     if resume and (output / COLLECTION_FILE).is_file() and not partial.exists():
         return _complete(output, config, settings)
@@ -128,7 +143,11 @@ def collect(
         env = make_env(config.env, seeds, rgb=settings.images, end_on_success=settings.hold_steps == 0)
         stack.callback(env.close)
         teacher = make_teacher(env)
-        work = _Work(partial, describe(config, env, teacher, settings), overwrite)
+        claim = Claim(partial, KIND, check)
+        stack.enter_context(claim)
+        if overwrite or not (partial / COLLECTION_FILE).is_file():
+            claim.clear()
+        work = _Work(partial, describe(config, env, teacher, settings))
         keys = jax.random.key(settings.seed)
         rounds = record(
             env,
@@ -153,6 +172,9 @@ def collect(
         if work.kept < settings.episodes:
             return Collected(partial, work.kept, work.attempted, work.succeeded, interrupted=True)
         work.finish(output, settings, replace)
+        claim.close()
+        with contextlib.suppress(OSError):  # something was set aside there
+            partial.rmdir()
     return Collected(output, settings.episodes, work.attempted, work.succeeded, interrupted=False)
 
 
@@ -187,27 +209,29 @@ def _config_of(config: Config) -> dict[str, Any]:
 class _Work:
     """The directory of a collection under way."""
 
-    def __init__(self, path: Path, info: DatasetInfo, overwrite: bool) -> None:
+    def __init__(self, path: Path, info: DatasetInfo) -> None:
         self.path, self.info = path, info
-        if overwrite and path.exists():
-            shutil.rmtree(path)
-        (path / "rounds").mkdir(parents=True, exist_ok=True)
+        (path / ROUNDS).mkdir(exist_ok=True)
+        remove_temporaries(path / ROUNDS)
         described = path / COLLECTION_FILE
         if described.is_file():
-            _check_same(_read_description(path)["info"], info.to_dict(), path)
+            _check_same(_read_description(path)["info"], info.to_dict(), described)
         else:
             write_json(described, {"info": info.to_dict()})
         self.shards: list[Path] = []
         self.kept = self.attempted = self.succeeded = 0
         while self._next().is_file():
-            with open_hdf5(self._next()) as file:
-                counts = [file.attrs.get(name) for name in ("attempted", "succeeded")]
-                if not all(isinstance(count, np.integer) for count in counts):
-                    raise ConfigError(f"{self._next()} is no round of episodes: it does not count them")
-                self._count(len(file), *map(int, counts))
+            try:
+                with open_hdf5(self._next()) as file:
+                    self._count(len(file), int(file.attrs["attempted"]), int(file.attrs["succeeded"]))
+            except (ConfigError, OSError, KeyError, TypeError, ValueError) as error:
+                # It and those after it are recorded again: they must be without gaps.
+                names = sorted(os.listdir(path / ROUNDS))[len(self.shards) :]
+                place = set_aside(path, [f"{ROUNDS}/{name}" for name in names])
+                logging.warning("%s is damaged (%s); rounds from there on: %s", self._next(), one_line(error), place)
 
     def _next(self) -> Path:
-        return self.path / "rounds" / f"{len(self.shards):06d}.h5"
+        return self.path / ROUNDS / f"{len(self.shards):06d}.h5"
 
     def _count(self, kept: int, attempted: int, succeeded: int) -> None:
         self.shards.append(self._next())
@@ -246,22 +270,21 @@ class _Work:
         described = {"info": self.info.to_dict(), "episodes": settings.episodes, "format": settings.format}
         write_json(whole / COLLECTION_FILE, described | counts)
         if replace:
-            shutil.rmtree(output)
+            remove(output)
         output.parent.mkdir(parents=True, exist_ok=True)
         os.replace(whole, output)
-        shutil.rmtree(self.path)
+        for name in KIND.content(self.path):
+            remove(self.path / name)
 
 
 def _check_output(output: Path, partial: Path, resume: bool, overwrite: bool) -> None:
     if resume and overwrite:
         raise ConfigError("--resume and --overwrite contradict each other: choose one")
     for path in (output, partial):
-        if not path.exists() or (path.is_dir() and not any(path.iterdir())):
-            continue
-        if not (path / COLLECTION_FILE).is_file():
-            raise ConfigError(f"output={str(path)!r} exists and is no collection of demonstrations: choose another")
-        if not (resume or overwrite):
-            raise ConfigError(f"output={str(path)!r} exists: use --resume, --overwrite or another path")
+        check_path(path, KIND, resume, overwrite)
+    foreign = [name for name in KIND.content(output) if not KIND.writes(name)]
+    if overwrite and foreign:  # what is collected replaces the whole directory
+        raise ConfigError(f"output={str(output)!r} will not be overwritten: it holds {foreign[0]!r}, which is not ours")
 
 
 def _check_lerobot(config: Config, settings: Settings) -> None:
@@ -279,7 +302,7 @@ def _complete(output: Path, config: Config, settings: Settings) -> Collected:
     found = _read_description(output)
     names = ("seed", "num_envs", "perturb", "hold_steps", "successful_only")
     wanted = {name: getattr(settings, name) for name in names} | _config_of(config)
-    _check_same(found["info"], wanted, output)
+    _check_same(found.get("info"), wanted, output)
     _check_same(found, {"episodes": settings.episodes, "format": settings.format}, output)
     return Collected(output, found["episodes"], found.get("attempted", 0), found.get("succeeded", 0), interrupted=False)
 
@@ -294,7 +317,9 @@ def _read_description(directory: Path) -> dict[str, Any]:
         raise ConfigError(f"{path} cannot be read: it describes no collection ({one_line(error)})") from error
 
 
-def _check_same(before: dict[str, Any], now: dict[str, Any], path: Path) -> None:
+def _check_same(before: Any, now: dict[str, Any], path: Path) -> None:
+    if not isinstance(before, dict):
+        raise ConfigError(f"{path} describes no collection of demonstrations: it is damaged")
     for name, value in now.items():
         if isinstance(value, dict) and isinstance(before.get(name), dict):
             _check_same(before[name], value, path)

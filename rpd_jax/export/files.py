@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from pathlib import Path
 
 import jax
@@ -12,11 +11,20 @@ import numpy as np
 from rpd_jax.config import ConfigError
 from rpd_jax.export.manifest import Manifest, make_manifest, write_manifest
 from rpd_jax.export.student import Student
+from rpd_jax.output_directory import Claim, Kind, check_path
 from rpd_jax.report.files import atomic_path
 from rpd_jax.types import Observation
 
 ONNX, STABLEHLO, TEXT = "student.onnx", "student.stablehlo", "student.mlir"
 MANIFEST, RUNNER = "student.json", "runner.py"
+KIND = Kind(
+    field="output",
+    what="an export",
+    file=MANIFEST,
+    keys=frozenset({"format", "variant", "seed", "files"}),
+    entries=(ONNX, STABLEHLO, TEXT, RUNNER),
+    leftovers=(ONNX, STABLEHLO, TEXT),
+)
 TOLERANCE = 1e-5  # of actions, whose box is about 1: float32 sums in another order
 
 
@@ -34,38 +42,23 @@ def export_student(student: Student, output: Path | str, *, overwrite: bool = Fa
       ValueError: the network is not known, or an exported program does not act as the student does.
     """
     target = Path(output)
-    check_output(target, overwrite)
-    programs = _programs(student, text)
-    target.mkdir(parents=True, exist_ok=True)
-    for name in (STABLEHLO, ONNX, TEXT, RUNNER):
-        if name in programs:
-            with atomic_path(target / name) as temporary:
-                temporary.write_bytes(programs[name])
-        else:
-            (target / name).unlink(missing_ok=True)  # of an earlier export: it would be another student's
-    hashes = {name: hashlib.sha256(content).hexdigest() for name, content in programs.items()}
-    manifest = make_manifest(student, hashes)
-    write_manifest(target / MANIFEST, manifest)
+    with Claim(target, KIND, lambda: check_output(target, overwrite)):
+        programs = _programs(student, text)
+        for name in (STABLEHLO, ONNX, TEXT, RUNNER):
+            if name in programs:
+                with atomic_path(target / name) as temporary:
+                    temporary.write_bytes(programs[name])
+            else:
+                (target / name).unlink(missing_ok=True)  # of an earlier export: it would be another student's
+        hashes = {name: hashlib.sha256(content).hexdigest() for name, content in programs.items()}
+        manifest = make_manifest(student, hashes)
+        write_manifest(target / MANIFEST, manifest)
     return manifest
 
 
 def check_output(target: Path, overwrite: bool) -> None:
     """Raises ConfigError where `export_student` must not write."""
-    if target.exists() and not target.is_dir():
-        raise ConfigError(f"output={str(target)!r} is a file: choose another path")
-    if not target.exists() or not any(target.iterdir()):
-        return
-    if not overwrite:
-        raise ConfigError(f"output={str(target)!r} exists and is not empty: use --overwrite or another path")
-    if not (target / MANIFEST).is_file() and not _was_interrupted(target):
-        raise ConfigError(f"output={str(target)!r} will not be overwritten: it is no export (it has no {MANIFEST})")
-
-
-def _was_interrupted(target: Path) -> bool:
-    """Whether a directory holds nothing but the first files of an export, perhaps with one that was being written."""
-    names = {STABLEHLO, ONNX, TEXT, RUNNER, MANIFEST}
-    found = [re.sub(r"^\.(\w+)\.[0-9a-f]{8}\.", r"\1.", each.name) for each in target.iterdir()]  # see `atomic_path`
-    return set(found) <= names and any(name != RUNNER for name in found)
+    check_path(target, KIND, resume=None, overwrite=overwrite)
 
 
 def check_packages() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 
 import rpd_jax
 from rpd_jax.export.student import Scale, Student
-from rpd_jax.report.files import write_json
+from rpd_jax.report.files import read_json, write_json
 from rpd_jax.types import ActionContract, ActionStatistics
 
 FORMAT = 1
@@ -123,17 +122,14 @@ def write_manifest(path: Path | str, manifest: Manifest) -> None:
 
 def read_manifest(path: Path | str) -> Manifest:
     """Inverse of `write_manifest`; raises ValueError for a file that is none, or of another format."""
-    try:
-        raw = json.loads(Path(path).read_text())
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path} is no manifest of a student: {error}") from error
-    found = raw.get("format") if isinstance(raw, dict) else None
+    raw = read_json(path, ValueError)
+    found = raw.get("format")
     if found != FORMAT:
         raise ValueError(f"{path}: format={found!r} cannot be read: {FORMAT} can")
     try:
         observation = {name: _entry(entry) for name, entry in raw.pop("observation").items()}
         return Manifest(**raw | {"observation": observation, "action": _action(raw["action"])})
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{path} is no manifest of a student: {error}") from error
 
 

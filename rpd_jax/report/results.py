@@ -13,7 +13,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rpd_jax.report.files import write_json
+from rpd_jax.report.files import read_json, write_json
+from rpd_jax.validation import ConfigError
 
 RESULTS_FILE = "results.json"
 TEACHER_PREFIX = "teacher:"
@@ -136,15 +137,15 @@ def write_results(path: Path | str, rows: Sequence[ResultRow], config: Mapping[s
 
 
 def read_results(path: Path | str) -> Results:
-    """Reads and checks a results.json; raises ValueError if it is not one."""
+    """Reads and checks a results.json; raises ConfigError, one line that names the file, if it is not one."""
+    stored = read_json(path)
     try:
-        stored = json.loads(Path(path).read_text())
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path} is not JSON: {error}") from error
-    if not isinstance(stored, dict):
-        raise ValueError(f"{path} holds a {type(stored).__name__}: it must be an object")
-    _check_keys(str(path), stored, tuple(field.name for field in dataclasses.fields(Results)))
-    rows = tuple(ResultRow.from_json(row) for row in stored["rows"])
+        _check_keys(str(path), stored, tuple(field.name for field in dataclasses.fields(Results)))
+        if not isinstance(stored["rows"], list) or not all(isinstance(row, dict) for row in stored["rows"]):
+            raise ValueError("rows must be a list of objects")
+        rows = tuple(ResultRow.from_json(row) for row in stored["rows"])
+    except ValueError as error:
+        raise ConfigError(f"{path} holds no results: {error}") from error
     return Results(rows, stored["fingerprint"], stored["versions"], stored["config"])
 
 

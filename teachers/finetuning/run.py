@@ -5,9 +5,7 @@ from __future__ import annotations
 import abc
 import contextlib
 import hashlib
-import json
 import math
-import shutil
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -18,10 +16,10 @@ from absl import logging
 
 from rpd_jax.interrupt import StopRequest
 from rpd_jax.metrics import METRICS_FILE, ProgressBar, make_writers, read_metrics
-from rpd_jax.output_directory import check_path, refuse_difference
-from rpd_jax.report.files import write_json
+from rpd_jax.output_directory import Claim, check_path, refuse_difference
+from rpd_jax.report.files import read_json, write_json
 from rpd_jax.validation import ConfigError
-from teachers.finetuning.settings import SETTINGS_FILE, RunSettings
+from teachers.finetuning.settings import KIND, SETTINGS_FILE, RunSettings
 
 MAY_CHANGE = ("steps", "log_every", "validate_every", "save_every", "keep_checkpoints", "tensorboard", "wandb_project")
 """Settings that a resumed run may have otherwise."""
@@ -37,9 +35,9 @@ def check_directory(
     directory: Path, settings: RunSettings, *, resume: bool, overwrite: bool, also_may_change: Sequence[str] = ()
 ) -> None:
     """Raises ConfigError if the directory is taken, or its run, to be resumed, has other settings."""
-    if check_path(directory, SETTINGS_FILE, "output", resume, overwrite):
+    if check_path(directory, KIND, resume, overwrite):
         may_change = (*MAY_CHANGE, *also_may_change)
-        records = json.loads((directory / SETTINGS_FILE).read_text()), settings.record()
+        records = read_json(directory / SETTINGS_FILE), settings.record()
         before, now = ({k: v for k, v in record.items() if k not in may_change} for record in records)
         refuse_difference(before, now, "output")
 
@@ -113,14 +111,17 @@ class Run(abc.ABC):
     def _snapshot(self, metrics: Metrics) -> Any:
         """What callbacks see after a step."""
 
-    def open(self, directory: Path, stack: contextlib.ExitStack, *, resume: bool, overwrite: bool) -> None:
-        """Takes a directory, with logs and checkpoints to be closed by `stack`; goes on with its run if asked to."""
+    def open(self, directory: Path, stack: contextlib.ExitStack, check: Callable[[], None], *, resume: bool) -> None:
+        """Takes a directory, with logs and checkpoints to be closed by `stack`; goes on with its run if asked to.
+
+        `check` is `check_directory` with its arguments.
+        """
         settings = self._settings
-        if overwrite and directory.exists():
-            shutil.rmtree(directory)
-        directory.mkdir(parents=True, exist_ok=True)
+        claim = Claim(directory, KIND, check)
+        self._directory = stack.enter_context(claim)
+        if not (resume and (directory / SETTINGS_FILE).is_file()):
+            claim.clear()
         write_json(directory / SETTINGS_FILE, settings.record())
-        self._directory = directory
         self._open_checkpoints(stack)
         self._writer = make_writers(directory, settings.tensorboard, settings.wandb_project)
         stack.callback(self._writer.close)
@@ -159,6 +160,7 @@ class Run(abc.ABC):
 
     def _save(self) -> None:
         self._check_finite(self._fetch(self._pending))
+        self._writer.flush()
         self.save()
         self._saved = self.step
 
@@ -196,7 +198,7 @@ class Run(abc.ABC):
                 "changes from %.3g to %.3g, and what comes is another run than one of %d steps from the beginning",
                 *(now, before, self.step, *rates, now),
             )
-        self._writer.truncate(progress["metrics_position"])
+        self._writer.truncate(progress["metrics_position"], self.step)
         self.history = read_metrics(self._directory / METRICS_FILE)
 
     def _averages(self) -> dict[str, float]:

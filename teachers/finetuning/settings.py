@@ -6,9 +6,23 @@ import json
 from collections.abc import Mapping
 from typing import Any, Self
 
+from rpd_jax.output_directory import NUMBER, Kind
 from rpd_jax.validation import Settings, check, from_dict, require, setting, to_dict
 
 SETTINGS_FILE = "finetune_config.json"  # of a run's directory
+KIND = Kind(
+    field="output",
+    what="a run",
+    file=SETTINGS_FILE,
+    keys=frozenset({"seed", "steps", "accumulation", "save_every", "keep_checkpoints", "data", "optimizer"}),
+    entries=(
+        *("checkpoints", "metrics.jsonl", "tensorboard", "wandb"),
+        *("dataset_statistics.json", "action_contract.json", "trained_on.json"),
+        *(NUMBER, "config.json", "example_batch.msgpack", "vocabulary.json", "tokenizer.json"),  # Octo's
+        *("adapter_config.json", "adapter_model.safetensors", "merged"),  # OpenVLA's
+    ),
+    leftovers=("metrics.jsonl", "checkpoints/*/train_state", "checkpoints/*.safetensors"),
+)
 
 
 @dataclasses.dataclass

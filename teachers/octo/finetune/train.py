@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -81,7 +82,8 @@ def finetune(
             "optimizer.decay_steps=%d: the learning rate is 0 from that step on, and steps=%d", last, settings.steps
         )
     directory = Path(directory)
-    check_directory(directory, settings, resume=resume, overwrite=overwrite)
+    check = functools.partial(check_directory, directory, settings, resume=resume, overwrite=overwrite)
+    check()
     sizes = (
         image_sizes(model)
         if isinstance(model, Octo)
@@ -92,7 +94,7 @@ def finetune(
     with contextlib.ExitStack() as stack:
         stop = stack.enter_context(stop_on_signal())
         run = _Run(octo, recordings, settings)
-        run.open(directory, stack, resume=resume, overwrite=overwrite)
+        run.open(directory, stack, check, resume=resume)
         run.run(stop, callbacks)
         if run.done:
             run.export()
@@ -149,7 +151,7 @@ class _Run(Run):
         if self._store.latest() is None:
             self._writer.truncate(0)
             return
-        stored = self._store.load()
+        stored = self._store.resume()
         for what, before in stored.host["given"].items():
             if before != self._given[what]:
                 raise CheckpointError(f"{what} differ from those of the run to resume: give the same")

@@ -82,7 +82,9 @@ def finetune(
     """
     settings.validate()
     checkpoint, directory = Path(checkpoint), Path(directory)
-    check_directory(directory, settings, resume=resume, overwrite=overwrite, also_may_change=ALSO_MAY_CHANGE)
+    switches = {"resume": resume, "overwrite": overwrite, "also_may_change": ALSO_MAY_CHANGE}
+    check = functools.partial(check_directory, directory, settings, **switches)
+    check()
     config = ModelConfig.from_dict(read_json(checkpoint / "config.json"))
     recordings = read(sources, settings.data, config.towers[0].image_size)
     batch = settings.data.batch_size // settings.accumulation
@@ -99,7 +101,7 @@ def finetune(
     with contextlib.ExitStack() as stack:
         stop = stack.enter_context(stop_on_signal())
         run = _Run(parts, recordings, settings, {"checkpoint": _digest_of_files(checkpoint)})
-        run.open(directory, stack, resume=resume, overwrite=overwrite)
+        run.open(directory, stack, check, resume=resume)
         described = adapter_config(run.trainer.trainable, settings.lora, checkpoint)
         write_description(directory, described, {settings.data.name: recordings.statistics}, recordings.contract)
         write_json(directory / TRAINED_ON_FILE, recordings.trained_on.to_json())
@@ -162,7 +164,7 @@ class _Run(Run):
         if not self._store.steps():
             self._writer.truncate(0)
             return
-        tensors, host = self._store.load()
+        tensors, host = self._store.resume()
         for what, before in host["given"].items():
             if before != self._given[what]:
                 raise ConfigError(f"{what}: not what the run to resume was given; give the same")

@@ -82,11 +82,21 @@ def expected_shapes(model: nn.Module) -> Shapes:
 def tensor_files(directory: Path) -> list[Path]:
     """The safetensors files that the index lists, or the only one."""
     index = directory / "model.safetensors.index.json"
-    names = sorted(set(read_json(index)["weight_map"].values())) if index.is_file() else ["model.safetensors"]
+    names = ["model.safetensors"]
+    if index.is_file():
+        listed = read_json(index).get("weight_map")
+        if not isinstance(listed, dict) or not all(_is_file_name(name) for name in listed.values()):
+            raise ValueError(f"{index} is damaged: its weight_map must give the name of a file for each tensor")
+        names = sorted(set(listed.values()))
     missing = [name for name in names if not (directory / name).is_file()]
     if missing:
         raise ValueError(f"{directory} is incomplete: it has no {', '.join(missing)}")
     return [directory / name for name in names]
+
+
+def _is_file_name(value: object) -> bool:
+    """Of a file beside the index: a path could lead anywhere."""
+    return isinstance(value, str) and value == Path(value).name != ""
 
 
 def read_shapes(files: list[Path]) -> Shapes:

@@ -97,10 +97,13 @@ def _tower(name: str, image_size: int, overrides: Mapping[str, Any]) -> TowerCon
 
 
 def read_json(path: Path) -> Any:
-    """Raises ValueError that names the file if it is missing or no JSON."""
+    """Raises ValueError that names the file if it is missing or no JSON object."""
     try:
-        return json.loads(path.read_text())
+        value = json.loads(path.read_bytes())
     except FileNotFoundError:
         raise ValueError(f"{path.parent} is no checkpoint: it has no {path.name}") from None
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path}: {error}") from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise ValueError(f"{path} is damaged or not JSON: {error}") from None
+    if not isinstance(value, dict):
+        raise ValueError(f"{path} holds a {type(value).__name__}: it must be a JSON object")
+    return value

@@ -7,6 +7,7 @@ import re
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -56,7 +57,10 @@ class Adapter:
         path = directory / ADAPTER_WEIGHTS
         if not path.is_file():
             raise ValueError(f"{directory} has no {ADAPTER_WEIGHTS}")
-        matrices = {name.removeprefix(PREFIX): value for name, value in load_file(path).items()}
+        try:
+            matrices = {name.removeprefix(PREFIX): value for name, value in load_file(path).items()}
+        except SafetensorError as error:
+            raise ValueError(f"{path}: damaged or incomplete ({error})") from None
         strange = [name for name in matrices if not _MATRIX.fullmatch(name)]
         if strange:
             raise ValueError(f"{path}: {sorted(strange)[:8]} are no LoRA matrices")
