@@ -9,6 +9,7 @@ from typing import NamedTuple, Protocol
 
 import jax
 import numpy as np
+from absl import logging
 
 from rpd_jax.config import EvalConfig
 from rpd_jax.envs.base import VectorEnv
@@ -66,12 +67,14 @@ class StudentPolicy:
 class TeacherPolicy:
     """A teacher that acts: it draws what frames it needs and remembers as many observations as it wants.
 
-    It acts in the first `num_envs` environments, by default in all; the others get actions of zero.
+    It acts in the first `num_envs` environments, by default in all; the others get actions of zero. Answers that cannot
+    be used become NaN, which `executable` makes something of.
     """
 
     def __init__(self, teacher: Teacher, env: VectorEnv, key: Array, num_envs: int | None = None) -> None:
         self._teacher, self._env, self._key = teacher, env, key
         self._num_envs = env.num_envs if num_envs is None else num_envs
+        self._warned = False
         self._memory: collections.deque[Observation] = collections.deque(maxlen=teacher.spec.history)
         self._step = 0
 
@@ -94,9 +97,22 @@ class TeacherPolicy:
         self._step += 1
         with asking(spec):
             answer = checked(self._teacher.label(batch, self._env.spec.instruction, key))
+        valid = np.asarray(answer.valid)
+        if not valid.all() and not self._warned:
+            self._warned = True
+            bad = sum(~valid)
+            logging.warning(
+                "teacher %s: %d of %d answers cannot be used; the arm stands still", spec.name, bad, len(valid)
+            )
         action = np.zeros((self._env.num_envs, self._env.spec.action_dim), np.float32)
-        action[mine] = answer.action  # zero, to stand still, where the answer cannot be used
+        action[mine] = np.where(valid[:, None], answer.action, np.nan)
         return action
+
+
+def executable(action: Array) -> np.ndarray:
+    """Actions [B, A] with zeros for what is no number, so that an arm without an action stands still."""
+    action = np.asarray(action, np.float32)
+    return np.where(np.isfinite(action), action, np.float32(0.0))
 
 
 def run_episodes(
@@ -123,7 +139,7 @@ def run_episodes(
         if rolling:
             for index, frame in zip(rolling, np.asarray(env.frames(rolling)), strict=True):
                 frames[index].append(frame)
-        result = env.step(policy(observation, starts))
+        result = env.step(executable(policy(observation, starts)))
         ended = tracker.add(result)
         starts = np.zeros(env.num_envs, bool)
         starts[ended["index"]] = True

@@ -10,7 +10,7 @@ import numpy as np
 from rpd_jax.demonstrations.episode import Episode
 from rpd_jax.envs.base import EnvSpec, StepResult, VectorEnv, episode_seed
 from rpd_jax.envs.registry import env_seeds
-from rpd_jax.evaluation import Policy
+from rpd_jax.evaluation import Policy, executable
 from rpd_jax.types import Observation
 
 TRIES = 3  # of a round during which a simulator process had to be replaced
@@ -152,7 +152,7 @@ def _play(env: VectorEnv, policy: Policy, seeds: Sequence[int], noise: _Noise, h
         for index, track in running.items():
             track.observation.append(_row(observation, index))
         action = np.clip(np.asarray(policy(observation, starts), np.float32), low, high)
-        result = env.step(np.clip(action + noise(), low, high))
+        result = env.step(executable(np.clip(action + noise(), low, high)))
         result = StepResult(*map(_to_numpy, result[:2]), *map(np.asarray, result[2:]))
         for index in list(running):
             if running[index].add(index, action, result, hold_steps):

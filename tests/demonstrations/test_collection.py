@@ -116,7 +116,7 @@ def test_a_collection_killed_while_it_was_put_together_is_completed(tmp_path):
 def test_nothing_is_overwritten_unless_asked(tmp_path):
     output = tmp_path / "demos"
     collect(TOY, make_toy, SETTINGS, output)
-    with pytest.raises(ConfigError, match="exists: use --resume, --overwrite or another path"):
+    with pytest.raises(ConfigError, match="exists and is not empty: use --resume, --overwrite or another path"):
         collect(TOY, make_toy, SETTINGS, output)
     with pytest.raises(ConfigError, match=r"episodes=11 cannot work.*with 10"):
         collect(TOY, make_toy, dataclasses.replace(SETTINGS, episodes=11), output, resume=True)
@@ -268,10 +268,11 @@ def test_a_damaged_description_is_named(tmp_path, text):
     assert "\n" not in str(error.value)
 
 
-def test_a_damaged_round_is_named(tmp_path):
+def test_a_damaged_round_is_set_aside_and_recorded_again(tmp_path, caplog):
     with pytest.raises(KeyboardInterrupt):
         collect(TOY, lambda env: Interrupting(make_toy(env), 12), SETTINGS, tmp_path / "demos")
     shard = tmp_path / "demos.partial" / "rounds" / "000000.h5"
     shard.write_bytes(shard.read_bytes()[:100])
-    with pytest.raises(ConfigError, match=r"000000\.h5 cannot be read: it is cut off"):
-        collect(TOY, make_toy, SETTINGS, tmp_path / "demos", resume=True)
+    result = collect(TOY, make_toy, SETTINGS, tmp_path / "demos", resume=True)
+    assert "000000.h5 is damaged" in caplog.text and "it is cut off" in caplog.text
+    assert result.kept == SETTINGS.episodes
