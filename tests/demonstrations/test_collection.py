@@ -137,7 +137,7 @@ def test_nothing_is_overwritten_unless_asked(tmp_path):
     assert contents(output / "trajectory.h5") == before
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "one.png").write_bytes(b"")
-    with pytest.raises(ConfigError, match="is no collection of demonstrations"):
+    with pytest.raises(ConfigError, match="it is not a collection of demonstrations"):
         collect(TOY, make_toy, SETTINGS, tmp_path / "photos", overwrite=True)
     assert (tmp_path / "photos" / "one.png").exists()
 
