@@ -13,7 +13,7 @@ from rpd_jax.config import Config
 from rpd_jax.evaluation import Assessment, Episodes, Film, concatenate
 from rpd_jax.population import Population
 from rpd_jax.report.files import atomic_path, write_json
-from rpd_jax.report.intervals import bootstrap, wilson
+from rpd_jax.report.intervals import success_rates
 from rpd_jax.report.plots import Curve, TeacherLevel, learning_curves
 from rpd_jax.report.results import RESULTS_FILE, TEACHER_PREFIX, ResultRow, write_results
 from rpd_jax.report.table import results_table
@@ -65,7 +65,7 @@ def curve_points(
 
 
 def curves(points: Sequence[Mapping[str, Any]], x: str, styles: Mapping[str, int] | None = None) -> list[Curve]:
-    """A curve of success_once for each variant, over the evaluations that all its seeds have.
+    """A curve of success_once for each variant, over the evaluations that all its seeds have, with their episodes.
 
     Args:
       points: `CurvePoint`s as curves.json has them.
@@ -79,7 +79,8 @@ def curves(points: Sequence[Mapping[str, Any]], x: str, styles: Mapping[str, int
         steps = [step for step in sorted({step for _, step in mine}) if all((seed, step) in mine for seed in seeds)]
         where = np.array([np.mean([mine[seed, step][x] for seed in seeds]) for step in steps])
         values = np.array([[mine[seed, step]["success_once"] for step in steps] for seed in seeds])
-        found.append(Curve(variant, where, values, styles[variant] if styles else None))
+        episodes = np.array([[mine[seed, step]["episodes"] for step in steps] for seed in seeds])
+        found.append(Curve(variant, where, values, styles[variant] if styles else None, episodes))
     return found
 
 
@@ -122,7 +123,7 @@ def rows(
 ) -> list[ResultRow]:
     """The table: the teacher first, then every variant over its seeds.
 
-    Intervals are of success_once: bootstrap over seeds, or Wilson over episodes for the teacher and single seeds.
+    Intervals are of success_once, see `report.intervals.success_rates`; a teacher's is over its episodes.
     """
     table = []
     if assessment.teacher is not None and assessment.teacher_spec is not None:
@@ -178,10 +179,7 @@ def write(
 
 def _row(env: str, variant: str, episodes: Sequence[Episodes], seeds: int, cost: Cost) -> ResultRow:
     pooled = concatenate(episodes)
-    if len(episodes) > 1:
-        interval = bootstrap([e.success_once.mean() for e in episodes], rng=0)
-    else:
-        interval = wilson(int(pooled.success_once.sum()), len(pooled.success_once))
+    band = success_rates([[e.success_once.sum() for e in episodes]], [[len(e.success_once) for e in episodes]])
     return ResultRow(
         env=env,
         variant=variant,
@@ -190,8 +188,9 @@ def _row(env: str, variant: str, episodes: Sequence[Episodes], seeds: int, cost:
         teacher_calls=sum(cost.labels),
         success_once=float(pooled.success_once.mean()),
         success_at_end=float(pooled.success_at_end.mean()),
-        low=interval.low,
-        high=interval.high,
+        low=float(band.low[0]),
+        high=float(band.high[0]),
+        interval=band.kind,
         episode_return=float(pooled.returns.mean()),
         seconds=cost.seconds,
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ import pytest
 import scipy.stats
 
 from rpd_jax.report import files, results
-from rpd_jax.report.intervals import bootstrap, wilson
+from rpd_jax.report.intervals import wilson
 from rpd_jax.report.results import ResultRow, fingerprint, read_results, write_results
 from rpd_jax.report.table import render, results_table
 
@@ -26,6 +25,7 @@ TEACHER = ResultRow(
     success_at_end=0.5,
     low=0.42,
     high=0.61,
+    interval="episodes",
     episode_return=12.25,
     seconds=0.0,
 )
@@ -39,6 +39,7 @@ STUDENT = ResultRow(
     success_at_end=0.9,
     low=0.85,
     high=0.97,
+    interval="seeds",
     episode_return=22.3,
     seconds=612.4,
 )
@@ -76,35 +77,6 @@ def test_wilson_refuses_impossible_numbers(arguments: tuple[Any, ...], message: 
         wilson(*arguments)
 
 
-def test_bootstrap_of_two_values_by_hand() -> None:
-    # Resampled means of {0, 1} are 0, 1/2, 1 with chances 1/4, 1/2, 1/4: the middle 95 % reach from 0 to 1,
-    # the middle 40 % are all 1/2.
-    assert bootstrap([0.0, 1.0], 0) == (0.0, 1.0)
-    assert bootstrap([0.0, 1.0], 0, confidence=0.4) == (0.5, 0.5)
-
-
-def test_bootstrap_of_many_values_approaches_the_normal_interval() -> None:
-    values = np.linspace(0, 1, 101)  # variance (101² - 1) / 12 / 100² = 0.085
-    half = 1.96 * math.sqrt(0.085 / 101)
-    assert bootstrap(values, 0) == pytest.approx((0.5 - half, 0.5 + half), abs=0.005)
-
-
-def test_bootstrap_depends_on_its_seed_alone() -> None:
-    values = [0.1, 0.4, 0.35, 0.8]
-    assert bootstrap(values, 3) == bootstrap(values, np.random.default_rng(3))
-    assert bootstrap(values, 3, resamples=50) != bootstrap(values, 4, resamples=50)
-
-
-def test_bootstrap_of_one_value_is_that_value() -> None:
-    assert bootstrap([0.7], 0) == (0.7, 0.7)
-
-
-@pytest.mark.parametrize("values", [[], [[0.1, 0.2]], [0.1, float("nan")]])
-def test_bootstrap_refuses_what_has_no_mean(values: list[Any]) -> None:
-    with pytest.raises(ValueError, match="cannot work"):
-        bootstrap(values, 0)
-
-
 def test_table_for_a_terminal() -> None:
     assert render(["name", "n"], [["a", "5"], ["longer", "12,000"]]) == (
         "name         n\n"
@@ -132,10 +104,37 @@ def test_results_table_shows_what_a_teacher_has_and_leaves_out_what_it_has_not()
     assert header.split()[:2] == ["environment", "variant"]
     assert teacher.split() == [
         *("maniskill:PickCube-v1", "teacher:scripted", "-", "-", "-"),
-        *("0.520", "[0.420,", "0.610]", "0.500", "12.25", "-"),
+        *("0.520", "[0.420,", "0.610]", "(over", "episodes)", "0.500", "12.25", "-"),
     ]
     assert student.split()[2:5] == ["3", "64,000", "192,000"]
     assert student.endswith("612")
+
+
+@pytest.mark.parametrize(
+    ("seeds", "interval", "cell"),
+    [
+        (3, "seeds", "[0.850, 0.970]"),
+        (2, "range", "0.850 to 0.970 (range)"),
+        (1, "episodes", "[0.850, 0.970] (over episodes, one seed)"),
+        (3, "bootstrap", "[0.850, 0.970] (bootstrap)"),
+    ],
+)
+def test_the_table_says_what_an_interval_is(seeds: int, interval: str, cell: str) -> None:
+    row = ResultRow(**vars(STUDENT) | {"seeds": seeds, "interval": interval})
+    cells = [x.strip() for x in results_table([row], markdown=True).splitlines()[2].split("|")]
+    assert cells[3] == str(seeds) and cells[7] == cell
+
+
+@pytest.mark.parametrize(("row", "kind"), [(TEACHER, "episodes"), (STUDENT, "bootstrap")])
+def test_results_of_older_versions_are_read_and_their_intervals_are_not_promoted(
+    tmp_path: Path, row: ResultRow, kind: str
+) -> None:
+    path = tmp_path / "results.json"
+    write_results(path, [row], {})
+    stored = json.loads(path.read_text())
+    del stored["rows"][0]["interval"]
+    path.write_text(json.dumps(stored))
+    assert read_results(path).rows[0] == ResultRow(**vars(row) | {"interval": kind})
 
 
 def test_results_come_back_as_written(tmp_path: Path) -> None:
@@ -162,6 +161,7 @@ def test_results_json_has_exactly_the_documented_keys(tmp_path: Path) -> None:
         "success_at_end",
         "low",
         "high",
+        "interval",
         "return",
         "seconds",
         "note",
@@ -186,6 +186,7 @@ def test_numpy_values_are_written_as_plain_ones(tmp_path: Path) -> None:
         ({"low": 0.99}, "low=0.99.*at most high=0.97"),
         ({"seconds": -1.0}, "seconds=-1.0"),
         ({"variant": ""}, "variant=''"),
+        ({"interval": "95 %"}, "interval='95 %'.*one of seeds, range, episodes"),
     ],
 )
 def test_impossible_values_are_refused(change: dict[str, Any], message: str) -> None:

@@ -12,6 +12,7 @@ from matplotlib.colors import to_rgb
 from PIL import Image
 
 from rpd_jax.report import plots, video
+from rpd_jax.report.intervals import beta_binomial, student_t
 from rpd_jax.report.plots import PALETTE, Curve, TeacherLevel, learning_curves
 from rpd_jax.report.video import BORDER, PLAIN, STRIP, SUCCESS, Clip, Column, framed, write_grid
 
@@ -66,8 +67,19 @@ def test_a_band_is_shaded_only_between_seeds(tmp_path: Path) -> None:
 
 def test_the_note_says_how_many_seeds() -> None:
     assert plots._note({1}) == "one seed"
-    assert plots._note({3}) == "mean of 3 seeds, shaded: 95 % bootstrap interval"
-    assert plots._note({2, 5}) == "mean of 2 to 5 seeds, shaded: 95 % bootstrap interval"
+    assert plots._note({2}) == "mean of 2 seeds, shaded: their range"
+    assert plots._note({3}) == "mean of 3 seeds, shaded: 95 % interval"
+    assert plots._note({2, 5}) == "mean of 2 to 5 seeds, shaded: 95 % interval (of 2 seeds: range)"
+
+
+def test_a_band_is_the_range_of_two_seeds_and_else_the_interval_of_what_is_drawn() -> None:
+    values = np.array([[0.25, 0.5], [0.5, 0.5], [0.75, 0.5]])
+    low, high = plots._band(values[:2], np.full((2, 2), 8))
+    assert low.tolist() == [0.25, 0.5] and high.tolist() == [0.5, 0.5]
+    np.testing.assert_allclose(
+        plots._band(values, np.full((3, 2), 8)), beta_binomial([[2, 4, 6], [4] * 3], [[8] * 3] * 2)
+    )
+    np.testing.assert_allclose(plots._band(values, None), student_t(values))
 
 
 @pytest.mark.parametrize("values", [np.zeros(3), np.zeros((2, 4)), np.zeros((0, 3))])

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter
 
 from rpd_jax.report.files import atomic_path
-from rpd_jax.report.intervals import bootstrap
+from rpd_jax.report.intervals import student_t, success_rates
 
 # Okabe and Ito's palette, which colour-blind readers can tell apart; black is kept for the teacher.
 PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#F0E442")
@@ -28,6 +28,7 @@ class Curve(NamedTuple):
     values: np.ndarray  # [S, K], one row per seed
     style: int | None = None  # which colour and marker, to be the same in several pictures; None: by its place
     note: str = ""  # added to its name in the legend
+    episodes: np.ndarray | None = None  # [S, K] behind values that are success rates; None: other quantities
 
 
 class TeacherLevel(NamedTuple):
@@ -49,9 +50,10 @@ def learning_curves(
     ylabel: str = "success rate",
     logarithmic: bool = False,
     rate: bool = True,
-    rng: int = 0,
 ) -> None:
-    """Draws the mean over seeds of each variant, with a shaded 95 % bootstrap interval where there are seeds.
+    """Draws the mean over seeds of each variant; shaded is its 95 % interval, with two seeds their range.
+
+    Intervals of success rates are `success_rates`'s, over seeds and episodes; others are Student's, over seeds.
 
     Args:
       path: of the png file, written atomically.
@@ -62,7 +64,6 @@ def learning_curves(
       ylabel: what the values are.
       logarithmic: the axis of x is; its values must be positive.
       rate: the values are shares, the axis goes from 0 to 1.
-      rng: seeds the bootstrap.
 
     Raises:
       ValueError: a curve's arrays do not fit each other, or are empty.
@@ -72,7 +73,7 @@ def learning_curves(
     axes = figure.add_subplot()
     seeds = set()
     for index, curve in enumerate(curves):
-        seeds.add(_draw(axes, curve, index, rng).shape[0])
+        seeds.add(len(_draw(axes, curve, index)))
     if teacher is not None:
         axes.axhspan(teacher.low, teacher.high, color="black", alpha=0.10, linewidth=0)
         axes.axhline(teacher.value, color="black", linestyle="--", linewidth=1.5, label=teacher.label)
@@ -95,14 +96,14 @@ def learning_curves(
         figure.savefig(temporary, dpi=150)
 
 
-def _draw(axes: Axes, curve: Curve, index: int, rng: int) -> np.ndarray:
+def _draw(axes: Axes, curve: Curve, index: int) -> np.ndarray:
     steps, values = np.asarray(curve.x), np.asarray(curve.values, np.float64)
     if values.ndim != 2 or values.shape[1] != len(steps) or values.size == 0:
         raise ValueError(f"values of {curve.variant!r} are {values.shape}: they must be [seeds, {len(steps)} steps]")
     index = index if curve.style is None else curve.style
     colour, marker = PALETTE[index % len(PALETTE)], MARKERS[index % len(MARKERS)]
     if len(values) > 1:
-        low, high = np.array([bootstrap(column, rng) for column in values.T]).T
+        low, high = _band(values, curve.episodes)
         axes.fill_between(steps, low, high, color=colour, alpha=0.18, linewidth=0)
     axes.plot(
         steps,
@@ -116,8 +117,20 @@ def _draw(axes: Axes, curve: Curve, index: int, rng: int) -> np.ndarray:
     return values
 
 
+def _band(values: np.ndarray, episodes: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+    """Low and high [K] of what is shaded around the mean of two seeds or more."""
+    if len(values) == 2:
+        return values.min(0), values.max(0)
+    if episodes is None:
+        return student_t(values)
+    counts = np.asarray(episodes)
+    return success_rates(np.rint(values * counts).T, counts.T)[:2]
+
+
 def _note(seeds: set[int]) -> str:
     if seeds == {1}:
         return "one seed"
     count = f"{min(seeds)}" if len(seeds) == 1 else f"{min(seeds)} to {max(seeds)}"
-    return f"mean of {count} seeds, shaded: 95 % bootstrap interval"
+    if max(seeds) == 2:
+        return f"mean of {count} seeds, shaded: their range"
+    return f"mean of {count} seeds, shaded: 95 % interval" + (" (of 2 seeds: range)" if 2 in seeds else "")

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from rpd_jax.report.files import read_json, write_json
+from rpd_jax.report.intervals import KINDS
 from rpd_jax.validation import ConfigError
 
 RESULTS_FILE = "results.json"
@@ -33,6 +34,7 @@ PACKAGES = (
 
 _COUNTS = ("seeds", "env_steps", "teacher_calls")
 _RATES = ("success_once", "success_at_end", "low", "high")
+_OLD_KIND = "bootstrap"  # of rows over seeds that were written before rows said their kind; too narrow
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,8 +52,9 @@ class ResultRow:
     teacher_calls: int  # transitions that the teacher labelled for this variant, all seeds together
     success_once: float  # share of episodes with a success at any step
     success_at_end: float  # share of episodes with success at their last step
-    low: float  # 95 % interval of success_once: over seeds (bootstrap) for a variant,
-    high: float  # over episodes (Wilson) for a teacher or a single seed
+    low: float  # of success_once: both ends of what
+    high: float  # `interval` says
+    interval: str  # of `intervals.KINDS`; "bootstrap" in rows that older versions wrote
     episode_return: float  # mean sum of rewards
     seconds: float  # wall time of the training, shared by all variants of a run
     note: str = ""  # what a reader must know of the run, e.g. "diverged at iteration 7 (1 of 3 seeds)"
@@ -64,6 +67,7 @@ class ResultRow:
             value = getattr(self, name)
             whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
             _require(whole and value >= 0, name, self, "a whole number of at least 0")
+        _require(self.interval in (*KINDS, _OLD_KIND), "interval", self, f"one of {', '.join(KINDS)}")
         for name in (*_RATES, "episode_return", "seconds"):
             value = getattr(self, name)
             finite = isinstance(value, numbers.Real) and not isinstance(value, bool) and math.isfinite(value)
@@ -87,8 +91,13 @@ class ResultRow:
 
     @classmethod
     def from_json(cls, row: Mapping[str, Any]) -> ResultRow:
-        """Inverse of `to_json`; raises ValueError for missing or unknown keys and impossible values."""
-        _check_keys("row", {"note": ""} | dict(row), ROW_KEYS)  # earlier versions had no notes
+        """Inverse of `to_json`, also for rows of older versions, which have neither notes nor kinds of intervals.
+
+        Raises:
+          ValueError: for other missing or unknown keys and impossible values.
+        """
+        row = {"note": "", "interval": "episodes" if row.get("seeds") in (0, 1) else _OLD_KIND, **row}
+        _check_keys("row", row, ROW_KEYS)
         return cls(**{_attribute(key): value for key, value in row.items()})
 
 

@@ -21,7 +21,10 @@ HEADERS = (
 
 
 def results_table(rows: Sequence[ResultRow], *, markdown: bool = False) -> str:
-    """One line per result; the interval is that of "success once", see `ResultRow`. Notes have a column."""
+    """One line per result; the interval is that of "success once", over seeds and episodes unless it says otherwise.
+
+    Notes have a column if there are any.
+    """
     cells = [_cells(row) for row in rows]
     if not any(row.note for row in rows):
         return render(HEADERS, cells, markdown=markdown)
@@ -42,7 +45,7 @@ def render(headers: Sequence[str], rows: Sequence[Sequence[str]], *, markdown: b
         headers, rows = [_escape(x) for x in headers], [[_escape(x) for x in row] for row in rows]
     columns = list(zip(headers, *rows, strict=True))
     widths = [max(3, *map(len, column)) for column in columns]
-    right = [bool(rows) and all(cell[:1].isdigit() or cell[:1] in "-[" for cell in c[1:]) for c in columns]
+    right = [bool(rows) and all(map(_is_number, column[1:])) for column in columns]
 
     def line(cells: Sequence[str]) -> list[str]:
         aligned = zip(cells, widths, right, strict=True)
@@ -63,11 +66,25 @@ def _cells(row: ResultRow) -> list[str]:
         "-" if row.is_teacher else f"{row.env_steps:,}",
         "-" if row.is_teacher else f"{row.teacher_calls:,}",
         f"{row.success_once:.3f}",
-        f"[{row.low:.3f}, {row.high:.3f}]",
+        _interval(row),
         f"{row.success_at_end:.3f}",
         f"{row.episode_return:.2f}",
         "-" if row.is_teacher else f"{row.seconds:.0f}",
     ]
+
+
+def _interval(row: ResultRow) -> str:
+    if row.interval == "range":
+        return f"{row.low:.3f} to {row.high:.3f} (range)"
+    said = {
+        "episodes": " (over episodes)" if row.is_teacher else " (over episodes, one seed)",
+        "bootstrap": " (bootstrap)",
+    }
+    return f"[{row.low:.3f}, {row.high:.3f}]{said.get(row.interval, '')}"
+
+
+def _is_number(cell: str) -> bool:
+    return (cell[:1].isdigit() or cell[:1] in "-[") and not cell.endswith(")")
 
 
 def _escape(cell: str) -> str:

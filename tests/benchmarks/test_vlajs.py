@@ -32,7 +32,7 @@ def write_run(directory):
     for variant, values, labels in (("ppo", (0.0, 0.0, 0.25, 0.5), 0), ("vlajs", (0.25, 0.5, 0.5, 1.0), 4)):
         for i, value in enumerate(values):
             point = {"variant": variant, "seed": 0, "env_steps": 10 * (i + 1), "success_once": value}
-            points.append(point | {"labels": min(labels, 2 * labels * (i + 1))})
+            points.append(point | {"episodes": 4, "labels": min(labels, 2 * labels * (i + 1))})
     directory.mkdir()
     (directory / "curves.json").write_text(json.dumps(points))
     rows = [{"update/distill_weight/vlajs/0": weight, "step": i} for i, weight in enumerate((1.0, 1.0, 0.0, 0.0))]
@@ -55,7 +55,7 @@ def test_figures_of_a_run(tmp_path):
 
 def test_curves_are_sorted_by_seed_and_step(tmp_path):
     points = [
-        {"variant": "v", "seed": seed, "env_steps": step, "success_once": 10.0 * seed + step}
+        {"variant": "v", "seed": seed, "env_steps": step, "episodes": 4, "success_once": 10.0 * seed + step}
         for seed in (1, 0)
         for step in (2, 1)
     ]
