@@ -36,6 +36,7 @@ class EnvConfig:
     horizon_scale: int = 1
     instruction: str = ""  # the task in words, for teachers and recordings; empty: the task's own
     end_on_success: bool = True  # training episodes terminate at success (ManiSkill's partial reset)
+    random_ages: bool | None = None  # first training episodes are cut short at random; None: if longer than rollouts
     simulator: str = "cpu"  # of maniskill: cpu | gpu (one process, all environments on JAX's first GPU)
     processes: int | None = None  # simulator processes; None: one per CPU core
     deadline_seconds: float = 60.0  # a simulator process that needs longer for a step is restarted
