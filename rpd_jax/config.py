@@ -36,6 +36,9 @@ class EnvConfig(Settings):
     horizon_scale: int = setting(1, low=1)
     instruction: str = ""  # the task in words, for teachers and recordings; empty: the task's own
     end_on_success: bool = True  # training episodes terminate at success (ManiSkill's partial reset)
+    # Whether the first training episode of each environment is cut short at random; None: where episodes are longer
+    # than rollouts, so that a rollout holds every part of an episode.
+    random_ages: bool | None = None
     # Of maniskill; gpu: one process, all environments on JAX's first GPU.
     simulator: str = setting("cpu", choices=SIMULATORS)
     processes: int | None = setting(None, low=1)  # simulator processes; None: one per CPU core

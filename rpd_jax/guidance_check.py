@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
+
 from rpd_jax.config import Config, ConfigError
 from rpd_jax.envs.base import EnvSpec
-from rpd_jax.envs.registry import contract
+from rpd_jax.envs.registry import contract, episode_steps, random_ages, unsettled_iterations
 from rpd_jax.losses.variants import VariantSpec
 from rpd_jax.types import Teacher
 
@@ -33,11 +35,21 @@ def check_guidance(spec: VariantSpec, config: Config) -> None:
 def _check_progress(where: str, config: Config) -> None:
     """Raises ConfigError where a run's rewards do not say how far a student has come."""
     settings, env = config.guidance, config.env
-    remembered = settings.windows * settings.window_iterations
-    if remembered > config.iterations:
+    length, steps = config.ppo.rollout_length, episode_steps(env)
+    window, whole = settings.window_iterations * length, math.lcm(length, steps) // length
+    if window % steps and not random_ages(env, length, steps):
+        raise ConfigError(
+            f"guidance.window_iterations={settings.window_iterations} cannot work for {where}: {window} steps are no "
+            f"whole number of episodes of {steps}, and environments that begin together say then which part of an "
+            f"episode it is, not how well the student does; set env.random_ages=True, or a multiple of {whole}"
+        )
+    unsettled = unsettled_iterations(env, length, steps)
+    needed = unsettled + settings.windows * settings.window_iterations
+    if needed > config.iterations:
+        first = f", after {unsettled} in which episodes begun at random ages end," if unsettled else ""
         raise ConfigError(
             f"guidance.windows={settings.windows} of guidance.window_iterations={settings.window_iterations} cannot "
-            f"work for {where}: the run has {config.iterations} iterations, fewer than {remembered}"
+            f"work for {where}{first}: the run has {config.iterations} iterations, fewer than {needed}"
         )
     if settings.attainable_reward is None and env.reward == "dense":
         raise ConfigError(

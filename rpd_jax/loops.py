@@ -18,7 +18,7 @@ import numpy as np
 
 from rpd_jax import outcome
 from rpd_jax.config import Config
-from rpd_jax.envs.base import FunctionalEnv, VectorEnv
+from rpd_jax.envs.base import FunctionalEnv, VectorEnv, first_ages
 from rpd_jax.guidance.labels import Ledger, label_rollout, ledger_metrics, no_labels, spread
 from rpd_jax.guidance.stream import STREAMED, BackgroundTeacher, LabelStream
 from rpd_jax.labelling import RolloutQueries, label_in_program, label_questions
@@ -161,12 +161,20 @@ class GraphLoop:
     """
 
     def __init__(
-        self, config: Config, env: FunctionalEnv, seeds: Sequence[int], population: Population, teacher: Teacher | None
+        self,
+        config: Config,
+        env: FunctionalEnv,
+        seeds: Sequence[int],
+        population: Population,
+        teacher: Teacher | None,
+        *,
+        random_ages: bool = False,
     ) -> None:
         self._config, self._env, self._population, self._teacher = config, env, population, teacher
         self.at_once = config.run.iterations_per_call
         self.ledgers = [Ledger() for _ in population.members]
-        self._running = jax.jit(functools.partial(in_graph.begin, env))(jnp.asarray(np.asarray(seeds, np.uint32)))
+        ages = first_ages(seeds, env.spec.max_episode_steps) if random_ages else np.zeros(len(seeds), np.int32)
+        self._running = jax.jit(functools.partial(in_graph.begin, env))(np.asarray(seeds, np.uint32), ages)
         self._program = jax.jit(self._iterations, donate_argnums=(0, 1))
 
     def run(self, members: MemberState, first: int, count: int) -> tuple[MemberState, list[Row]]:
@@ -179,9 +187,11 @@ class GraphLoop:
         for i in range(count):
             update = {name: values[i] for name, values in metrics.items()}
             self._charge(*(update.pop(name) for name in ("queries", "covered", "refused")))
+            not_finite = float(update.pop("not_finite"))
             row = outcome.flatten("train", self._population, _means(in_graph.Ended(*(x[i] for x in ended))))
             row |= outcome.flatten("update", self._population, outcome.by_member(update))
             row |= _costs(self._population, self.ledgers)
+            row["env/not_finite"] = not_finite
             rows.append(row | {"time/iteration": seconds, "time/train_steps_per_second": steps / seconds})
         return members, rows
 
@@ -212,7 +222,8 @@ class GraphLoop:
         )
         covered = queries if labels is None else jnp.sum(labels.valid, axis=(0, 2))
         costs = {"queries": queries, "covered": covered, "refused": refused}
-        return members, running, (metrics | costs, rollout.ended)
+        metrics |= costs | {"not_finite": jnp.sum(running.env.not_finite)}
+        return members, running, (metrics, rollout.ended)
 
     def _label(
         self, members: MemberState, rollout: in_graph.Rollout, progress: Array, iteration: Array

@@ -13,6 +13,7 @@ from rpd_jax import distributions, normalization
 from rpd_jax.config import Config
 from rpd_jax.distributions import Gaussian
 from rpd_jax.envs.base import EnvSpec
+from rpd_jax.envs.registry import unsettled_iterations
 from rpd_jax.guidance import schedule
 from rpd_jax.keys import stream
 from rpd_jax.losses.variants import (
@@ -55,6 +56,7 @@ class Population:
         self.specs = resolve_variants(config)
         self.members = [Member(variant, seed) for variant in self.specs for seed in config.seeds]
         self.terms = active_terms(self.specs)
+        self._episode_steps = spec.max_episode_steps
         self.keys = STUDENT_KEYS[config.env.observation]
         shapes = {name: array.shape for name, array in spec.observation.items()}
         self._normalized = {
@@ -94,6 +96,7 @@ class Population:
         """
         optimizer = make_optimizer(self.config.ppo)
         remembered = self.config.guidance.windows * self.config.guidance.window_iterations
+        unsettled = unsettled_iterations(self.config.env, self.config.ppo.rollout_length, self._episode_steps)
 
         def init_member(inputs: tuple[chex.Array, Variant]) -> MemberState:
             seed, variant = inputs
@@ -103,7 +106,7 @@ class Population:
                 normalizer=normalization.init(self._normalized),
                 opt_state=optimizer.init(params),
                 key=stream(seed, "learning"),
-                schedule=schedule.begin(variant.guidance, remembered),
+                schedule=schedule.begin(variant.guidance, remembered, unsettled),
                 diverged=jnp.zeros((), bool),
             )
 

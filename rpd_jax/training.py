@@ -17,7 +17,7 @@ from rpd_jax.alarms import Alarms
 from rpd_jax.checkpoint import Checkpoint, CheckpointStore, from_paths, to_paths
 from rpd_jax.config import Config, ConfigError
 from rpd_jax.envs.base import EnvSpec, VectorEnv
-from rpd_jax.envs.registry import check_env, env_seeds, make_env, make_functional
+from rpd_jax.envs.registry import check_env, env_seeds, make_env, make_functional, random_ages
 from rpd_jax.evaluation import Evaluator, assess, evaluation_seeds
 from rpd_jax.guidance.labels import Ledger
 from rpd_jax.guidance_check import check_guidance, check_teacher
@@ -147,12 +147,13 @@ def make_loop(
     if teacher is not None and population.guided:
         check_teacher(teacher, spec)
     rgb = "rgb" in STUDENT_KEYS[config.env.observation]
+    ages = random_ages(config.env, config.ppo.rollout_length, spec.max_episode_steps)
     seeds = [s for _ in config.variants for seed in config.seeds for s in env_seeds(seed, config.env.num_envs)]
     if teacher is None or teacher.spec.in_graph or not population.guided:
         env = make_functional(config.env, rgb=rgb, end_on_success=config.env.end_on_success)
         if env is not None:
-            return GraphLoop(config, env, seeds, population, teacher)
-    vector_env = make_env(config.env, seeds, rgb=rgb, end_on_success=config.env.end_on_success)
+            return GraphLoop(config, env, seeds, population, teacher, random_ages=ages)
+    vector_env = make_env(config.env, seeds, rgb=rgb, end_on_success=config.env.end_on_success, random_ages=ages)
     stack.callback(vector_env.close)
     return HostLoop(config, vector_env, population, teacher)
 

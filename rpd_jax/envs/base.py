@@ -92,7 +92,9 @@ def slices(sizes: Mapping[str, int]) -> dict[str, tuple[int, int]]:
 class StepResult(NamedTuple):
     """What one step of B environments gives. Environments whose episode ended are already reset.
 
-    Leaves may be any array type (numpy here; device arrays for simulators on an accelerator).
+    Leaves may be any array type (numpy here; device arrays for simulators on an accelerator). Observations and rewards
+    are finite: where a simulation is not, its episode is truncated with reward 0 and the observation before as the
+    final one.
     """
 
     observation: Observation  # of the state to act in next: the first of a new episode after an end
@@ -152,6 +154,21 @@ class FunctionalEnv(Protocol):
     def step(self, state: Any, action: Array) -> tuple[Any, Observation, Array, Array, Array, Array]:
         """Returns (state, observation, reward, terminated, truncated, success), scalars but for the first two."""
         ...
+
+
+def first_ages(base_seeds: Sequence[int], max_episode_steps: int, episodes: Sequence[int] | None = None) -> np.ndarray:
+    """Ages int32 [B] in [0, max_episode_steps) at which episodes begin, so that environments are not in lockstep.
+
+    Each is a fixed function of its environment's base seed and of the number of the episode (by default the first's).
+    Such an episode is truncated that many steps early.
+    """
+    numbers = episodes if episodes is not None else [0] * len(base_seeds)
+    # a spawn key keeps these numbers apart from `episode_seed`'s
+    drawn = [
+        np.random.SeedSequence(int(seed), spawn_key=(int(number),)).generate_state(1, np.uint64)[0]
+        for seed, number in zip(base_seeds, numbers, strict=True)
+    ]
+    return (np.array(drawn, np.uint64) % np.uint64(max_episode_steps)).astype(np.int32)
 
 
 def episode_seed(base_seed: int, episode: int) -> int:

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from rpd_jax import placement
-from rpd_jax.envs.base import FunctionalEnv, StepResult
+from rpd_jax.envs.base import FunctionalEnv, StepResult, first_ages
 from rpd_jax.types import Array, Observation
 
 DRAWN_AT_ONCE = 16  # environments, for the sake of memory
@@ -25,35 +25,83 @@ class VectorState(NamedTuple):
     observation: Observation  # [B, ...]
     base_seed: chex.Array  # [B] uint32
     episode: chex.Array  # [B] int32: episodes begun
+    age: chex.Array  # [B] int32: at `max_episode_steps` the episode is truncated; steps made, if it began at age 0
+    not_finite: chex.Array  # [B] int32: steps and resets so far that gave, or were asked for, what is no number
 
 
-def vector_reset(env: FunctionalEnv, base_seed: chex.Array, episode: chex.Array) -> VectorState:
-    """Begins episode number `episode` [B] of environments whose keys follow from `base_seed` [B]."""
+def vector_reset(
+    env: FunctionalEnv, base_seed: chex.Array, episode: chex.Array, age: chex.Array | None = None
+) -> VectorState:
+    """Begins episode number `episode` [B] of environments whose keys follow from `base_seed` [B].
+
+    `age` [B] is that of the episodes, see `base.first_ages`; None: 0. A first observation that is not finite is
+    replaced by zeros and counted.
+    """
 
     def reset(seed: chex.Array, number: chex.Array) -> tuple[Any, Observation]:
         return env.reset(jax.random.fold_in(jax.random.key(seed), number))
 
     env_state, observation = jax.vmap(reset)(base_seed, episode)
-    return VectorState(env_state, observation, base_seed, episode + 1)
+    observation = _as_specified(env, observation)
+    broken = ~_is_finite(observation)
+    observation = jax.tree.map(lambda x: _where(broken, jnp.zeros_like(x), x), observation)
+    age = jnp.zeros_like(episode) if age is None else age
+    return VectorState(env_state, observation, base_seed, episode + 1, age, broken.astype(jnp.int32))
 
 
 def vector_restart(env: FunctionalEnv, state: VectorState, which: Array) -> VectorState:
     """Begins the next episode of the environments that `which` [B] names; the others stay as they are."""
     fresh = vector_reset(env, state.base_seed, state.episode)
-    return jax.tree.map(lambda a, b: jnp.where(which.reshape(-1, *(1,) * (a.ndim - 1)), a, b), fresh, state)
+    fresh = fresh._replace(not_finite=state.not_finite + fresh.not_finite)
+    return jax.tree.map(functools.partial(_where, which), fresh, state)
 
 
 def vector_step(env: FunctionalEnv, state: VectorState, action: Array) -> tuple[VectorState, StepResult]:
-    """Steps B environments with actions [B, A]; those whose episode ends begin their next one."""
+    """Steps B environments with actions [B, A]; those whose episode ends begin their next one.
+
+    Where the next observation or the reward is not finite, or the action is NaN, the episode is truncated: with reward
+    0, no success, and the observation that was acted on as the final one.
+    """
     low, high = jnp.asarray(env.spec.action_low), jnp.asarray(env.spec.action_high)
     env_state, final, reward, terminated, truncated, success = jax.vmap(
-        lambda s, a: env.step(s, jnp.clip(a, low, high))
+        lambda s, a: env.step(s, jnp.clip(jnp.nan_to_num(a, nan=0.0), low, high))
     )(state.env_state, action)
+    env_state = jax.tree.map(
+        lambda new, old: new if new.dtype == old.dtype else new.astype(old.dtype), env_state, state.env_state
+    )
+    final, reward = _as_specified(env, final), reward.astype(jnp.float32)
+    broken = ~_is_finite((final, reward)) | jnp.any(jnp.isnan(action), axis=-1)
+    final = jax.tree.map(functools.partial(_where, broken), state.observation, final)
+    reward = jnp.where(broken, 0.0, reward)
+    terminated, success = terminated & ~broken, success & ~broken
+    age = state.age + 1
+    truncated |= broken | ((age >= env.spec.max_episode_steps) & ~terminated)
     ended = jnp.logical_or(terminated, truncated)
-    running = VectorState(env_state, final, state.base_seed, state.episode)
+    not_finite = state.not_finite + broken
+    running = VectorState(env_state, final, state.base_seed, state.episode, age, not_finite)
     restart = functools.partial(vector_restart, env)
     state = jax.lax.cond(jnp.any(ended), restart, lambda running, ended: running, running, ended)
     return state, StepResult(state.observation, final, reward, terminated, truncated, success)
+
+
+def _is_finite(tree: Any) -> Array:
+    """Whether all floats of each environment are, bool [B], of leaves [B, ...]."""
+    leaves = jax.tree.leaves(tree)
+    finite = jnp.ones(len(leaves[0]), bool)
+    for x in leaves:
+        if jnp.issubdtype(x.dtype, jnp.floating):
+            finite &= jnp.all(jnp.isfinite(x), axis=tuple(range(1, x.ndim)))
+    return finite
+
+
+def _where(which: Array, chosen: Array, other: Array) -> Array:
+    """Leaves [B, ...]: of `chosen` where `which` [B] says so."""
+    return jnp.where(which.reshape(-1, *(1,) * (chosen.ndim - 1)), chosen, other)
+
+
+def _as_specified(env: FunctionalEnv, observation: Observation) -> Observation:
+    """Of the dtypes that the specification names, also where a program has switched 64-bit numbers on."""
+    return {key: x.astype(env.spec.observation[key].dtype) for key, x in observation.items()}
 
 
 def play(
@@ -85,11 +133,13 @@ class FunctionalVectorEnv:
 
     restores_episodes = True
 
-    def __init__(self, env: FunctionalEnv, num_envs: int, seeds: Sequence[int]) -> None:
+    def __init__(self, env: FunctionalEnv, num_envs: int, seeds: Sequence[int], *, random_ages: bool = False) -> None:
+        """`random_ages`: the first episodes of the seeds begin at ages of their own, see `base.first_ages`."""
         if len(seeds) != num_envs:
             raise ValueError(f"seeds has {len(seeds)} entries: one for each of the {num_envs} environments")
         self.spec = env.spec
         self.num_envs = num_envs
+        self._random_ages = random_ages
         self._reset = jax.jit(functools.partial(vector_reset, env))
         self._restart = jax.jit(functools.partial(vector_restart, env))
         self._step = jax.jit(functools.partial(vector_step, env))
@@ -99,7 +149,8 @@ class FunctionalVectorEnv:
     def reseed(self, seeds: Sequence[int]) -> None:
         """The next `reset` begins the first episodes of these base seeds."""
         self._base_seed = jnp.asarray(np.asarray(seeds, np.uint32))
-        self._state = self._reset(self._base_seed, jnp.zeros(self.num_envs, jnp.int32))
+        ages = first_ages(seeds, self.spec.max_episode_steps) if self._random_ages else np.zeros(len(seeds), np.int32)
+        self._state = self._reset(self._base_seed, jnp.zeros(self.num_envs, jnp.int32), ages)
         self._fresh = True  # the state's episodes have not been handed out yet
 
     def reset(self, which: Array | None = None) -> Observation:
@@ -136,14 +187,18 @@ class FunctionalVectorEnv:
         return state | {"fresh": np.asarray(self._fresh)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restores the episodes under way; the next `reset` returns their observations and goes on with them."""
+        """Restores the episodes under way; the next `reset` returns their observations and goes on with them.
+
+        States without `age` and `not_finite`, the last two, are of the time when environments alone counted steps.
+        """
         leaves, structure = jax.tree.flatten(self._state)
-        restored = [jnp.asarray(state[f"leaf_{i}"], leaf.dtype) for i, leaf in enumerate(leaves)]
+        leaves[-2:] = [jnp.zeros_like(leaf) for leaf in leaves[-2:]]
+        restored = [jnp.asarray(state.get(f"leaf_{i}", leaf), leaf.dtype) for i, leaf in enumerate(leaves)]
         self._state = jax.tree.unflatten(structure, restored)
         self._fresh = True
 
     def metrics(self) -> dict[str, float]:
-        return {}
+        return {"env/not_finite": float(jnp.sum(self._state.not_finite))}
 
     def close(self) -> None:
         pass

@@ -34,7 +34,8 @@ class ManiSkillVectorEnv(ManiSkillEnv):
 
     A worker process that dies or does not answer in time is replaced. The episodes that it ran are reported
     by the next `step` as truncated, with reward 0 and the last known observation as the final one; that
-    step's actions have no effect on them.
+    step's actions have no effect on them. So are episodes whose simulation gives what is not finite: those end at the
+    observation before.
     """
 
     def __init__(
@@ -49,6 +50,7 @@ class ManiSkillVectorEnv(ManiSkillEnv):
         image_size: int = 256,
         max_episode_steps: int | None = None,
         end_on_success: bool = True,
+        random_ages: bool = False,
         processes: int | None = None,
         deadline_s: float = 60.0,
         horizon_scale: int = 1,
@@ -67,6 +69,8 @@ class ManiSkillVectorEnv(ManiSkillEnv):
           image_size: pixels, of "rgb" and of `frames`.
           max_episode_steps: at a `horizon_scale` of 1; None means ManiSkill's own limit for the task.
           end_on_success: success ends an episode (`terminated`); False lets it run on, for evaluation.
+          random_ages: episodes that begin together (by `reset`, or where a worker was replaced) begin at ages of their
+            own, see `base.first_ages`.
           processes: how many workers at most; None means one per processor.
           deadline_s: seconds after which a worker that does not answer is replaced.
           horizon_scale: k gives episodes k times the steps, each of which moves and turns the tool by a k-th; only
@@ -89,6 +93,7 @@ class ManiSkillVectorEnv(ManiSkillEnv):
                 image_size=image_size,
                 max_episode_steps=max_episode_steps,
                 end_on_success=end_on_success,
+                random_ages=random_ages,
                 processes=processes,
                 deadline_s=deadline_s,
                 horizon_scale=horizon_scale,
@@ -141,6 +146,7 @@ class ManiSkillVectorEnv(ManiSkillEnv):
 
     def _publish_seeds(self) -> None:
         self._arrays["seed"][...] = self._seeds
+        self._arrays["age"][...] = self._ages
 
     def _write_actions(self, action: Array) -> None:
         action = np.asarray(action)
@@ -149,6 +155,9 @@ class ManiSkillVectorEnv(ManiSkillEnv):
         np.clip(action, self._low, self._high, out=shared, casting="same_kind")
         self._check_actions(action.shape, np.isnan(shared).any(axis=1))
         divide_motion(shared, self._settings.horizon_scale)
+
+    def _broken(self) -> np.ndarray:
+        return self._arrays["broken"].copy()
 
     def _result(self) -> StepResult:
         return StepResult(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 
 from rpd_jax.envs._pool import Request, WorkerPool
-from rpd_jax.envs.base import EnvSpec, StepResult, episode_seed
+from rpd_jax.envs.base import EnvSpec, StepResult, episode_seed, first_ages
 from rpd_jax.envs.maniskill_settings import Settings, env_spec, proprio_columns, start_error
 from rpd_jax.ipc.arrays import memory_descriptor
 from rpd_jax.ipc.process import SidecarProcess
@@ -33,9 +33,11 @@ class ManiSkillEnv(abc.ABC):
         self._rows = settings.rows()
         self._episode = np.zeros(settings.num_envs, np.int64)  # episodes begun so far
         self._seeds = np.zeros(settings.num_envs, np.int64)  # of the next ones
+        self._ages = np.zeros(settings.num_envs, np.int32)  # of the next ones, if they begin together
         self._observation: Observation | None = None  # None: `reset` comes next
         self._lost: set[int] = set()  # workers whose episodes were lost since the last step
         self._steps = 0
+        self._not_finite = 0  # episodes that ended because a simulation gave what is not finite
         self._descriptor = memory_descriptor()
         self._arrays: SharedArrays | DeviceArrays | None = None
         self._pool: WorkerPool | None = None
@@ -79,8 +81,11 @@ class ManiSkillEnv(abc.ABC):
         lost, self._lost = self._lost, set()
         failed = self._ask({w: ("step", {}) for w in range(len(self._rows)) if w not in lost})
         result = self._result()
-        if lost | failed:
-            result = _with_lost(result, previous, self._of(lost | failed))
+        gone = self._of(lost | failed)
+        broken = self._broken() & ~gone
+        self._not_finite += int(broken.sum())
+        if (gone | broken).any():
+            result = _with_lost(result, previous, gone | broken)
         ended = np.asarray(result.terminated) | np.asarray(result.truncated)
         # The episode that follows was begun, and counted, when this one was lost.
         self._count_episodes(ended & ~self._of(lost))
@@ -109,7 +114,7 @@ class ManiSkillEnv(abc.ABC):
         self._observation = None
 
     def metrics(self) -> dict[str, float]:
-        return {"env/worker_restarts": float(self._pool.restarts)}
+        return {"env/worker_restarts": float(self._pool.restarts), "env/not_finite": float(self._not_finite)}
 
     def close(self) -> None:
         """Ends the workers. Idempotent."""
@@ -208,8 +213,12 @@ class ManiSkillEnv(abc.ABC):
             raise ValueError(f"action: must be numbers, got NaN for environments {rows}")
 
     def _write_seeds(self, indices: Iterable[int]) -> None:
-        for index in indices:
+        rows = list(indices)
+        for index in rows:
             self._seeds[index] = episode_seed(self._settings.seeds[index], int(self._episode[index]))
+        if self._settings.random_ages and rows:
+            seeds = [self._settings.seeds[index] for index in rows]
+            self._ages[rows] = first_ages(seeds, self.spec.max_episode_steps, self._episode[rows])
         self._publish_seeds()
 
     def _count_episodes(self, begun: np.ndarray) -> None:
@@ -237,7 +246,7 @@ class ManiSkillEnv(abc.ABC):
 
     @abc.abstractmethod
     def _publish_seeds(self) -> None:
-        """Writes `_seeds` where workers read them."""
+        """Writes `_seeds` and `_ages` where workers read them."""
 
     @abc.abstractmethod
     def _write_actions(self, action: Array) -> None:
@@ -246,6 +255,10 @@ class ManiSkillEnv(abc.ABC):
     @abc.abstractmethod
     def _read(self, state: str, frame: str) -> Observation:
         """Copies of an observation, whose arrays have these names."""
+
+    @abc.abstractmethod
+    def _broken(self) -> np.ndarray:
+        """Which environments [B] gave what is not finite in the last step."""
 
     @abc.abstractmethod
     def _result(self) -> StepResult:

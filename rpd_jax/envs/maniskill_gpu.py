@@ -119,6 +119,7 @@ class ManiSkillGPUVectorEnv(ManiSkillEnv):
 
     def _publish_seeds(self) -> None:
         self._arrays.write("seed", self._seeds)
+        self._arrays.write("age", self._ages)
 
     def _write_actions(self, action: Array) -> None:
         self._check_actions(np.shape(action))
@@ -132,6 +133,9 @@ class ManiSkillGPUVectorEnv(ManiSkillEnv):
 
     def _read(self, state: str, frame: str) -> Observation:
         return jax.block_until_ready(self._to_observation(self._views, state, frame))
+
+    def _broken(self) -> np.ndarray:
+        return self._arrays.read("broken")
 
     def _result(self) -> StepResult:
         # The copy is made before the other side, told by the next message, writes again.

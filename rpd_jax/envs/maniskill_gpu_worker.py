@@ -43,9 +43,11 @@ class BatchWorker:
         self._arrays = DeviceArrays.attach(fields)
         self._tensors = {name: torch.from_dlpack(self._arrays.view(name)) for name, *_ in fields["table"]}
         self._elapsed = torch.zeros(self._count, dtype=torch.int64, device=self._tensors["state"].device)
+        self._begun_broken = torch.zeros_like(self._elapsed, dtype=torch.bool)  # the first observation was not finite
 
     def reset(self, fields: dict[str, Any]) -> None:
         self._begin_all()
+        self._elapsed.copy_(self._tensors["age"])
         self._arrays.synchronize()
 
     def step(self, fields: dict[str, Any]) -> None:
@@ -65,10 +67,12 @@ class BatchWorker:
         else:
             to["terminated"].zero_()
         to["truncated"].copy_(self._elapsed >= self._max_steps)
+        finite = observation.isfinite().all(1) & reward.isfinite()
+        to["broken"].copy_(self._begun_broken | ~finite)
         if self._draw:
             to["final_frame"].copy_(self._render())
             to["frame"].copy_(self._render())
-        begin = (to["terminated"] | to["truncated"]).nonzero()[:, 0]
+        begin = (to["terminated"] | to["truncated"] | to["broken"]).nonzero()[:, 0]
         if len(begin) == self._count:
             self._begin_all()
         elif len(begin):
@@ -95,7 +99,7 @@ class BatchWorker:
         torch.manual_seed(int(np.random.SeedSequence(seeds).generate_state(1)[0]))
         self._elapsed.zero_()
         self._picture = None
-        self._tensors["state"].copy_(observation)
+        self._tensors["state"].copy_(self._checked(observation))
         if self._draw:
             self._tensors["frame"].copy_(self._render())
 
@@ -104,9 +108,15 @@ class BatchWorker:
         observation, _ = self._env.reset(options={"env_idx": rows})
         self._elapsed[rows] = 0
         self._picture = None
-        self._tensors["state"][rows] = observation[rows]
+        self._tensors["state"][rows] = self._checked(observation)[rows]
         if self._draw:
             self._tensors["frame"][rows] = self._render()[rows]
+
+    def _checked(self, observation: Any) -> Any:
+        """First observations [B, D], with zeros for those that are not finite; their episodes end at the next step."""
+        broken = ~observation.isfinite().all(1)
+        self._begun_broken = broken
+        return observation.masked_fill(broken[:, None], 0.0)
 
     def _render(self) -> Any:
         if self._picture is None:

@@ -35,6 +35,7 @@ class Settings:
     image_size: int = 256
     max_episode_steps: int | None = None
     end_on_success: bool = True
+    random_ages: bool = False
     processes: int | None = None
     deadline_s: float = 60.0
     horizon_scale: int = 1
@@ -159,6 +160,7 @@ def array_specs(spec: EnvSpec, num_envs: int) -> dict[str, tuple[tuple[int, ...]
     state, image = spec.observation["state"].shape, spec.frame_shape
     shapes = {
         "seed": ((), "int64"),
+        "age": ((), "int32"),
         "action": ((spec.action_dim,), "float32"),
         "state": (state, "float32"),
         "final_state": (state, "float32"),
@@ -166,6 +168,7 @@ def array_specs(spec: EnvSpec, num_envs: int) -> dict[str, tuple[tuple[int, ...]
         "terminated": ((), "bool"),
         "truncated": ((), "bool"),
         "success": ((), "bool"),
+        "broken": ((), "bool"),
         "frame": (image, "uint8"),  # takes memory only where something was drawn
         "final_frame": (image, "uint8"),
     }

@@ -4,8 +4,9 @@ Observations, actions, rewards and flags lie in shared arrays whose leading axis
 the vector; this process owns rows [first, last). Requests carry no arrays:
   make    settings -> what the environments take and give
   attach  maps the shared arrays
-  reset   begins the episodes with seeds `seed[i]`
-  step    steps with `action[i]`, begins the next episode with `seed[i]` where one ended
+  reset   begins the episodes with seeds `seed[i]`, at ages `age[i]`
+  step    steps with `action[i]`, begins the next episode with `seed[i]` where one ended or something is not finite:
+          then `broken[i]` is set, and the row's other results do not count
   frames  draws the named environments into `frame[i]`
 """
 
@@ -45,6 +46,7 @@ class Worker:
         self._draw = fields["draw"]
         self._envs = self._create(fields)
         self._elapsed = [0] * len(self._envs)
+        self._begun_broken = [False] * len(self._envs)  # the first observation was not finite
         made = describe(self._envs[0])
         self._entries = layout(made["state"])
         if fields["reward_mode"] in rewards.KINDS:
@@ -55,6 +57,7 @@ class Worker:
         arrays = SharedArrays.attach(fields["descriptor"], fields["table"])
         rows = slice(self._first, self._first + len(self._envs))
         self._seed = arrays["seed"][rows]
+        self._age = arrays["age"][rows]
         self._action = arrays["action"][rows]
         self._state = arrays["state"][rows]
         self._final_state = arrays["final_state"][rows]
@@ -62,12 +65,14 @@ class Worker:
         self._terminated = arrays["terminated"][rows]
         self._truncated = arrays["truncated"][rows]
         self._success = arrays["success"][rows]
+        self._broken = arrays["broken"][rows]
         self._frame = arrays["frame"][rows]
         self._final_frame = arrays["final_frame"][rows] if self._draw else None
 
     def reset(self, fields: dict[str, Any]) -> None:
         for row in range(len(self._envs)):
             self._begin(row)
+            self._elapsed[row] = int(self._age[row])
 
     def step(self, fields: dict[str, Any]) -> None:
         for row, env in enumerate(self._envs):
@@ -76,6 +81,8 @@ class Worker:
             success = "success" in info and info["success"].item()
             self._success[row] = success
             self._reward[row] = reward.item() if self._simplified is None else self._simplify(row, success)
+            finite = np.isfinite(self._final_state[row]).all() and np.isfinite(self._reward[row])
+            broken = self._broken[row] = self._begun_broken[row] or not finite
             self._elapsed[row] += 1
             terminated = self._end_on_success and ended.item()
             truncated = self._elapsed[row] >= self._max_steps
@@ -84,7 +91,7 @@ class Worker:
             if self._final_frame is not None:
                 self._render(row)
                 self._final_frame[row] = self._frame[row]
-            if terminated or truncated:
+            if terminated or truncated or broken:
                 self._begin(row)
         self._since_collection += len(self._envs)
         if self._since_collection >= _COLLECT_EVERY:
@@ -97,7 +104,9 @@ class Worker:
 
     def _begin(self, row: int) -> None:
         observation, _ = self._envs[row].reset(seed=int(self._seed[row]))
-        self._state[row] = observation.numpy()[0]
+        state = observation.numpy()[0]
+        self._begun_broken[row] = not np.isfinite(state).all()
+        self._state[row] = 0.0 if self._begun_broken[row] else state
         self._elapsed[row] = 0
         if self._draw:
             self._render(row)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -92,7 +93,40 @@ def contract(config: EnvConfig) -> ActionContract | None:
     return toy.make(task, None, True).spec.contract
 
 
-def make_env(config: EnvConfig, seeds: Sequence[int], *, rgb: bool, end_on_success: bool) -> VectorEnv:
+def episode_steps(config: EnvConfig) -> int:
+    """The most steps of an episode, without starting anything; raises ConfigError for an unknown environment."""
+    check_env(config)
+    suite, _, task = config.name.partition(":")
+    if suite == "maniskill":
+        from rpd_jax.envs import maniskill_tasks
+
+        return config.horizon_scale * (config.max_episode_steps or maniskill_tasks.TASKS[task].max_episode_steps)
+    if suite == "tabletop":
+        from rpd_jax.envs.tabletop import tasks
+
+        return config.horizon_scale * (config.max_episode_steps or tasks.load(task).max_episode_steps)
+    from rpd_jax.envs import toy
+
+    return toy.make(task, config.max_episode_steps, True).spec.max_episode_steps
+
+
+def random_ages(config: EnvConfig, rollout_length: int, steps: int) -> bool:
+    """Whether environments to train in begin at random ages: as set, or else where rollouts are shorter than episodes.
+
+    There, environments that all begin together would give batches of one phase of the episode each. `steps` is the most
+    steps of an episode.
+    """
+    return rollout_length < steps if config.random_ages is None else config.random_ages
+
+
+def unsettled_iterations(config: EnvConfig, rollout_length: int, steps: int) -> int:
+    """Rollouts until every first episode that began at a random age has ended: until then all phases are early ones."""
+    return math.ceil(steps / rollout_length) if random_ages(config, rollout_length, steps) else 0
+
+
+def make_env(
+    config: EnvConfig, seeds: Sequence[int], *, rgb: bool, end_on_success: bool, random_ages: bool = False
+) -> VectorEnv:
     """Builds one environment for each seed.
 
     Args:
@@ -100,6 +134,7 @@ def make_env(config: EnvConfig, seeds: Sequence[int], *, rgb: bool, end_on_succe
       seeds: base seeds; each environment's sequence of episodes is a function of its own.
       rgb: whether every observation holds a frame.
       end_on_success: whether success terminates an episode.
+      random_ages: whether first episodes are cut short, see `base.first_ages`; not for evaluation.
 
     Raises:
       ConfigError: the environment is unknown.
@@ -109,6 +144,7 @@ def make_env(config: EnvConfig, seeds: Sequence[int], *, rgb: bool, end_on_succe
     if suite == "maniskill":
         camera = _camera(config, task)
         settings: dict[str, Any] = {
+            "random_ages": random_ages,
             "control_mode": config.control_mode,
             "reward_mode": config.reward,
             "observations": ("state", "rgb") if rgb else ("state",),
@@ -135,7 +171,7 @@ def make_env(config: EnvConfig, seeds: Sequence[int], *, rgb: bool, end_on_succe
 
     functional = make_functional(config, rgb=rgb, end_on_success=end_on_success)
     assert functional is not None
-    return FunctionalVectorEnv(functional, len(seeds), seeds)
+    return FunctionalVectorEnv(functional, len(seeds), seeds, random_ages=random_ages)
 
 
 def make_functional(config: EnvConfig, *, rgb: bool, end_on_success: bool) -> FunctionalEnv | None:

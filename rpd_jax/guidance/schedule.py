@@ -22,16 +22,19 @@ class Schedule(NamedTuple):
     """The state of a member's guidance between two iterations; leaves may carry a leading member axis [P]."""
 
     rewards: chex.Array  # [L] mean reward of a step in the last L iterations, newest last
-    iterations: chex.Array  # int32, of which rewards are known
+    iterations: chex.Array  # int32, of which rewards are known; negative: so many are left out first
     calls: chex.Array  # int32, of an environment in the next rollout
     off: chex.Array  # bool, for good
 
 
-def begin(guidance: Guidance, length: int) -> Schedule:
-    """Before the first rollout; `length` = windows x iterations of a window."""
+def begin(guidance: Guidance, length: int, unsettled: int = 0) -> Schedule:
+    """Before the first rollout; `length` = windows x iterations of a window.
+
+    The first `unsettled` rollouts do not count: in them, environments that began together grow apart.
+    """
     return Schedule(
         rewards=jnp.zeros(length),
-        iterations=jnp.zeros((), jnp.int32),
+        iterations=jnp.asarray(-unsettled, jnp.int32),
         calls=jnp.asarray(guidance.max_calls, jnp.int32),
         off=jnp.zeros((), bool),
     )

@@ -79,6 +79,7 @@ def vlajs_horizon() -> Config:
     config.env.reward, config.env.horizon_scale = "normalized_dense", 10
     config.ppo.total_steps, config.ppo.gamma = 320_000, 0.98
     config.teacher.gripper_shift = 0.015
+    config.guidance.window_iterations = 10  # one episode
     config.eval.every, config.eval.curve_episodes = 20, 16
     config.run.directory = "runs/vlajs-horizon"
     return config

@@ -6,7 +6,24 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from rpd_jax.envs.base import StepResult
+from rpd_jax.envs.base import SimulatorFailed, StepResult
+from rpd_jax.types import Array
+
+
+def check_finite(entries: Mapping[str, Array]) -> None:
+    """The last resort against environments that let NaN and infinities out; ours truncate such episodes themselves.
+
+    Raises SimulatorFailed with the name of the first of the arrays [B, ...] that is not finite, and where it is not.
+    """
+    for name, x in entries.items():
+        if x.dtype.kind != "f":  # frames, flags
+            continue
+        xp = x.__array_namespace__()
+        if not xp.isfinite(x).all():
+            where = np.flatnonzero(~np.isfinite(np.asarray(x)).reshape(len(x), -1).all(axis=1))
+            raise SimulatorFailed(
+                f"{name!r} of environments {where.tolist()} is not finite: the simulation gave NaN or inf"
+            )
 
 
 class EpisodeTracker:
@@ -21,12 +38,16 @@ class EpisodeTracker:
         """Accounts for one step; returns the ended episodes' `index`, `return`, `length` and success, each [E].
 
         `success_once` holds if any state of the episode counted as success, `success_at_end` if its last did.
+        Raises SimulatorFailed for an observation or a reward that is not finite.
         """
+        check_finite({**result.observation, "reward": result.reward})
         self.returns += np.asarray(result.reward)
         self.lengths += 1
         success = np.asarray(result.success)
         self.success_once |= success
         index = np.flatnonzero(np.asarray(result.terminated) | np.asarray(result.truncated))
+        if len(index):
+            check_finite(result.final_observation)
         ended = {
             "index": index,
             "return": self.returns[index],

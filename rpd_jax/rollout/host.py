@@ -17,7 +17,7 @@ from rpd_jax import placement
 from rpd_jax.envs.base import VectorEnv
 from rpd_jax.guidance.sparse import Asked
 from rpd_jax.population import Population
-from rpd_jax.rollout.episodes import EpisodeTracker
+from rpd_jax.rollout.episodes import EpisodeTracker, check_finite
 from rpd_jax.types import Array, Observation, Transition
 from rpd_jax.update import MemberState
 
@@ -98,6 +98,7 @@ class HostCollector:
         """
         if self._observation is None:
             self._observation = self._keep(self.env.reset())
+            check_finite(self._observation)
         on_device = any(isinstance(x, jax.Array) for x in self._observation.values())
         xp = jnp if on_device else np
         steps, seen = placement.StepBuffer(self.length), placement.StepBuffer(self.length)

@@ -53,12 +53,12 @@ class Rollout(NamedTuple):
     ended: Ended
 
 
-def begin(env: FunctionalEnv, base_seeds: Array) -> Running:
-    """The first episode of every environment, from its base seed [P * N]."""
+def begin(env: FunctionalEnv, base_seeds: Array, ages: Array) -> Running:
+    """The first episode of every environment, from its base seed [P * N] and at its age [P * N]."""
     num_envs = len(base_seeds)
     zeros = jnp.zeros(num_envs)
     return Running(
-        env=vector_reset(env, base_seeds, jnp.zeros(num_envs, jnp.int32)),
+        env=vector_reset(env, base_seeds, jnp.zeros(num_envs, jnp.int32), ages),
         starts=jnp.ones(num_envs, bool),
         tracker=Tracker(zeros, zeros, jnp.zeros(num_envs, bool)),
     )

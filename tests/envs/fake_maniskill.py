@@ -2,7 +2,8 @@
 
 An environment's state is its joint positions, velocities and tool pose (zeros), its reset seed and its steps.
 It succeeds where action[1] > 0.5, gives action[2] as reward, raises where action[0] > 0.5, hangs where
-action[0] < -0.5, and draws its seed's remainder and its steps as grey values.
+action[0] < -0.5, gives NaN (a tool pose) where it is 0.25, pays infinitely where it is -0.25, and draws its seed's
+remainder and its steps as grey values.
 """
 
 import os
@@ -42,7 +43,10 @@ class Env:
         if os.environ.get("FAKE_BAD_RESET") == "1" and not os.path.exists(os.environ["FAKE_MARK"]):
             open(os.environ["FAKE_MARK"], "w").close()
             os._exit(1)
-        return self.observation(), {}
+        observation = self.observation()
+        if os.environ.get("FAKE_NAN_RESET") == str(seed):
+            observation[0, 0] = np.nan
+        return observation, {}
 
     def step(self, action):
         self.steps += 1
@@ -51,7 +55,11 @@ class Env:
         if action[0] < -0.5:
             time.sleep(1000)
         success = tensor([action[1] > 0.5])
-        return self.observation(), tensor([action[2]]), success, None, {"success": success}
+        observation = self.observation()
+        if action[0] == 0.25:
+            observation[0, 20] = np.nan
+        reward = np.inf if action[0] == -0.25 else action[2]
+        return observation, tensor([reward]), success, None, {"success": success}
 
     def render(self):
         frame = np.full((1, self.size, self.size, 3), self.seed % 200, np.uint8)

@@ -2,7 +2,8 @@
 
 An environment's state is its joint positions, velocities and tool pose (zeros), the seed of its episode (-1 where a
 partial reset drew it), its steps, and its number of resets. It succeeds where action[1] > 0.5, gives action[2] as
-reward; the whole raises where any action[0] > 0.5, and hangs where any action[0] < -0.5. It draws its steps as grey.
+reward; the whole raises where any action[0] > 0.5, and hangs where any action[0] < -0.5. It gives NaN (a tool pose)
+where action[0] is 0.25, and pays infinitely where it is -0.25. It draws its steps as grey.
 """
 
 import time
@@ -46,9 +47,11 @@ class Env:
         if (action[:, 0] < -0.5).any():
             time.sleep(1000)
         success = action[:, 1] > 0.5
+        observation = self.observation()
+        observation[action[:, 0] == 0.25, 20] = torch.nan
         return (
-            self.observation(),
-            action[:, 2].clone(),
+            observation,
+            torch.where(action[:, 0] == -0.25, torch.inf, action[:, 2]),
             success.clone(),
             torch.zeros_like(success),
             {"success": success},

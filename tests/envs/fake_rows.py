@@ -5,11 +5,12 @@ from pathlib import Path
 
 import numpy as np
 
-from rpd_jax.envs.base import episode_seed
+from rpd_jax.envs.base import episode_seed, first_ages
 
 HERE = Path(__file__).parent
 SEEDS = [11, 12, 13, 14, 15]
 SUCCEED, RAISE, HANG = [0.0, 1.0, 0.0], [1.0, 0.0, 0.0], [-1.0, 0.0, 0.0]
+GIVE_NAN, PAY_INFINITELY = [0.25, 1.0, 0.5], [-0.25, 1.0, 0.5]  # and succeed
 
 
 @contextlib.contextmanager
@@ -45,6 +46,44 @@ def actions(rows=None, values=None):
     if rows is not None:
         array[rows] = values
     return array
+
+
+def check_random_ages(make):
+    """Episodes of at most 4 steps: only those that begin together are cut short, after a checkpoint too."""
+    env = make(random_ages=True)
+    assert seeds_in(env.reset()) == seeds_of(0)
+    ages = first_ages(SEEDS, 4)
+    assert len(set(ages.tolist())) > 1
+    for step in range(1, 10):
+        result = env.step(actions())
+        assert np.asarray(result.truncated).tolist() == ((step + ages) % 4 == 0).tolist()
+        assert not np.asarray(result.terminated).any()
+    episodes = env.state_dict()["episode"]
+    other = make(random_ages=True)
+    other.load_state_dict(env.state_dict())
+    other.reset()
+    ages = first_ages(SEEDS, 4, episodes)
+    for step in range(1, 6):
+        assert np.asarray(other.step(actions()).truncated).tolist() == ((step + ages) % 4 == 0).tolist()
+
+
+def check_not_finite(make):
+    """Rows 1 and 3 break: truncated at the observation before, with reward 0; the others notice nothing."""
+    env = make(observations=("rgb",))
+    env.reset()
+    before = env.step(actions([3], SUCCEED)).observation
+    before = {name: np.array(x) for name, x in before.items()}
+    result = env.step(actions([0, 1, 3], [[0.0, 0.0, 0.5], GIVE_NAN, PAY_INFINITELY]))
+    assert np.asarray(result.reward).tolist() == [0.5, 0.0, 0.0, 0.0, 0.0]
+    assert np.asarray(result.truncated).tolist() == [False, True, False, True, False]
+    assert not np.asarray(result.terminated).any() and not np.asarray(result.success).any()
+    for name, x in before.items():
+        np.testing.assert_array_equal(np.asarray(result.final_observation[name])[[1, 3]], x[[1, 3]])
+    assert steps_in(result.final_observation) == [2, 1, 2, 0, 2] and steps_in(result.observation) == [2, 0, 2, 0, 2]
+    assert env.state_dict()["episode"].tolist() == [1, 2, 1, 3, 1]
+    assert env.metrics()["env/not_finite"] == 2.0
+    assert not np.asarray(env.step(actions()).truncated).any() and env.metrics()["env/not_finite"] == 2.0
+    return env
 
 
 BAD_CALLS = [

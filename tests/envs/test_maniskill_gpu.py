@@ -11,7 +11,20 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from fake_rows import BAD_CALLS, HANG, RAISE, SUCCEED, actions, column, made_with, seeds_in, seeds_of, steps_in
+from fake_rows import (
+    BAD_CALLS,
+    HANG,
+    RAISE,
+    SUCCEED,
+    actions,
+    check_not_finite,
+    check_random_ages,
+    column,
+    made_with,
+    seeds_in,
+    seeds_of,
+    steps_in,
+)
 
 from rpd_jax.config import Config, ConfigError, EnvConfig
 from rpd_jax.envs import maniskill_gpu, registry
@@ -72,6 +85,14 @@ def test_where_all_end_together_each_begins_with_its_own_seed(make):
     assert seeds_in(other.reset()) == seeds_of(2)
 
 
+def test_episodes_begin_at_random_ages(make):
+    check_random_ages(make)
+
+
+def test_an_environment_that_gives_what_is_not_finite_begins_anew(make):
+    check_not_finite(make)
+
+
 def test_success_in_the_last_step_is_both(make):
     env = make(max_episode_steps=1)
     env.reset()
@@ -110,7 +131,7 @@ def test_a_worker_that_fails_mid_step_truncates_all_and_is_replaced(make, how):
         np.testing.assert_array_equal(result.final_observation[name], before[name])
     assert steps_in(result.observation) == [0] * 5
     assert seeds_in(result.observation) == seeds_of(1)
-    assert env.metrics() == {"env/worker_restarts": 1.0}
+    assert env.metrics() == {"env/worker_restarts": 1.0, "env/not_finite": 0.0}
     assert env.state_dict()["episode"].tolist() == [2] * 5
     assert steps_in(env.step(actions()).observation) == [1] * 5
 

@@ -2,7 +2,18 @@
 
 import numpy as np
 import pytest
-from fake_rows import BAD_CALLS, SEEDS, SUCCEED, actions, made_with, seeds_in, seeds_of, steps_in
+from fake_rows import (
+    BAD_CALLS,
+    SEEDS,
+    SUCCEED,
+    actions,
+    check_not_finite,
+    check_random_ages,
+    made_with,
+    seeds_in,
+    seeds_of,
+    steps_in,
+)
 
 from rpd_jax.envs import maniskill
 from rpd_jax.envs.base import episode_seed
@@ -97,6 +108,27 @@ def test_the_sequence_of_seeds_continues_after_load_state_dict(make):
     second.load_state_dict(state)
     with pytest.raises(RuntimeError, match="call reset"):
         second.step(actions())
+
+
+def test_episodes_begin_at_random_ages(make):
+    check_random_ages(make)
+
+
+def test_an_environment_that_gives_what_is_not_finite_begins_anew(make):
+    env = check_not_finite(make)
+    result = env.step(actions())
+    assert seeds_in(result.observation) == seeds_of([1, 1, 1, 2, 1])
+
+
+def test_a_first_observation_that_is_not_finite_ends_its_episode(make, monkeypatch):
+    monkeypatch.setenv("FAKE_NAN_RESET", str(episode_seed(SEEDS[2], 1)))
+    env = make(max_episode_steps=1)
+    env.reset()
+    first = env.step(actions())
+    assert first.observation["state"][2].tolist() == [0.0] * 27 and env.metrics()["env/not_finite"] == 0.0
+    second = env.step(actions(slice(None), SUCCEED))
+    assert second.terminated.tolist() == [True, True, False, True, True] and second.truncated[2]
+    assert seeds_in(second.observation) == seeds_of(2) and env.metrics()["env/not_finite"] == 1.0
 
 
 def test_frames_draws_only_what_is_asked(make):

@@ -12,9 +12,9 @@ from rpd_jax.validation import ConfigError
 TRANSIENT = GuidanceSpec(queries="even", query_fraction=0.2, min_calls=2, kappa=2.0, shut_off=0.6)
 
 
-def run(rewards, spec=TRANSIENT, attainable=1.0, windows=3, length=3, rollout_length=50):
+def run(rewards, spec=TRANSIENT, attainable=1.0, windows=3, length=3, rollout_length=50, unsettled=0):
     guidance = to_guidance(spec, rollout_length)
-    states = [schedule.begin(guidance, length)]
+    states = [schedule.begin(guidance, length, unsettled)]
     for reward in rewards:
         states.append(
             schedule.advance(states[-1], guidance, jnp.float32(reward), windows=windows, attainable=attainable)
@@ -66,6 +66,14 @@ def test_shut_off(rewards, off):
     for state in states:
         if state.off:
             assert state.calls == 0 and schedule.weight(state, guidance) == 0.0
+
+
+def test_what_comes_before_episodes_have_settled_does_not_count():
+    """The first two rewards rise because all episodes are young: three more are needed."""
+    _, states = run([0.5, 0.6, 0.7, 0.65, 0.7, 0.8], unsettled=2)
+    assert [bool(state.off) for state in states] == [False] * 5 + [True]  # .5 .6 .7 is left out, .7 .65 .7 falls
+    _, states = run([0.5, 0.6, 0.7, 0.75, 0.8], unsettled=2)
+    assert [bool(state.off) for state in states] == [False] * 4 + [True]
 
 
 def test_persistent_guidance_stays():

@@ -16,7 +16,7 @@ from rpd_jax.rollout.host import HostCollector
 T, N = 12, 3
 
 
-def make(variants=("ppo", "rpd-mse"), seeds=(0, 5), steps=5, **options):
+def make(variants=("ppo", "rpd-mse"), seeds=(0, 5), steps=5, random_ages=False, **options):
     config = Config(
         variants=variants,
         seeds=seeds,
@@ -25,19 +25,21 @@ def make(variants=("ppo", "rpd-mse"), seeds=(0, 5), steps=5, **options):
         ppo=PPOConfig(rollout_length=T, minibatches=1),
     ).validate()
     base = [s for _ in variants for seed in seeds for s in env_seeds(seed, N)]
-    env = FunctionalVectorEnv(Reach(max_episode_steps=steps), len(base), base)
+    env = FunctionalVectorEnv(Reach(max_episode_steps=steps), len(base), base, random_ages=random_ages)
     population = Population(config, env.spec)
     return population, HostCollector(env, population, T, ("state",), **options)
 
 
-def test_bootstrap_values_are_those_of_the_true_next_observation():
-    population, collector = make()
+@pytest.mark.parametrize("random_ages", [False, True])
+def test_bootstrap_values_are_those_of_the_true_next_observation(random_ages):
+    population, collector = make(random_ages=random_ages)
     members = population.init()
     rollout = collector.collect(members, guided=[1])
     t = rollout.transition
     assert t.reward.shape == (T, 4, N)
     ended = t.terminated | t.truncated
     assert t.truncated[4].any() and not (t.terminated & t.truncated).any()
+    assert t.truncated[:4].any() == random_ages  # first episodes that are cut short
     # inside an episode the next value is the next step's value
     np.testing.assert_allclose(t.next_value[:-1][~ended[:-1]], t.value[1:][~ended[:-1]], rtol=1e-6)
     # at its end it is the value of where the action led: position + 0.05 * clipped action, same goal

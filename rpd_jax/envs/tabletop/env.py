@@ -25,6 +25,7 @@ from rpd_jax.types import Array, Observation
 
 POSITION_NOISE = (0.009, 0.016, 0.013)  # metres, of the hand at the beginning, in the base's axes: what ManiSkill's
 HINGE_NOISE = (0.031, 0.015, 0.036)  # joint noise of 0.02 rad makes of its tool's pose, measured; radians
+HUGE = 1e10  # metres, radians, or those a second: MuJoCo's own limit of what is a simulation
 GRASP_FORCE, GRASP_ANGLE = 0.5, 85.0  # newtons at least, degrees at most from the direction in which fingers close
 
 
@@ -119,9 +120,9 @@ class TabletopEnv:
         """One control step (0.05 s). Returns (state, observation, reward, terminated, truncated, success)."""
         target = hand.targets(state.physics.qpos[: hand.JOINTS], action, self.task.scene.base_yaw, self._contract)
         moved = self._physics_step(state.physics, target)
-        sane = jnp.all(jnp.isfinite(moved.qpos)) & jnp.all(jnp.isfinite(moved.qvel))
-        still = state.physics._replace(qvel=jnp.zeros_like(moved.qvel))
-        moved = jax.tree.map(lambda new, old: jnp.where(sane, new, old), moved, still)
+        # what blew up is no number, so that whoever steps this ends the episode (`functional.vector_step` does)
+        calm = jnp.all(jnp.abs(moved.qpos) < HUGE) & jnp.all(jnp.abs(moved.qvel) < HUGE)
+        moved = moved._replace(qpos=jnp.where(calm, moved.qpos, jnp.nan))
         state = State(moved, state.goal, state.steps + 1)
         view = self.view(state)
         success = self.task.success(view)
@@ -201,7 +202,7 @@ class TabletopEnv:
             action_dim=7,
             action_low=(-1.0,) * 7,
             action_high=(1.0,) * 7,
-            observation={key: ArraySpec(x.shape, x.dtype.name) for key, x in shapes.items()},
+            observation={k: ArraySpec(x.shape, "uint8" if k == "rgb" else "float32") for k, x in shapes.items()},
             layout=layout,
             contract=self._contract,
             frame_shape=image,

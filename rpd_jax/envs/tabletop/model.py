@@ -69,6 +69,8 @@ def build(scene: Scene, *, sensors: bool = True) -> Model:
     if sensors:
         _add_sensors(root, scene)
     model = mujoco.MjModel.from_xml_string(ET.tostring(root, encoding="unicode"))
+    # a simulation that blows up shall say so, not begin again with all joints at 0
+    model.opt.disableflags |= mujoco.mjtDisableBit.mjDSBL_AUTORESET
     qpos, qvel, at, speed = {}, {}, hand.JOINTS, hand.JOINTS
     for body in scene.bodies:
         size, degrees = (7, 6) if body.free else (3, 3)
