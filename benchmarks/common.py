@@ -61,10 +61,13 @@ def spread(values: Sequence[float]) -> float:
     return (max(values) - min(values)) / median(values)
 
 
-def write(name: str, figures: Mapping[str, float], path: Path | None) -> None:
+def write(
+    name: str, figures: Mapping[str, float], path: Path | None, series: Mapping[str, Sequence[object]] | None = None
+) -> None:
     """Prints the figures, and writes them to `path` if there is one.
 
-    The file is one object: name, date (UTC), machine (with the packages' versions), figures (key -> number).
+    The file is one object: name, date (UTC), machine (with the packages' versions), figures (key -> number), and
+    where there are series (key -> list), which are not printed, these.
 
     Raises:
       ValueError: a figure is not a finite number.
@@ -79,7 +82,7 @@ def write(name: str, figures: Mapping[str, float], path: Path | None) -> None:
         "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d"),
         "machine": f"{machine()}; {versions}",
         "figures": {key: float(value) for key, value in figures.items()},
-    }
+    } | ({"series": dict(series)} if series else {})
     if path is not None:
         write_json(path, record)
 

@@ -25,6 +25,12 @@ def test_figures_are_printed_and_written(tmp_path: Path, capsys: pytest.CaptureF
     assert capsys.readouterr().out.split() == ["jax_seconds", "1.25", "ratio", "2"]
 
 
+def test_series_are_written_and_not_printed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    common.write("update", {"x": 1.0}, tmp_path / "update.json", {"curve": [0.0, 0.5]})
+    assert json.loads((tmp_path / "update.json").read_text())["series"] == {"curve": [0.0, 0.5]}
+    assert capsys.readouterr().out.split() == ["x", "1"]
+
+
 def test_without_a_path_figures_are_only_printed(capsys: pytest.CaptureFixture[str]) -> None:
     common.write("update", {"x": 1.0}, None)
     assert capsys.readouterr().out.split() == ["x", "1"]
