@@ -19,6 +19,7 @@ from absl import flags, logging
 from launch.flag_groups import define_fields
 from launch.flags import define_config, run
 from rpd_jax.demonstrations.collect import FORMATS, Settings, collect
+from rpd_jax.interrupt import exit_status
 from rpd_jax.training import make_teacher
 from teachers.settings import teacher_factory
 
@@ -42,7 +43,7 @@ _RESUME = flags.DEFINE_bool("resume", False, "Go on with a collection that was i
 _OVERWRITE = flags.DEFINE_bool("overwrite", False, "Delete what was collected there before.")
 
 
-def main(argv: Sequence[str]) -> None:
+def main(argv: Sequence[str]) -> int:
     config = _CONFIG.value
     factory = teacher_factory(config.teacher)
     with contextlib.ExitStack() as stack:
@@ -54,12 +55,13 @@ def main(argv: Sequence[str]) -> None:
             resume=_RESUME.value,
             overwrite=_OVERWRITE.value,
         )
-    if collected.interrupted:
+    if collected.signal is not None:
         logging.info("stopped with %d episodes in %s: --resume goes on", collected.kept, collected.directory)
-        return
+        return exit_status(collected.signal)
     rate = collected.succeeded / collected.attempted
     print(f"teacher: success in {collected.succeeded} of {collected.attempted} episodes attempted ({rate:.0%})")
     print(f"{collected.kept} episodes: {collected.directory}")
+    return 0
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ from absl import flags, logging
 from launch.flag_groups import define_finetuning
 from launch.flags import define_settings, run
 from rpd_jax.config import ConfigError, choice
+from rpd_jax.interrupt import exit_status
 from teachers.octo.finetune.settings import FinetuneSettings
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ _MODEL_CONFIG = flags.DEFINE_string("model_config", "", "Or one of this official
 _RUN = define_finetuning()
 
 
-def main(argv: Sequence[str]) -> None:
+def main(argv: Sequence[str]) -> int:
     settings = _CONFIG.value.validate()
     _RUN.check()
     try:
@@ -50,11 +51,12 @@ def main(argv: Sequence[str]) -> None:
         sources = [stack.enter_context(_open(path)) for path in _RUN.data.value]
         switches = {"resume": _RUN.resume.value, "overwrite": _RUN.overwrite.value}
         result = finetune(_model(), sources, settings, _RUN.output.value, **switches)
-    if result.interrupted:
+    if result.signal is not None:
         logging.info("stopped at step %d and saved in %s: --resume goes on", result.octo.step, result.directory)
-        return
+        return exit_status(result.signal)
     last = {name: f"{value:.4g}" for name, value in result.history[-1].items() if name.endswith("/loss")}
     print(f"{result.directory}: {result.octo.step} steps  " + "  ".join(f"{k} {v}" for k, v in last.items()))
+    return 0
 
 
 def _model() -> Octo | dict[str, Any] | None:

@@ -96,7 +96,11 @@ class Collected(NamedTuple):
     kept: int
     attempted: int
     succeeded: int  # of those attempted
-    interrupted: bool  # stopped by a signal; `resume=True` goes on
+    signal: int | None = None  # that stopped it; `resume=True` goes on
+
+    @property
+    def interrupted(self) -> bool:
+        return self.signal is not None
 
 
 def collect(
@@ -170,12 +174,12 @@ def collect(
                 new = min(work.kept, settings.episodes) - before
                 progress.update(new, {"success": work.succeeded / work.attempted})
         if work.kept < settings.episodes:
-            return Collected(partial, work.kept, work.attempted, work.succeeded, interrupted=True)
+            return Collected(partial, work.kept, work.attempted, work.succeeded, stop.signal)
         work.finish(output, settings, replace)
         claim.close()
         with contextlib.suppress(OSError):  # something was set aside there
             partial.rmdir()
-    return Collected(output, settings.episodes, work.attempted, work.succeeded, interrupted=False)
+    return Collected(output, settings.episodes, work.attempted, work.succeeded)
 
 
 def describe(config: Config, env: VectorEnv, teacher: Teacher, settings: Settings) -> DatasetInfo:
@@ -304,7 +308,7 @@ def _complete(output: Path, config: Config, settings: Settings) -> Collected:
     wanted = {name: getattr(settings, name) for name in names} | _config_of(config)
     _check_same(found.get("info"), wanted, output)
     _check_same(found, {"episodes": settings.episodes, "format": settings.format}, output)
-    return Collected(output, found["episodes"], found.get("attempted", 0), found.get("succeeded", 0), interrupted=False)
+    return Collected(output, found["episodes"], found.get("attempted", 0), found.get("succeeded", 0))
 
 
 def _read_description(directory: Path) -> dict[str, Any]:

@@ -37,7 +37,11 @@ class Result(NamedTuple):
     octo: Octo  # the fine-tuned model, or as far as it got
     history: list[dict[str, float]]  # the rows of metrics.jsonl
     directory: Path  # an official checkpoint directory, unless interrupted
-    interrupted: bool  # stopped by a signal; `resume=True` goes on
+    signal: int | None  # that stopped it; `resume=True` goes on
+
+    @property
+    def interrupted(self) -> bool:
+        return self.signal is not None
 
 
 class Snapshot(NamedTuple):
@@ -98,7 +102,7 @@ def finetune(
         run.run(stop, callbacks)
         if run.done:
             run.export()
-        return Result(run.octo, run.history, directory, interrupted=not run.done)
+        return Result(run.octo, run.history, directory, None if run.done else stop.signal)
 
 
 class _Run(Run):

@@ -31,17 +31,17 @@ def main(arguments: Sequence[str]) -> int:
     options = parser.parse_args(arguments)
     logging.set_verbosity(logging.INFO)
     try:
-        _run(options)
+        return _run(options)
     except ModuleNotFoundError as error:
         print(f"error: {error}: fine-tuning needs pip install -r teachers/openvla/requirements.txt", file=sys.stderr)
         return 2
     except ValueError as error:  # ConfigError, and what checkpoints and data files raise
         print(f"error: {error}", file=sys.stderr)
         return 2
-    return 0
 
 
-def _run(options: argparse.Namespace) -> None:
+def _run(options: argparse.Namespace) -> int:
+    """Returns the exit status."""
     from rpd_jax.demonstrations.reading import Demonstrations
 
     settings = FinetuneSettings.from_dict(json.loads(options.settings))
@@ -56,15 +56,16 @@ def _run(options: argparse.Namespace) -> None:
 
         switches = {"resume": options.resume, "overwrite": options.overwrite}
         result = finetune(options.checkpoint, sources, settings, options.output, **switches)
-    if result.interrupted:
+    if result.signal is not None:
         logging.info("stopped at step %d and saved in %s: --resume goes on", result.step, result.directory)
-        return
+        return exit_status(result.signal)
     names = ("train/loss", "train/action_accuracy", "validation/loss", "validation/action_accuracy")
     last = [f"{name} {result.history[-1][name]:.4g}" for name in names if name in result.history[-1]]
     print(f"{result.directory}: {result.step} steps  " + "  ".join(last))
     crop = " --config.teacher.center_crop" if settings.augment.enabled else ""
     contract = "" if (Path(options.output) / CONTRACT_FILE).exists() else " --config.teacher.contract=..."
     print(f"launch.train --config.teacher.name=openvla --config.teacher.path={result.directory}{crop}{contract}")
+    return 0
 
 
 if __name__ == "__main__":

@@ -50,7 +50,11 @@ class Result(NamedTuple):
     step: int
     history: list[dict[str, float]]  # the rows of metrics.jsonl
     directory: Path  # an adapter that `OpenVLAPolicy.load` reads
-    interrupted: bool  # stopped by a signal; `resume=True` goes on
+    signal: int | None  # that stopped it; `resume=True` goes on
+
+    @property
+    def interrupted(self) -> bool:
+        return self.signal is not None
 
 
 def finetune(
@@ -112,7 +116,7 @@ def finetune(
             raise ConfigError(f"{what}: raise accumulation, or set gradient_checkpointing") from error
         if run.done and settings.merge:
             write_merged(checkpoint, directory, directory / MERGED)
-        return Result(parts, run.step, run.history, directory, interrupted=not run.done)
+        return Result(parts, run.step, run.history, directory, None if run.done else stop.signal)
 
 
 class _Run(Run):
