@@ -14,6 +14,7 @@ from pathlib import Path
 
 from absl import app, logging
 
+from rpd_jax.interrupt import exit_status
 from rpd_jax.validation import ConfigError
 from teachers.conventions import CONTRACT_FILE
 from teachers.openvla.finetune.settings import FinetuneSettings
