@@ -9,6 +9,7 @@ GRIPPERS = ("fixed", "reference")
 TEACHER_DTYPES = ("bf16", "f32", "nf4")
 OFT_PLATFORMS = ("libero", "aloha", "bridge", "libero-tokens")
 TEACHER_FRAMES = ("libero",)
+PROMPTS = ("openvla", "v01")
 
 
 @dataclasses.dataclass
@@ -32,6 +33,7 @@ class TeacherConfig:
     # Where teacher.oft names a platform, both of these besides what it needs:
     center_crop: bool = False  # for checkpoints that were trained with random crops
     frames: str = ""  # libero: first made as LIBERO's data were (JPEG, Lanczos), often with center_crop; empty: as is
+    prompt: str = ""  # openvla | v01: style of its prompts; empty: as its config.json says
     oft: str = ""  # what an OpenVLA-OFT checkpoint was trained for, see OFT_PLATFORMS; empty: it is OpenVLA's
     # Of a policy server that somebody runs (remote):
     address: str = ""  # e.g. ws://127.0.0.1:8000
@@ -39,6 +41,7 @@ class TeacherConfig:
     request: tuple[str, ...] = ()  # what it is sent, "its name=source", see teachers/remote; empty: what is usual
     frame_size: int = 224  # pixels of the square that frames are fitted into; 0: sent as they are
     connections: int = 1  # observations that it is asked about at the same time
+    ready_seconds: float = 900.0  # for it, or for the processes of openvla, to load a model
     deadline_seconds: float = 60.0  # for an answer; a later one counts as a failure
     samples: int = 1  # labels drawn per transition; their mean is the target
     std: float | None = None  # fixed standard deviation of a single label's Gaussian; None: the teacher's own
@@ -61,10 +64,12 @@ class TeacherConfig:
         choice("teacher.dtype", self.dtype, TEACHER_DTYPES)
         if self.oft:
             choice("teacher.oft", self.oft, OFT_PLATFORMS)
+        if self.prompt:
+            choice("teacher.prompt", self.prompt, PROMPTS)
         if self.frames:
             choice("teacher.frames", self.frames, TEACHER_FRAMES)
         at_least_one("teacher", self, "samples", "batch_size", "connections", "rows")
-        positive("teacher", self, "min_std", "deadline_seconds")
+        positive("teacher", self, "min_std", "ready_seconds", "deadline_seconds")
         require(self.frame_size >= 0, "teacher.frame_size", self.frame_size, "at least 0")
         std = self.std
         require(std is None or std > 0, "teacher.std", std, "None or a positive number")
