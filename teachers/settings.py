@@ -50,8 +50,8 @@ def teacher_factory(config: TeacherConfig) -> Callable[[VectorEnv], Teacher]:
     to probe, and the environment can say where its tool is.
 
     Raises (when called):
-      ConfigError: unknown teacher, one that cannot be loaded or reached, a setting it refuses, a contract that cannot be
-        converted, or a sign that the probe contradicts.
+      ConfigError: unknown teacher, one that cannot be loaded or reached, a setting it refuses, a contract that cannot
+        be converted, or a sign that the probe contradicts.
     """
 
     def build(env: VectorEnv) -> Teacher:

@@ -50,6 +50,7 @@ MAY_BE_IMPORTED_BY_OPENVLA_SERVER = (
     "rpd_jax.ipc",
     "teachers.sidecar.server",
     "teachers.conventions",
+    "teachers.digest",
 )
 
 

@@ -279,7 +279,9 @@ class Supervised:
             self._sidecar.kill()  # so that its last output is complete
         log = self._sidecar.log_tail() if self._sidecar is not None else ""
         said = "" if isinstance(error, RemoteError) else last_error(log) or one_line(log.rpartition("\n")[2])
-        failed = SidecarFailed(f"{self.name} {how}, with {_why(error)}" + (f"; its last output: {said}" if said else ""))
+        failed = SidecarFailed(
+            f"{self.name} {how}, with {_why(error)}" + (f"; its last output: {said}" if said else "")
+        )
         if log:
             failed.add_note(f"--- its last output ---\n{log}")
             _log.error("%s %s; its last output:\n%s", self.name, how, log)

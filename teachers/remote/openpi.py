@@ -77,7 +77,9 @@ class OpenpiConnection:
         try:
             return self._receive(timeout_s)
         except TimeoutError:
-            raise TimeoutError(f"a websocket, but no greeting within {timeout_s:g} s: is it an openpi server?") from None
+            raise TimeoutError(
+                f"a websocket, but no greeting within {timeout_s:g} s: is it an openpi server?"
+            ) from None
         except RemoteError as error:
             raise ProtocolError(f"its greeting is a text, not a map of metadata: {error.message}") from None
 

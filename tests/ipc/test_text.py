@@ -4,7 +4,7 @@ import pytest
 
 from rpd_jax.ipc.text import last_error, one_line, printable
 
-FRAMES = "Traceback (most recent call last):\n  File \"x.py\", line 1, in f\n    g()\n"
+FRAMES = 'Traceback (most recent call last):\n  File "x.py", line 1, in f\n    g()\n'
 
 
 @pytest.mark.parametrize(

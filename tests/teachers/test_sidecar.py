@@ -134,7 +134,9 @@ def test_a_rollout_is_labelled_while_it_is_collected(teacher):
 
 
 def test_a_wrong_shape_is_raised_here_and_the_next_batch_is_unharmed(teacher, expected):
-    with pytest.raises(TeacherError, match=r"linear: ValueError: the model's 'action' must be float32 of shape \(8, 7\)"):
+    with pytest.raises(
+        TeacherError, match=r"linear: ValueError: the model's 'action' must be float32 of shape \(8, 7\)"
+    ):
         teacher.label({"rgb": FRAMES}, "fault:shape", KEY)
     np.testing.assert_array_equal(teacher.label({"rgb": FRAMES}, "push", KEY).action, expected.action)
 

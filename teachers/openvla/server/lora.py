@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from teachers.openvla.server.config import read_json
+from teachers.openvla.server.finite import check_finite
 
 ADAPTER_CONFIG, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 PREFIX = "base_model.model."
@@ -57,6 +58,7 @@ class Adapter:
         if not path.is_file():
             raise ValueError(f"{directory} has no {ADAPTER_WEIGHTS}")
         matrices = {name.removeprefix(PREFIX): value for name, value in load_file(path).items()}
+        check_finite(path, matrices)
         strange = [name for name in matrices if not _MATRIX.fullmatch(name)]
         if strange:
             raise ValueError(f"{path}: {sorted(strange)[:8]} are no LoRA matrices")
