@@ -92,8 +92,8 @@ class HostLoop:
         updated = time.perf_counter()
         row = outcome.flatten("train", self._population, rollout.episodes)
         row |= outcome.flatten("update", self._population, outcome.by_member(metrics))
-        row |= _costs(self._population, self.ledgers)
         row |= self._env.metrics() | getattr(self._teacher, "metrics", dict)()
+        row |= _costs(self._population, self.ledgers)  # of all sessions, where a teacher counts its own
         steps = self._config.ppo.batch_size(self._env.num_envs)
         return members, row | {
             "time/rollout": collected - started,

@@ -9,6 +9,7 @@ GRIPPERS = ("fixed", "reference")
 TEACHER_DTYPES = ("bf16", "f32", "nf4")
 OFT_PLATFORMS = ("libero", "aloha", "bridge", "libero-tokens")
 TEACHER_FRAMES = ("libero",)
+PROMPTS = ("openvla", "v01")
 
 
 @dataclasses.dataclass
@@ -33,6 +34,7 @@ class TeacherConfig(Settings):
     center_crop: bool = False  # for checkpoints that were trained with random crops
     # "libero": first made as LIBERO's data were (JPEG, Lanczos), often with center_crop; empty: as is.
     frames: str = setting("", choices=("", *TEACHER_FRAMES))
+    prompt: str = setting("", choices=("", *PROMPTS))  # style of its prompts; empty: as its config.json says
     # What an OpenVLA-OFT checkpoint was trained for; empty: it is OpenVLA's.
     oft: str = setting("", choices=("", *OFT_PLATFORMS))
     # Of a policy server that somebody runs (remote):
@@ -41,6 +43,8 @@ class TeacherConfig(Settings):
     request: tuple[str, ...] = ()  # what it is sent, "its name=source", see teachers/remote; empty: what is usual
     frame_size: int = setting(224, low=0)  # pixels of the square that frames are fitted into; 0: sent as they are
     connections: int = setting(1, low=1)  # observations that it is asked about at the same time
+    # For it, or for the processes of openvla, to load a model.
+    ready_seconds: float = setting(900.0, above=0)
     deadline_seconds: float = setting(60.0, above=0)  # for an answer; a later one counts as a failure
     samples: int = setting(1, low=1)  # labels drawn per transition; their mean is the target
     # Fixed standard deviation of a single label's Gaussian; None: the teacher's own.

@@ -21,6 +21,7 @@ from rpd_jax.population import Population
 from rpd_jax.reevaluate import restore_members
 from rpd_jax.types import Array, Observation, TeacherLabels, TeacherSpec
 from rpd_jax.update import MemberState
+from teachers.digest import digest_arrays
 
 
 class PolicyTeacher:
@@ -60,6 +61,7 @@ class PolicyTeacher:
             contract=self._own,  # another suite's may turn the other way
             samples_actions=samples > 1,
             in_graph=True,
+            checkpoint=digest_arrays(checkpoint.params),
         )
         self._policy = jax.jit(lambda member, observation: population.apply(member, observation)[0])
 

@@ -10,7 +10,7 @@ from absl import logging
 from rpd_jax.config import ConfigError, TeacherConfig
 from rpd_jax.envs.base import VectorEnv
 from rpd_jax.ipc.supervised import SidecarFailed
-from rpd_jax.types import Teacher
+from rpd_jax.types import Teacher, TeacherError
 from teachers.base import make
 from teachers.converted import ConvertedTeacher
 from teachers.probe import probe_actions
@@ -29,14 +29,15 @@ SETTINGS: dict[str, Callable[[TeacherConfig], dict[str, Any]]] = {
         name: getattr(c, name)
         for name in (
             *("path", "contract", "statistics_key", "samples", "std", "min_std"),
-            *("python", "devices", "rows", "cpus", "log", "socket", "dtype", "center_crop", "frames", "oft"),
+            *("python", "devices", "rows", "cpus", "log", "socket", "dtype", "center_crop", "frames", "oft", "prompt"),
+            "ready_seconds",
         )
     },
     "policy": lambda c: {"directory": c.path, "samples": c.samples},
     "remote": lambda c: {
         name: getattr(c, name)
         for name in (
-            *("address", "protocol", "request", "frame_size", "connections", "deadline_seconds"),
+            *("address", "protocol", "request", "frame_size", "connections", "ready_seconds", "deadline_seconds"),
             *("contract", "samples", "std", "min_std"),
         )
     },
@@ -66,14 +67,14 @@ def teacher_factory(config: TeacherConfig) -> Callable[[VectorEnv], Teacher]:
     to probe, and the environment can say where its tool is.
 
     Raises (when called):
-      ConfigError: unknown teacher, a setting it refuses, a contract that cannot be converted, or a sign that
-        the probe contradicts.
+      ConfigError: unknown teacher, one that cannot be loaded or reached, a setting it refuses, a contract that cannot
+        be converted, or a sign that the probe contradicts.
     """
 
     def build(env: VectorEnv) -> Teacher:
         try:
             return _build(config, env)
-        except (ValueError, SidecarFailed) as error:
+        except (ValueError, OSError, SidecarFailed, TeacherError) as error:
             raise ConfigError(f"teacher.name={config.name!r} cannot work: {error}") from error
 
     return build

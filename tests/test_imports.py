@@ -52,6 +52,7 @@ MAY_BE_IMPORTED_BY_OPENVLA_SERVER = (
     "rpd_jax.ipc",
     "teachers.sidecar.server",
     "teachers.conventions",
+    "teachers.digest",
 )
 
 

@@ -16,6 +16,8 @@ from typing import Any
 
 import msgpack
 
+from rpd_jax.ipc.text import one_line, printable
+
 PROTOCOL_VERSION = 1
 MAX_MESSAGE_BYTES = 1 << 20
 ERROR = "error"  # the kind of a reply that carries an exception
@@ -40,17 +42,14 @@ class ConnectionClosed(ConnectionError):
 
 
 class RemoteError(RuntimeError):
-    """An exception of the far side, with its traceback there."""
+    """An exception of the far side, in one line; its traceback there is a note. Neither holds control characters."""
 
     def __init__(self, type_name: str, message: str, remote_traceback: str = ""):
-        super().__init__(f"{type_name}: {message}")
-        self.type_name = type_name
-        self.message = message
-        self.remote_traceback = remote_traceback
-
-    def __str__(self) -> str:
-        text = f"{self.type_name}: {self.message}"
-        return f"{text}\n--- traceback of the other process ---\n{self.remote_traceback}".rstrip("\n- ")
+        self.type_name, self.message = one_line(type_name), one_line(message)
+        self.remote_traceback = printable(remote_traceback)
+        super().__init__(f"{self.type_name}: {self.message}")
+        if remote_traceback:
+            self.add_note(f"--- traceback of the other process ---\n{self.remote_traceback}")
 
 
 @dataclasses.dataclass(frozen=True)

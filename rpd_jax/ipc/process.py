@@ -20,6 +20,7 @@ from typing import IO
 
 from rpd_jax.ipc.messages import ConnectionClosed
 from rpd_jax.ipc.peer import Peer
+from rpd_jax.ipc.text import printable
 
 _ROOT = Path(__file__).resolve().parents[2]  # the folder that `rpd_jax` is imported from
 
@@ -91,13 +92,13 @@ class SidecarProcess(Peer):
         return self._finalizer.alive and self._process.poll() is None
 
     def log_tail(self, lines: int = 20) -> str:
-        """The last lines that the process wrote to its output and error streams."""
+        """The last lines that the process wrote to its output and error streams, without control characters."""
         if self._log.closed:
             return ""
         size = os.fstat(self._log.fileno()).st_size
         start = max(0, size - 64_000)
         text = os.pread(self._log.fileno(), size - start, start).decode(errors="replace")
-        return "\n".join(text.rstrip().splitlines()[-lines:])
+        return printable("\n".join(text.rstrip().splitlines()[-lines:]))
 
     def kill(self) -> None:
         """Ends the process at once and reaps it; `log_tail` still answers. Idempotent."""

@@ -112,6 +112,6 @@ def _reply(handlers: Mapping[str, Handler], request: Message) -> Message:
         if request.kind not in handlers:
             raise ValueError(f"unknown request {request.kind!r}, need one of {sorted(handlers)}")
         return Message("reply", request.sequence, handlers[request.kind](request.fields) or {})
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # a library that calls sys.exit ends its request, not the process
         traceback.print_exc()
         return error_reply(error, request.sequence)

@@ -7,6 +7,7 @@ failed is worked on again by the next one.
 from __future__ import annotations
 
 import dataclasses
+import logging
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -15,6 +16,9 @@ from rpd_jax.ipc.handshake import HandshakeError
 from rpd_jax.ipc.limits import Limits
 from rpd_jax.ipc.messages import HEARTBEAT, Message, ProtocolError, RemoteError, VersionMismatch, raise_if_error
 from rpd_jax.ipc.peer import Sidecar
+from rpd_jax.ipc.text import last_error, one_line
+
+_log = logging.getLogger(__name__)
 
 FAILURES = (ConnectionError, TimeoutError, ProtocolError)
 """It died, hangs, or talks nonsense. What a handler raises is an answer, not a failure."""
@@ -24,7 +28,7 @@ Check = Callable[[Mapping[str, Any], Message], None]
 
 
 class SidecarFailed(RuntimeError):
-    """The sidecar failed for good; the message says how, and what it wrote last."""
+    """The sidecar failed for good; the message is one line that says how, and a note has what it wrote last."""
 
 
 class QueueFull(RuntimeError):
@@ -255,6 +259,7 @@ class Supervised:
             time.sleep(min(self.limits.backoff_s * 2**self._in_a_row, self.limits.max_backoff_s))
             self._in_a_row += 1
             self.restarts += 1
+            _log.warning("%s is started again: %s", self.name, _why(error))
             self._sidecar.close()
             try:
                 self._begin()
@@ -273,13 +278,21 @@ class Supervised:
         if self._sidecar is not None:
             self._sidecar.kill()  # so that its last output is complete
         log = self._sidecar.log_tail() if self._sidecar is not None else ""
+        said = "" if isinstance(error, RemoteError) else last_error(log) or one_line(log.rpartition("\n")[2])
         failed = SidecarFailed(
-            f"{self.name} {how}, with {type(error).__name__}: {error}\n--- its last output ---\n{log}"
+            f"{self.name} {how}, with {_why(error)}" + (f"; its last output: {said}" if said else "")
         )
+        if log:
+            failed.add_note(f"--- its last output ---\n{log}")
+            _log.error("%s %s; its last output:\n%s", self.name, how, log)
         self._gone = failed
         self.close()
         return failed
 
     def _check_open(self) -> None:
         if self._gone is not None:
-            raise SidecarFailed(f"{self.name} is not there: {str(self._gone).splitlines()[0]}")
+            raise SidecarFailed(f"{self.name} is not there: {one_line(self._gone)}")
+
+
+def _why(error: BaseException) -> str:
+    return f"{type(error).__name__}: {one_line(error)}"

@@ -25,6 +25,7 @@ from flax import serialization, traverse_util
 
 from rpd_jax.checkpoint import CheckpointError
 from rpd_jax.report.files import atomic_path
+from teachers.digest import digest
 from teachers.octo import hub
 
 CONFIG_FILE = "config.json"
@@ -56,12 +57,12 @@ def read_checkpoint(path: str | Path, step: int | None = None) -> CheckpointFile
         not asked for again.
       step: which parameters; None: the latest.
     Raises:
-      CheckpointError: the directory, a file or the step is not there or cannot be read, or a step was given for a
-        repository of the hub.
+      CheckpointError: the directory, a file or the step is not there or cannot be read, an array of it is not finite,
+        or a step was given for a repository of the hub.
     """
     directory = _directory(path, step)
     chosen = _choose(directory, step)
-    return CheckpointFiles(
+    files = CheckpointFiles(
         directory=directory,
         step=chosen,
         config=_read(directory / CONFIG_FILE, _parse_config),
@@ -69,6 +70,15 @@ def read_checkpoint(path: str | Path, step: int | None = None) -> CheckpointFile
         statistics=_read(directory / STATISTICS_FILE, _parse_statistics),
         params=_read_params(directory / str(chosen) / PARAMS_FOLDER),
     )
+    actions = {name: leaf for name, leaf in flatten(files.statistics).items() if "action" in name.split("/")}
+    _check_finite(directory / STATISTICS_FILE, actions)
+    _check_finite(directory / str(chosen) / PARAMS_FOLDER, flatten(files.params))
+    return files
+
+
+def digest_checkpoint(directory: Path, step: int) -> str:
+    """The digest of a step's files, and of those that all steps share."""
+    return digest(directory, without=[str(other) for other in _steps(directory) if other != step])
 
 
 def write_checkpoint(
@@ -217,7 +227,10 @@ def _parse_statistics(content: bytes) -> dict[str, Any]:
     def arrays(value: Any) -> Any:
         return {key: arrays(v) for key, v in value.items()} if isinstance(value, dict) else np.asarray(value)
 
-    return arrays(json.loads(content))
+    statistics = json.loads(content)
+    if not isinstance(statistics, dict):
+        raise TypeError(f"need a map, got {type(statistics).__name__}")
+    return arrays(statistics)
 
 
 def _read_params(folder: Path) -> dict[str, Any]:
@@ -237,6 +250,15 @@ def _read_params(folder: Path) -> dict[str, Any]:
     except Exception as error:
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
         raise CheckpointError(f"{folder} holds no parameters that can be read ({reason})") from error
+
+
+def _check_finite(where: Path, arrays: Mapping[str, Any]) -> None:
+    """Raises CheckpointError, with its name, for an array that float32 cannot hold in finite numbers."""
+    for name, array in arrays.items():
+        if jax.dtypes.issubdtype(np.asarray(array).dtype, np.floating):
+            with np.errstate(over="ignore"):
+                if not np.isfinite(np.asarray(array, np.float32)).all():
+                    raise CheckpointError(f"{where}: {name} holds NaN or infinite numbers")
 
 
 def _plain(tree: Any) -> Any:

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from rpd_jax.envs.base import EnvSpec
 from rpd_jax.types import Array, Observation, TeacherLabels, TeacherSpec
 from teachers.conventions import contract_of
+from teachers.octo.checkpoint import digest_checkpoint
 from teachers.octo.heads import HEADS
 from teachers.octo.model import Octo, sample_chunks
 from teachers.octo.statistics import select_statistics, unnormalize
@@ -65,6 +66,7 @@ class OctoTeacher:
             history=octo.window,
             samples_actions=HEADS[octo.head().kind].is_stochastic,
             in_graph=True,
+            checkpoint=digest_checkpoint(octo.directory, octo.step) if octo.directory else "",
         )
         say_differences(self.spec.name, octo.directory, env_spec)
         octo.create_task([env_spec.instruction])  # which says at once what it cannot read

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from teachers.sidecar.launching import Listening, Replica
     from teachers.sidecar.teacher import SidecarTeacher
 
-_OF_THE_LEARNER = ("socket", "rows")
+_OF_THE_LEARNER = ("socket", "rows", "ready_seconds")
 """Settings that are not the server's, and can be given where it runs already."""
 
 
@@ -33,8 +33,9 @@ def make(env_spec: EnvSpec, settings: Mapping[str, Any]) -> SidecarTeacher:
         "min_std", "rows" (frames a request, and computed at a time) and "oft" (what an OpenVLA-OFT checkpoint was
         trained for, a name of `server.oft.settings.PLATFORMS`; where it reads proprio, only the number of values is
         checked, not what they mean); "python" (the interpreter of another virtual environment), "devices", "cpus" and
-        "log" (see `processes.replicas`).
-        Or "socket" of a server that runs already, `launch.serve_teacher`, and "rows".
+        "log" (see `processes.replicas`), "prompt" (a name of `server.prompts.TEMPLATES`; empty: config.json's), and
+        "ready_seconds" (for a process to load the model).
+        Or "socket" of a server that runs already, `launch.serve_teacher`, "rows" and "ready_seconds".
     Raises:
       ValueError: a setting is missing, unknown or impossible, or model and environment do not fit.
       SidecarFailed: the model cannot be loaded; with the process's last output.
@@ -47,8 +48,9 @@ def make(env_spec: EnvSpec, settings: Mapping[str, Any]) -> SidecarTeacher:
     rows = settings.setdefault("rows", TeacherConfig.rows)
     if rows < 1:
         raise ValueError(f"teacher.rows={rows!r} cannot work: it must be at least 1")
+    ready = settings.pop("ready_seconds", TeacherConfig.ready_seconds)
     servers = _listening(settings) if settings.get("socket") else _processes(env_spec, settings)
-    limits = Limits(start_deadline_s=900.0, deadline_s=300.0, queue_size=4)  # so that a rollout's step seldom waits
+    limits = Limits(start_deadline_s=ready, deadline_s=300.0, queue_size=4)  # so that a rollout's step seldom waits
     return SidecarTeacher(env_spec, servers, rows=rows, limits=limits)
 
 
@@ -89,7 +91,7 @@ def _processes(env_spec: EnvSpec, settings: dict[str, Any]) -> list[Replica]:
         proprio = env_spec.observation.get("proprio")
         platform(oft, samples=settings.get("samples", 1), proprio=proprio.shape[0] if proprio else 0)
         arguments.append(f"--oft={oft}")
-    for name in ("statistics_key", "dtype", "frames", "samples", "std", "min_std"):
+    for name in ("statistics_key", "dtype", "frames", "prompt", "samples", "std", "min_std"):
         value = settings.pop(name, None)
         if value not in (None, ""):
             arguments.append(f"--{name.replace('_', '-')}={value}")

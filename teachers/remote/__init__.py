@@ -30,13 +30,13 @@ def make(env_spec: EnvSpec, settings: Mapping[str, Any]) -> RemoteTeacher:
       env_spec: of the environment whose transitions it labels.
       settings: "address" ("ws://127.0.0.1:8000") and "contract" (a name of `conventions.CONTRACTS`), and if wanted
         "protocol" (a name of `ADAPTERS`), "request" (pairs "server's name=source", see `request.Request`),
-        "frame_size", "connections", "deadline_seconds", "samples", "std" and "min_std".
+        "frame_size", "connections", "ready_seconds", "deadline_seconds", "samples", "std" and "min_std".
     Raises:
-      ValueError: a setting is missing, unknown or impossible, or the server refuses what it is sent, or its actions
-        do not fit.
-      PolicyServerFailed: nobody answers there.
+      ValueError: a setting is missing, unknown or impossible.
+      TeacherError: nobody answers there, the server refuses what it is sent, or its actions do not fit.
     """
     from rpd_jax.ipc.limits import Limits
+    from rpd_jax.teacher_config import TeacherConfig
     from teachers.conventions import CONTRACTS
     from teachers.remote.adapters import Address
     from teachers.remote.request import Request
@@ -55,7 +55,11 @@ def make(env_spec: EnvSpec, settings: Mapping[str, Any]) -> RemoteTeacher:
     adapter = getattr(importlib.import_module(module), name)
     address = Address.parse(settings.pop("address", ""), adapter.schemes)
     request = Request(settings.pop("request", ()) or adapter.request, env_spec, settings.pop("frame_size", 224))
-    limits = Limits(deadline_s=settings.pop("deadline_seconds", 60.0), max_restarts=8)
+    limits = Limits(
+        deadline_s=settings.pop("deadline_seconds", TeacherConfig.deadline_seconds),
+        start_deadline_s=settings.pop("ready_seconds", TeacherConfig.ready_seconds),
+        max_restarts=8,
+    )
     sampling = Sampling(**{key: settings.pop(key) for key in ("samples", "std", "min_std") if key in settings})
     connections = settings.pop("connections", 1)
     if settings:

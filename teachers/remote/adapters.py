@@ -48,15 +48,24 @@ class Address:
         return connection
 
 
-class Connection(Protocol):
-    """One connection to a server, which answers one question at a time."""
+class NotReady(TimeoutError):
+    """The server answers, and says that its model is not loaded yet, for longer than anybody wants to wait."""
 
-    def ask(self, fields: Fields, timeout_s: float) -> np.ndarray:
+
+class Connection(Protocol):
+    """One connection to a server, which answers one question at a time. What it raises is one line."""
+
+    def ask(self, fields: Fields, timeout_s: float, ready_s: float | None = None) -> np.ndarray:
         """The policy's answer to an observation: an action [A] or a chunk of actions [horizon, A], as it came.
 
+        Args:
+          fields: the observation.
+          timeout_s: for the answer.
+          ready_s: before that, for a server that can say so to become ready; None: as long as for the answer.
+
         Raises:
-          OSError: the connection broke, or (TimeoutError) no answer came in time.
-          RemoteError: the server's own error.
+          OSError: the connection broke, (TimeoutError) no answer came in time, or (NotReady) it did not become ready.
+          RemoteError: the server's own error, of whatever type: a peer's SystemExit is no reason to end.
           ProtocolError: the answer is not what this protocol's servers answer.
         """
         ...

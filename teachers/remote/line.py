@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import threading
+import time
 
 import numpy as np
+from absl import logging
 
 from rpd_jax.ipc.limits import Limits
-from rpd_jax.ipc.supervised import SidecarFailed
-from teachers.remote.adapters import Adapter, Address, Connection, Fields
+from rpd_jax.ipc.messages import ProtocolError, RemoteError
+from rpd_jax.ipc.text import one_line
+from rpd_jax.types import TeacherError
+from teachers.remote.adapters import Adapter, Address, Connection, Fields, NotReady
 
 CONNECT_S = 10.0
 
 
-class PolicyServerFailed(SidecarFailed):
-    """Nobody answers at the address, or not in time, again and again."""
+class PolicyServerFailed(TeacherError):
+    """Nobody answers at the address, not in time, again and again, or not as such servers do."""
 
 
 class Line:
@@ -29,29 +33,33 @@ class Line:
         Args:
           adapter: what is spoken there.
           address: of the server.
-          limits: `deadline_s` for an answer; `start_deadline_s` for the first one, where `ask` is told so; the pauses
-            between attempts, and how many there may be in a row.
+          limits: `deadline_s` for an answer; `start_deadline_s` for a server to become ready, and for the first answer
+            where `ask` is told so; the pauses between attempts, and how many there may be in a row.
 
         Raises:
-          PolicyServerFailed: nobody answers there; no second attempt is made.
+          PolicyServerFailed: nobody, or another kind of server, answers there; no second attempt is made.
         """
         self._adapter, self._address, self._limits = adapter, address, limits
+        self._name = f"the {adapter.name} policy server at {address.url}"
         self._closed = threading.Event()
         self.reconnects = 0
         try:
             self._connection: Connection | None = self._connect()
         except OSError as error:
-            raise self._failed("cannot be reached", error) from error
+            raise self._failed(f"cannot be reached, with {_why(error)}") from error
+        except (RemoteError, ProtocolError) as error:
+            raise self._wrong(error) from error
 
     def ask(self, fields: Fields, *, first: bool = False) -> np.ndarray:
         """The server's answer, an action [A] or a chunk [horizon, A].
 
+        A loss of the server, and its recovery, are logged.
+
         Raises:
-          PolicyServerFailed: it did not answer, and further attempts failed as well (`first`: none is made).
-          RemoteError: the server's own error.
-          ProtocolError: it does not speak this protocol.
+          PolicyServerFailed: it did not answer, and further attempts failed as well (`first`: none is made); its own
+            error; or an answer that is none of its protocol.
         """
-        failures = 0
+        limits, began, failures = self._limits, time.monotonic(), 0
         while True:
             try:
                 connection = self._connection
@@ -60,18 +68,32 @@ class Line:
                     self.reconnects += 1
                 if self._closed.is_set():
                     raise ConnectionError("this teacher was closed")
-                return connection.ask(fields, self._limits.start_deadline_s if first else self._limits.deadline_s)
+                deadline_s = limits.start_deadline_s if first else limits.deadline_s
+                answer = connection.ask(fields, deadline_s, limits.start_deadline_s)
             except OSError as error:
                 self._drop()
                 failures += 1
-                if first or self._closed.is_set() or failures > self._limits.max_restarts:
-                    raise self._failed(
-                        f"failed {failures} times in a row" if failures > 1 else "failed", error
-                    ) from error
-                self._closed.wait(min(self._limits.backoff_s * 2 ** (failures - 1), self._limits.max_backoff_s))
-            except BaseException:
+                is_final = first or self._closed.is_set() or isinstance(error, NotReady)
+                if is_final or failures > limits.max_restarts:
+                    how = f"failed {failures} times in a row" if failures > 1 else "failed"
+                    raise self._failed(f"{how}, with {_why(error)}") from error
+                if failures == 1:
+                    logging.warning(
+                        "%s did not answer (%s): it is asked again, at most %d times",
+                        *(self._name, _why(error), limits.max_restarts),
+                    )
+                self._closed.wait(min(limits.backoff_s * 2 ** (failures - 1), limits.max_backoff_s))
+            except (RemoteError, ProtocolError) as error:
                 self._drop()  # some servers hang up after an error
+                raise self._wrong(error) from error
+            except BaseException:
+                self._drop()
                 raise
+            else:
+                if failures:
+                    seconds = time.monotonic() - began
+                    logging.warning("%s answers again, after %d failures and %.1f s", self._name, failures, seconds)
+                return answer
 
     def close(self) -> None:
         """Ends the connection, also under another thread's `ask`. Idempotent."""
@@ -86,7 +108,13 @@ class Line:
         if connection is not None:
             connection.close()
 
-    def _failed(self, how: str, error: Exception) -> PolicyServerFailed:
-        return PolicyServerFailed(
-            f"the {self._adapter.name} policy server at {self._address.url} {how}, with {type(error).__name__}: {error}"
-        )
+    def _failed(self, how: str) -> PolicyServerFailed:
+        return PolicyServerFailed(f"{self._name} {how}")
+
+    def _wrong(self, error: RemoteError | ProtocolError) -> PolicyServerFailed:
+        what = "raised" if isinstance(error, RemoteError) else "is not understood:"
+        return self._failed(f"{what} {one_line(error)}")
+
+
+def _why(error: OSError) -> str:
+    return f"{type(error).__name__}: {one_line(error)}"

@@ -14,6 +14,7 @@ import msgpack
 import numpy as np
 
 from rpd_jax.ipc.messages import ProtocolError, RemoteError
+from rpd_jax.ipc.text import last_error, one_line
 from teachers.remote.adapters import NUMBERS, Adapter, Address, Fields, array_from
 
 MAX_ANSWER_BYTES = 64 << 20
@@ -26,7 +27,7 @@ class OpenpiConnection:
     def __init__(self, address: Address, timeout_s: float) -> None:
         """Connects and takes the greeting. Raises OSError where no such server answers, ProtocolError."""
         try:
-            from websockets.exceptions import ConnectionClosed, InvalidHandshake
+            from websockets.exceptions import ConnectionClosed, WebSocketException
             from websockets.sync.client import connect
         except ImportError as error:
             raise ValueError(
@@ -48,28 +49,39 @@ class OpenpiConnection:
                     close_timeout=1.0,
                 )
             )
-            self.metadata = self._receive(timeout_s)
-        except InvalidHandshake as error:
-            raise ConnectionError(f"no websocket: {error}") from error
+            self.metadata = self._greeting(timeout_s)
+        except WebSocketException as error:
+            self.close()
+            raise ConnectionError(f"no websocket: {one_line(error)}") from error
         except BaseException:
             self.close()
             raise
 
-    def ask(self, fields: Fields, timeout_s: float) -> np.ndarray:
-        """See `adapters.Connection`."""
+    def ask(self, fields: Fields, timeout_s: float, ready_s: float | None = None) -> np.ndarray:
+        """See `adapters.Connection`; these servers greet when they are ready."""
         try:
             self._socket.send(pack(fields))
         except self._closed_error as error:
-            raise ConnectionError(f"it closed the connection: {error}") from error
+            raise ConnectionError(f"it closed the connection: {one_line(error)}") from error
         answer = self._receive(timeout_s)
         actions = answer.get("actions")
         if not isinstance(actions, np.ndarray) or actions.dtype.kind not in NUMBERS:
-            raise ProtocolError(f'an answer without an array "actions", but {sorted(map(str, answer))}')
+            raise ProtocolError(f'an answer without an array "actions", but {one_line(sorted(map(str, answer)))}')
         return actions
 
     def close(self) -> None:
         """Ends the connection. Idempotent."""
         self._stack.close()
+
+    def _greeting(self, timeout_s: float) -> dict[Any, Any]:
+        try:
+            return self._receive(timeout_s)
+        except TimeoutError:
+            raise TimeoutError(
+                f"a websocket, but no greeting within {timeout_s:g} s: is it an openpi server?"
+            ) from None
+        except RemoteError as error:
+            raise ProtocolError(f"its greeting is a text, not a map of metadata: {error.message}") from None
 
     def _receive(self, timeout_s: float) -> dict[Any, Any]:
         try:
@@ -77,9 +89,9 @@ class OpenpiConnection:
         except TimeoutError:
             raise TimeoutError(f"no answer within {timeout_s:g} s") from None
         except self._closed_error as error:
-            raise ConnectionError(f"it closed the connection: {error}") from error
+            raise ConnectionError(f"it closed the connection: {one_line(error)}") from error
         if isinstance(frame, str):
-            raise RemoteError("PolicyError", frame.strip().splitlines()[-1] if frame.strip() else "", frame)
+            raise RemoteError("PolicyError", last_error(frame) or frame, frame)
         return unpack(frame)
 
 
@@ -95,7 +107,7 @@ def unpack(frame: bytes) -> dict[Any, Any]:
     except ProtocolError:
         raise
     except Exception as error:  # msgpack raises many types, and all of them mean the same here
-        raise ProtocolError(f"a frame that is not msgpack: {error}") from error
+        raise ProtocolError(f"a frame that is not msgpack: {one_line(error)}") from error
     if not isinstance(message, dict):
         raise ProtocolError(f"a frame must hold a map, got {type(message).__name__}")
     return message

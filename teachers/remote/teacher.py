@@ -10,8 +10,8 @@ import numpy as np
 
 from rpd_jax.envs.base import EnvSpec
 from rpd_jax.ipc.limits import Limits
-from rpd_jax.ipc.messages import ProtocolError, RemoteError
-from rpd_jax.types import ActionContract, Array, Observation, TeacherLabels, TeacherSpec
+from rpd_jax.types import ActionContract, Array, Observation, TeacherError, TeacherLabels, TeacherSpec
+from teachers.refusal import Refusal
 from teachers.remote.adapters import Adapter, Address, Fields
 from teachers.remote.line import Line
 from teachers.remote.request import Request
@@ -52,12 +52,13 @@ class RemoteTeacher:
           limits: see `Line`.
 
         Raises:
-          PolicyServerFailed: nobody answers there.
-          ValueError: it refuses the observation, or its actions are not those of a contract.
+          TeacherError: nobody answers there, it refuses the observation, or its actions are not those of a contract.
         """
         if connections < 1:
             raise ValueError(f"teacher.connections={connections!r}: must be at least 1")
-        self._address, self._request, self._sampling = address, request, sampling or Sampling()
+        self._request, self._sampling = request, sampling or Sampling()
+        self._where = f"the {adapter.name} policy server at {address.url}"
+        self._refusal = Refusal(self._where)
         self._lines: list[Line] = []
         self._free: queue.SimpleQueue[Line] = queue.SimpleQueue()
         self._threads = ThreadPoolExecutor(connections, "policy-server")
@@ -79,13 +80,12 @@ class RemoteTeacher:
         )
 
     def label(self, observation: Observation, instruction: str, key: Array) -> TeacherLabels:
-        """Labels observations [B, ...] in the server's contract.
+        """Labels observations [B, ...] in the server's contract; those that are not finite are not valid.
 
         Raises:
-          PolicyServerFailed: the server is gone, or too slow, and did not come back.
-          RemoteError: the server's own error; with its traceback.
-          ProtocolError: an answer of another kind.
-          ValueError: observations that do not fit, or an answer that is no action.
+          TeacherError: the server is gone, or too slow, and did not come back; its own error; or an answer of another
+            kind or shape.
+          ValueError: observations that do not fit.
         """
         return self.begin(observation, instruction, key)()
 
@@ -114,7 +114,7 @@ class RemoteTeacher:
                 for answer in answers:
                     answer.cancel()
                 raise
-            return self._sampling.label(draws.reshape(self._sampling.samples, rows, ACTION_DIM))
+            return self._refusal(self._sampling.label(draws.reshape(self._sampling.samples, rows, ACTION_DIM)))
 
         return wait
 
@@ -123,7 +123,8 @@ class RemoteTeacher:
 
     def metrics(self) -> dict[str, float]:
         """Counts since the beginning, for the log."""
-        return {"teacher/server_reconnects": float(sum(line.reconnects for line in self._lines))}
+        reconnects = float(sum(line.reconnects for line in self._lines))
+        return {"teacher/server_reconnects": reconnects, **self._refusal.metrics()}
 
     def close(self) -> None:
         """Ends the connections and threads. Idempotent."""
@@ -135,22 +136,23 @@ class RemoteTeacher:
         """An answer, known to be an action or a chunk of actions."""
         try:
             answer = self._lines[0].ask(fields, first=True)
-        except (RemoteError, ProtocolError) as error:
+        except TeacherError as error:
+            if isinstance(error.__cause__, OSError):
+                raise
             sent = {name: repr(x) if isinstance(x, str) else f"{x.dtype} {x.shape}" for name, x in fields.items()}
-            why = error.message if isinstance(error, RemoteError) else error
-            raise ValueError(f"the policy server at {self._address.url} was sent {sent}: {why}") from error
-        self._action(answer)
+            raise TeacherError(f"{error} (it was sent {sent})") from error
+        action = self._action(answer)
+        if not np.isfinite(action).all():
+            raise TeacherError(f"{self._where} answers with numbers that are not finite: {action}")
         return answer
 
     def _action(self, answer: np.ndarray) -> np.ndarray:
         """The action [A] of an answer."""
         action = answer[0] if answer.ndim == 2 and len(answer) else answer
         if action.shape != (ACTION_DIM,):
-            raise ValueError(
-                f"the policy server at {self._address.url}: need an action of shape ({ACTION_DIM},) or a chunk "
-                f"(horizon, {ACTION_DIM}) (translation, rotation, gripper), got {answer.shape}"
+            raise TeacherError(
+                f"{self._where}: need an action of shape ({ACTION_DIM},) or a chunk (horizon, {ACTION_DIM}) "
+                f"(translation, rotation, gripper), got {answer.shape}"
             )
-        action = action.astype(np.float32)
-        if not np.isfinite(action).all():
-            raise ValueError(f"the policy server at {self._address.url}: action {action} is not finite")
-        return action
+        with np.errstate(over="ignore"):
+            return action.astype(np.float32)

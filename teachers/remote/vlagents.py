@@ -19,13 +19,16 @@ import time
 from typing import Any
 
 import numpy as np
+from absl import logging
 
 from rpd_jax.ipc.messages import ProtocolError, RemoteError
-from teachers.remote.adapters import Adapter, Address, Fields, array_from
+from rpd_jax.ipc.text import one_line
+from teachers.remote.adapters import Adapter, Address, Fields, NotReady, array_from
 
 INSTRUCTION = "language_instruction"
 STATES = ("joints", "xyzrpy")
 GRIPPER = "gripper"
+_POLL_S, _FIRST_NEWS_S, _NEWS_S = 0.2, 5.0, 60.0  # while an agent loads its model: asking, and saying so in the log
 _NOT_RPYC_6 = "invalid message type"  # how rpyc's own ValueError begins when a message's first byte says no kind of it
 _PRIVATE = {  # the server may call nothing here
     "allow_pickle": False,
@@ -52,17 +55,15 @@ class VlagentsConnection:
         self._socket = address.open(timeout_s)
         settings = {**_PRIVATE, "sync_request_timeout": timeout_s}
         self._connection = rpyc.utils.factory.connect_stream(rpyc.SocketStream(self._socket), config=settings)
-        self._ready = False
+        self._url, self._ready, self._root = address.url, False, None
 
-    def ask(self, fields: Fields, timeout_s: float) -> np.ndarray:
+    def ask(self, fields: Fields, timeout_s: float, ready_s: float | None = None) -> np.ndarray:
         """See `adapters.Connection`. The first question waits until the agent has loaded its model."""
-        deadline = time.monotonic() + timeout_s
-        while not self._ready:
-            self._ready = self._call("is_initialized", deadline, bool)
-            if not self._ready:
-                time.sleep(min(0.2, max(0.0, deadline - time.monotonic())))
         robot, text = encode(fields)
-        return decode(self._call("act", deadline, str, text), robot)
+        if not self._ready:
+            self._wait_until_ready(timeout_s if ready_s is None else ready_s)
+            self._ready = True
+        return decode(self._call("act", timeout_s, str, text), robot)
 
     def close(self) -> None:
         """Ends the connection. Idempotent."""
@@ -70,27 +71,65 @@ class VlagentsConnection:
             self._socket.shutdown(socket.SHUT_RDWR)  # wakes a thread that waits for an answer
         self._connection.close()
 
-    def _call(self, name: str, deadline: float, kind: type, *arguments: str) -> Any:
-        """What a method of the server returns, which must be of this very type: no reference to anything there."""
-        remaining = deadline - time.monotonic()
-        if remaining <= 0:
-            raise TimeoutError("no answer in time")
+    def _wait_until_ready(self, ready_s: float) -> None:
+        began = time.monotonic()
+        news = began + _FIRST_NEWS_S
+        remaining = ready_s
+        while not self._is_initialized(remaining, ready_s):
+            now = time.monotonic()
+            remaining = began + ready_s - now
+            if now >= news:
+                logging.info(
+                    "the agent at %s is not ready yet, after %.0f s: waiting for at most %g s (teacher.ready_seconds)",
+                    *(self._url, now - began, ready_s),
+                )
+                news = now + _NEWS_S
+            time.sleep(min(_POLL_S, max(0.0, remaining)))
+
+    def _is_initialized(self, remaining_s: float, ready_s: float) -> bool:
         try:
-            answer = self._timed(getattr(self._connection.root, name), remaining)(*arguments).value
+            if remaining_s > 0:
+                return self._call("is_initialized", remaining_s, bool)
+        except TimeoutError:
+            if self._root is None:  # it is no such server, or has just been started
+                raise
+        raise NotReady(f"its agent was not ready within {ready_s:g} s (teacher.ready_seconds)") from None
+
+    def _call(self, name: str, timeout_s: float, kind: type, *arguments: str) -> Any:
+        """What a method of the server returns, which must be of this very type: no reference to anything there."""
+        try:
+            if self._root is None:
+                self._root = self._connection.root
+            answer = self._timed(getattr(self._root, name), timeout_s)(*arguments).value
         except EOFError as error:
-            raise ConnectionError(f"it closed the connection: {error}") from error
-        except Exception as error:
+            raise ConnectionError(f"it closed the connection: {one_line(error)}") from None
+        except BaseException as error:  # whatever is raised there is raised here, SystemExit too
             if hasattr(error, "_remote_tb"):
-                text = str(error).splitlines()
-                raise RemoteError(type(error).__name__, text[0] if text else "", error._remote_tb) from None
+                raise _told(error) from None
+            if not isinstance(error, Exception):
+                raise
+            if isinstance(error, TimeoutError):
+                if self._root is None:
+                    raise TimeoutError("it lets connect and answers nothing: is it a vlagents server?") from None
+                raise TimeoutError(f"no answer to {name}() within {timeout_s:g} s") from None
+            if isinstance(error, OSError):
+                raise
             if isinstance(error, ValueError) and str(error).startswith(_NOT_RPYC_6):
                 raise ProtocolError(
                     f"it does not speak RPyC 6, whose messages differ from RPyC 5's: {error}"
                 ) from error
-            raise
+            raise ProtocolError(f"what it sends is not RPyC's: {type(error).__name__}: {one_line(error)}") from error
         if type(answer) is not kind:
             raise ProtocolError(f"{name}() must answer with a {kind.__name__}")
         return answer
+
+
+def _told(error: BaseException) -> RemoteError:
+    """An error of the server, which names and describes it as it likes."""
+    try:  # not str(error), which RPyC extends by the traceback
+        return RemoteError(type(error).__name__, BaseException.__str__(error), str(error._remote_tb))
+    except Exception:
+        return RemoteError("Exception", "one that cannot be shown")
 
 
 def encode(fields: Fields) -> tuple[str, str]:
@@ -129,9 +168,10 @@ def decode(text: str, robot: str) -> np.ndarray:
         parts = [step[robot] for step in json.loads(text)["acts"]]
         pairs = [(_array(part["action"]), part["gripper"]) for part in parts]
         actions = [action if gripper is None else np.append(action, _array(gripper)) for action, gripper in pairs]
-        return np.stack(actions).astype(np.float32)
-    except (KeyError, TypeError, ValueError) as error:
-        message = f"{type(error).__name__} {error}"
+        with np.errstate(over="ignore"):  # what is too large becomes infinite, and no label
+            return np.stack(actions).astype(np.float32)
+    except Exception as error:  # an answer can be wrong in many ways: missing, of another type, nested too deeply ...
+        message = f"{type(error).__name__} {one_line(error)}"
         raise ProtocolError(f"an answer without actions of robot {robot!r}: {message} in {text[:200]!r}") from None
 
 

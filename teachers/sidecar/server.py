@@ -31,6 +31,7 @@ def describe(
     action_dim: int,
     inputs: Mapping[str, tuple[Sequence[int | None], str]],
     gpus: Sequence[str] = (),
+    remarks: Sequence[str] = (),
 ) -> dict[str, Any]:
     """The account that a server gives of itself, plain data.
 
@@ -40,6 +41,7 @@ def describe(
       inputs: for each of `spec.observation_keys` the shape of one observation, without the history's axis, None being
         any size; and the dtype name.
       gpus: whose memory it reads, by `rpd_jax.ipc.cuda.gpu_uuid`; a learner that uses one leaves the arrays there.
+      remarks: sentences for the learner's log.
 
     Raises:
       ValueError: inputs for other keys.
@@ -57,6 +59,7 @@ def describe(
         "inputs": given,
         "outputs": outputs_of(action_dim, spec.token_bins),
         "gpus": list(gpus),
+        "remarks": list(remarks),
     }
 
 

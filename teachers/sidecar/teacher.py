@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import collections
+import contextlib
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
 import numpy as np
+from absl import logging
 
 from rpd_jax import placement
 from rpd_jax.envs.base import EnvSpec
@@ -17,8 +19,11 @@ from rpd_jax.ipc.handshake import HandshakeError, compare
 from rpd_jax.ipc.limits import Limits
 from rpd_jax.ipc.messages import RemoteError
 from rpd_jax.ipc.slots import Layout, SlotCalls
+from rpd_jax.ipc.supervised import SidecarFailed
+from rpd_jax.ipc.text import one_line
 from rpd_jax.teacher_config import TeacherConfig
-from rpd_jax.types import Array, Observation, TeacherLabels, TokenLabels, TokenScores
+from rpd_jax.types import Array, Observation, TeacherError, TeacherLabels, TokenLabels, TokenScores
+from teachers.refusal import Refusal
 from teachers.sidecar.launching import Listening, Replica
 from teachers.sidecar.server import outputs_of, teacher_spec
 
@@ -49,8 +54,9 @@ class SidecarTeacher:
 
     A batch is split into requests of `rows` observations, several of which are under way at once; with several
     processes each request goes to the one that has least to do. Labels depend on the arguments and on `rows`, not on
-    the number of processes, nor on restarts. What the model raises is raised here. Observations on a GPU where a
-    process runs its model too stay there; others pass through the host's shared memory.
+    the number of processes, nor on restarts. What the model raises is a TeacherError here; labels that are not finite
+    are not valid. Observations on a GPU where a process runs its model too stay there; others pass through the host's
+    shared memory.
 
     Use it from one thread at a time.
     """
@@ -90,17 +96,20 @@ class SidecarTeacher:
                 expect = _but_gpus(self._calls[0].spec) if self._calls else None
                 self._calls.append(SlotCalls(replica.start, self._layout, expect=expect, limits=limits))
             self.spec = teacher_spec(self._calls[0].spec)
+            self._name = f"teacher {one_line(self.spec.name)}"
+            for remark in self._calls[0].spec.get("remarks", ()):
+                logging.info("%s: %s", self._name, one_line(remark))
         except BaseException:
             self.close()
             raise
+        self._refusal = Refusal(self._name)
 
     def label(self, observation: Observation, instruction: str, key: Array) -> TeacherLabels:
         """Labels observations [B, ...]; numpy arrays.
 
         Raises:
-          RemoteError: the model raised; with its traceback.
-          SidecarFailed: a process failed again and again.
-          ValueError: observations that do not fit, or labels that are no numbers.
+          TeacherError: the model raised, or a process failed again and again.
+          ValueError: observations that do not fit.
         """
         return self.begin(observation, instruction, key)()
 
@@ -116,10 +125,14 @@ class SidecarTeacher:
         """See `rpd_jax.types.TokenTeacher`; raises what `label` does, and ValueError if the model has no tokens."""
         self._check_tokens()
         answers = self._finish(self._begin(observation, instruction, key, tokens_wanted=True))
-        return TokenLabels(self._labels(answers), answers["tokens"], _scores(answers))
+        labels = self._labels(answers, _finite(answers))
+        answers["logits"][~labels.valid] = 0.0  # uniform, as neutral as their labels
+        answers["logsumexp"][~labels.valid] = np.log(self.spec.token_bins)
+        return TokenLabels(labels, answers["tokens"], _scores(answers))
 
     def score(self, observation: Observation, instruction: str, tokens: Array) -> TokenScores:
-        """See `rpd_jax.types.TokenTeacher`; raises what `label_tokens` does, and ValueError for what are no tokens."""
+        """See `rpd_jax.types.TokenTeacher`; raises what `label_tokens` does, ValueError for what are no tokens, and
+        TeacherError for scores that are not finite."""
         self._check_tokens()
         tokens, bins = np.asarray(tokens), self.spec.token_bins
         if tokens.ndim != 2 or tokens.shape[1] != self._action_dim or not len(tokens):
@@ -129,7 +142,10 @@ class SidecarTeacher:
                 f"tokens: need integers in [0, {bins}), got {tokens.dtype} {tokens.min()} to {tokens.max()}"
             )
         tokens, key = tokens.astype(np.int32), jax.random.key(0)
-        return _scores(self._finish(self._begin(observation, instruction, key, tokens, tokens_wanted=True)))
+        answers = self._finish(self._begin(observation, instruction, key, tokens, tokens_wanted=True))
+        if not (finite := _finite(answers)).all():
+            raise TeacherError(f"{self._name}: {(~finite).sum()} rows of scores are not finite")
+        return _scores(answers)
 
     def _begin(
         self,
@@ -160,7 +176,11 @@ class SidecarTeacher:
         return batch
 
     def poll(self) -> None:
-        """Takes the answers that are there and sends what waits, without waiting."""
+        """Takes the answers that are there and sends what waits, without waiting. Raises TeacherError, see `label`."""
+        with self._failing():
+            self._poll()
+
+    def _poll(self) -> None:
         for part in list(self._under_way):
             assert part.calls is not None
             if part.calls.ready(part.ticket):
@@ -185,7 +205,8 @@ class SidecarTeacher:
     def metrics(self) -> dict[str, float]:
         """Sums over the processes, for the log."""
         each = [calls.metrics() for calls in self._calls]
-        return {f"teacher/process_{name}": sum(metrics[name] for metrics in each) for name in each[0]}
+        sums = {f"teacher/process_{name}": sum(metrics[name] for metrics in each) for name in each[0]}
+        return sums | self._refusal.metrics()
 
     def close(self) -> None:
         """Ends the processes. Idempotent."""
@@ -202,22 +223,27 @@ class SidecarTeacher:
 
     def _finish(self, batch: _Batch) -> dict[str, np.ndarray]:
         """Waits for the answers."""
-        self.poll()
-        while batch.parts:
-            self._take(self._under_way[0])
-            self.poll()
-        if batch.error is not None:
-            raise batch.error
+        with self._failing():
+            self._poll()
+            while batch.parts:
+                self._take(self._under_way[0])
+                self._poll()
+            if batch.error is not None:
+                raise batch.error
         return batch.answers
 
-    def _labels(self, answers: Mapping[str, np.ndarray]) -> TeacherLabels:
-        action, std, valid = (answers[name] for name in ("action", "std", "valid"))
-        wrong = valid & ~(np.isfinite(action).all(-1) & np.isfinite(std).all(-1) & (std > 0).all(-1))
-        if wrong.any():
-            row = int(np.flatnonzero(wrong)[0])
-            raise ValueError(f"{self.spec.name}: label {row} is none: action {action[row]}, std {std[row]}")
-        action[~valid], std[~valid] = 0.0, 1.0
-        return TeacherLabels(action, valid, std)
+    @contextlib.contextmanager
+    def _failing(self) -> Iterator[None]:
+        """What a process raises, or dies of, becomes a TeacherError: one line, with the details as its cause."""
+        try:
+            yield
+        except (SidecarFailed, RemoteError, HandshakeError, OSError) as error:
+            if isinstance(error, RemoteError):  # its output may be in no file
+                logging.error("%s raised:\n%s", self._name, error.remote_traceback)
+            raise TeacherError(f"{self._name}: {one_line(error)}") from error
+
+    def _labels(self, answers: Mapping[str, np.ndarray], also: np.ndarray | bool = True) -> TeacherLabels:
+        return self._refusal(TeacherLabels(answers["action"], answers["valid"], answers["std"]), also)
 
     def _take(self, part: _Part) -> None:
         assert part.calls is not None
@@ -277,6 +303,11 @@ def _but_gpus(account: Mapping[str, Any]) -> dict[str, Any]:
 
 def _scores(answers: Mapping[str, np.ndarray]) -> TokenScores:
     return TokenScores(answers["logits"], answers["logsumexp"])
+
+
+def _finite(answers: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Of which rows [B] the distributions are finite."""
+    return np.isfinite(answers["logits"]).all((1, 2)) & np.isfinite(answers["logsumexp"]).all(1)
 
 
 def _common_gpu(gpus: Sequence[str]) -> str | None:

@@ -113,7 +113,8 @@ def test_exceptions_travel_with_their_traceback():
     with pytest.raises(RemoteError, match="LookupError: nothing here") as caught:
         messages.raise_if_error(reply)
     assert caught.value.type_name == "LookupError"
-    assert "in inner" in str(caught.value)
+    assert str(caught.value) == "LookupError: nothing here"
+    assert "in inner" in caught.value.remote_traceback and "in inner" in caught.value.__notes__[0]
 
 
 def test_fields_are_checked_for_presence_and_type():

@@ -6,6 +6,7 @@
 import argparse
 import os
 import signal
+import sys
 import time
 from pathlib import Path
 
@@ -33,6 +34,14 @@ class FaultyLinear(LinearModel):
             os.kill(os.getpid(), signal.SIGKILL)
         if argument == "nan":
             answer["action"][1] = np.nan
+        if argument == "inf":
+            answer["action"][1, 3] = -np.inf
+        if argument == "std":
+            answer["std"][1, 6] = 0
+        if argument == "exit":
+            sys.exit(3)
+        if argument == "escape":
+            raise RuntimeError("two \x1b[31m\nlines")
         if argument == "invalid":
             answer["valid"][1] = False
         if argument == "shape":

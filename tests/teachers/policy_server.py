@@ -3,7 +3,7 @@
 The wire format is written out here, from the packages' own clients, and shares no code with the adapters. What the
 policy does wrong is said in the instruction. Prints its port.
 
-python policy_server.py (openpi|vlagents) PORT
+python policy_server.py (openpi|vlagents) PORT [SECONDS until a vlagents agent is ready]
 """
 
 from __future__ import annotations
@@ -40,6 +40,12 @@ def policy(frame: np.ndarray, instruction: str) -> np.ndarray:
             chunk = chunk[0]
         case "raise":
             raise RuntimeError("the policy is tired")
+        case "two lines":
+            raise RuntimeError("the policy\nis \x1b[31mtired")
+        case "exit":
+            sys.exit(3)
+        case "interrupt":
+            raise KeyboardInterrupt
     return chunk
 
 
@@ -63,7 +69,7 @@ def serve_openpi(port: int) -> None:
                 if seen["prompt"] == "no actions":
                     del answer["actions"]
                 connection.send(msgpack.packb(answer))
-            except Exception:
+            except (Exception, SystemExit):
                 connection.send(traceback.format_exc())
                 connection.close(code=1011)
 
@@ -72,7 +78,7 @@ def serve_openpi(port: int) -> None:
         server.serve_forever()
 
 
-def serve_vlagents(port: int) -> None:
+def serve_vlagents(port: int, ready_s: float = 0.5) -> None:
     import rpyc
     from rpyc.utils.server import ThreadedServer
 
@@ -82,7 +88,7 @@ def serve_vlagents(port: int) -> None:
     class Service(rpyc.Service):
         @rpyc.exposed
         def is_initialized(self):
-            return time.monotonic() - born > 0.5
+            return time.monotonic() - born > ready_s
 
         @rpyc.exposed
         def act(self, text):
@@ -109,4 +115,4 @@ def serve_vlagents(port: int) -> None:
 
 
 if __name__ == "__main__":
-    {"openpi": serve_openpi, "vlagents": serve_vlagents}[sys.argv[1]](int(sys.argv[2]))
+    {"openpi": serve_openpi, "vlagents": serve_vlagents}[sys.argv[1]](int(sys.argv[2]), *map(float, sys.argv[3:]))

@@ -22,12 +22,13 @@ SIZE = 16
 class Server:
     """A policy server in a process of its own, which can be killed and started again at the same port."""
 
-    def __init__(self, protocol: str) -> None:
-        self._protocol, self.port = protocol, 0
+    def __init__(self, protocol: str, *arguments: str) -> None:
+        self._protocol, self._arguments, self.port = protocol, arguments, 0
         self.start()
 
     def start(self) -> None:
-        command = [sys.executable, str(Path(__file__).parent / "policy_server.py"), self._protocol, str(self.port)]
+        program = str(Path(__file__).parent / "policy_server.py")
+        command = [sys.executable, program, self._protocol, str(self.port), *self._arguments]
         self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2])
         assert self._process.stdout is not None
         self.port = int(self._process.stdout.readline())
@@ -43,9 +44,9 @@ class Server:
 
 
 @contextlib.contextmanager
-def running(protocol: str) -> Iterator[Server]:
+def running(protocol: str, *arguments: str) -> Iterator[Server]:
     pytest.importorskip(NEEDS[protocol])
-    server = Server(protocol)
+    server = Server(protocol, *arguments)
     try:
         yield server
     finally:

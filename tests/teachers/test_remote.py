@@ -5,6 +5,7 @@ from __future__ import annotations
 import concurrent.futures
 import dataclasses
 import socket
+import threading
 import time
 import types
 
@@ -17,7 +18,7 @@ from served import NEEDS, SCHEMES, SIZE, Server, frames, running, spec_with_fram
 import rpd_jax
 from rpd_jax.config import ConfigError
 from rpd_jax.ipc.limits import Limits
-from rpd_jax.ipc.messages import ProtocolError, RemoteError
+from rpd_jax.types import TeacherError
 from teachers import base
 from teachers.conventions import MANISKILL_EE
 from teachers.remote.adapters import Address
@@ -29,6 +30,7 @@ from teachers.remote.vlagents import VLAGENTS
 from teachers.settings import teacher_factory
 
 QUICK = Limits(deadline_s=5.0, start_deadline_s=5.0, max_restarts=100, backoff_s=0.05, max_backoff_s=0.2)
+HASTY = Limits(deadline_s=0.5, start_deadline_s=0.5)
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +79,7 @@ def test_labels_are_the_first_actions_of_the_policy(protocol, connections):
 
 
 @pytest.mark.parametrize("adapter", [OPENPI, VLAGENTS], ids=lambda adapter: adapter.name)
-def test_a_server_killed_in_the_middle_is_asked_again(adapter):
+def test_a_server_killed_in_the_middle_is_asked_again_and_the_log_says_so(adapter, caplog):
     with running(adapter.name) as server:
         teacher = teacher_at(server, adapter, connections=2)
         try:
@@ -86,6 +88,9 @@ def test_a_server_killed_in_the_middle_is_asked_again(adapter):
             server.start()
             labels = wait()
             assert teacher.metrics()["teacher/server_reconnects"] == 2
+            news = [record.message for record in caplog.records if server.url in record.message]
+            assert sum("did not answer (" in each for each in news) == 2
+            assert sum("answers again, after" in each for each in news) == 2
         finally:
             teacher.close()
     np.testing.assert_array_equal(labels.action, np.stack([policy(frame, "")[0] for frame in frames(20)]))
@@ -131,33 +136,121 @@ def test_closing_does_not_wait_for_answers(adapter):
 
 
 @pytest.mark.parametrize(
-    ("adapter", "instruction", "error", "message"),
+    ("adapter", "instruction", "message"),
     [
-        (OPENPI, "too few", ValueError, rf"need an action of shape \(7,\) or a chunk .*, got \({HORIZON}, 6\)"),
-        (OPENPI, "not finite", ValueError, "is not finite"),
-        (OPENPI, "raise", RemoteError, "the policy is tired"),
-        (OPENPI, "no actions", ProtocolError, "without an array \"actions\", but .'server_timing'."),
-        (VLAGENTS, "too few", ValueError, rf"need an action .*, got \({HORIZON}, 6\)"),
-        (VLAGENTS, "raise", RemoteError, "the policy is tired"),
+        (OPENPI, "too few", rf"need an action of shape \(7,\) or a chunk .*, got \({HORIZON}, 6\)"),
+        (OPENPI, "raise", "raised PolicyError: RuntimeError: the policy is tired$"),
+        (OPENPI, "two lines", r"raised PolicyError: RuntimeError: the policy is \\x1b\[31mtired$"),
+        (OPENPI, "exit", "raised PolicyError: SystemExit: 3$"),
+        (OPENPI, "no actions", "not understood: an answer without an array \"actions\", but .'server_timing'."),
+        (VLAGENTS, "too few", rf"need an action .*, got \({HORIZON}, 6\)"),
+        (VLAGENTS, "raise", "raised RuntimeError: the policy is tired$"),
+        (VLAGENTS, "two lines", r"raised RuntimeError: the policy is \\x1b\[31mtired$"),
+        (VLAGENTS, "exit", "raised SystemExit: 3$"),
+        (VLAGENTS, "interrupt", "failed 2 times in a row, with ConnectionError: it closed the connection: "),
     ],
 )
-def test_wrong_answers_are_named_and_the_teacher_goes_on(adapter, instruction, error, message):
-    with running(adapter.name) as server:
-        teacher = teacher_at(server, adapter)
+def test_wrong_answers_are_one_line_and_the_teacher_goes_on(adapter, instruction, message):
+    with running(adapter.name, *(["0"] if adapter is VLAGENTS else [])) as server:
+        teacher = teacher_at(server, adapter, dataclasses.replace(QUICK, max_restarts=1))
         try:
-            with pytest.raises(error, match=message):
+            with pytest.raises(TeacherError, match=message) as caught:
                 ask(teacher, instruction)
+            assert str(caught.value).startswith(f"the {adapter.name} policy server at {server.url}")
+            assert str(caught.value).isprintable()
             assert len(ask(teacher).action) == 3
         finally:
             teacher.close()
 
 
-@pytest.mark.parametrize("instruction", ["too few", "raise"])
+def test_actions_that_are_not_finite_are_left_out(openpi):
+    teacher = teacher_at(openpi)
+    try:
+        labels = ask(teacher, "not finite")
+        assert not np.any(labels.valid) and not np.any(labels.action) and np.all(labels.std == 1)
+        assert teacher.metrics()["teacher/refused"] == 3
+        assert np.all(ask(teacher).valid)
+    finally:
+        teacher.close()
+
+
+@pytest.mark.parametrize("instruction", ["too few", "raise", "not finite"])
 def test_they_are_found_at_the_start(openpi, instruction):
     spec = dataclasses.replace(spec_with_frames(), instruction=instruction)
-    message = {"too few": r"got \(3, 6\)", "raise": r"was sent .*uint8 \(224, 224, 3\).*the policy is tired"}
-    with pytest.raises(ValueError, match=message[instruction]):
+    message = {
+        "too few": r"got \(3, 6\)",
+        "raise": r"the policy is tired \(it was sent .*uint8 \(224, 224, 3\)",
+        "not finite": "numbers that are not finite",
+    }
+    with pytest.raises(TeacherError, match=message[instruction]):
         base.make("remote", spec, {"address": openpi.url, "contract": "maniskill"})
+
+
+def test_an_agent_that_never_is_ready(monkeypatch, caplog):
+    monkeypatch.setattr("teachers.remote.vlagents._FIRST_NEWS_S", 0.1)
+    settings = {"protocol": "vlagents", "contract": "maniskill", "ready_seconds": 0.5}
+    with running("vlagents", "1000") as server, caplog.at_level("INFO"):
+        message = r"failed, with NotReady: its agent was not ready within 0.5 s \(teacher.ready_seconds\)$"
+        with pytest.raises(TeacherError, match=message):
+            base.make("remote", spec_with_frames(), {**settings, "address": server.url})
+        assert any(f"the agent at {server.url} is not ready yet" in record.message for record in caplog.records)
+
+
+def test_an_agent_that_comes_back_has_its_time_to_become_ready():
+    """Longer than an answer may take; and one that does not use it is not waited for again and again."""
+    limits = Limits(deadline_s=0.4, start_deadline_s=5, max_restarts=100, backoff_s=0.05, max_backoff_s=0.1)
+    with running("vlagents", "1") as server:
+        teacher = teacher_at(server, VLAGENTS, limits)
+        try:
+            server.kill()
+            server.start()
+            assert np.all(ask(teacher).valid)
+            server.kill()
+            server._arguments = ("1000",)
+            server.start()
+            teacher._lines[0]._limits = dataclasses.replace(limits, start_deadline_s=0.3)
+            with pytest.raises(PolicyServerFailed, match="NotReady"):
+                ask(teacher)
+        finally:
+            teacher.close()
+
+
+@pytest.mark.parametrize(
+    ("greet", "message"),
+    [
+        ("busy\n\x07", r"is not understood: its greeting is a text, not a map of metadata: busy \\x07$"),
+        (b"\xc1", "is not understood: a frame that is not msgpack"),
+        (None, r"with TimeoutError: a websocket, but no greeting within 0.5 s: is it an openpi server\?$"),
+    ],
+)
+def test_servers_that_do_not_greet_as_openpis(greet, message):
+    from websockets.sync.server import serve
+
+    done = threading.Event()
+
+    def handler(connection) -> None:
+        if greet is not None:
+            connection.send(greet)
+        done.wait(20)
+
+    with serve(handler, "127.0.0.1", 0, compression=None) as server:
+        serving = threading.Thread(target=server.serve_forever)
+        serving.start()
+        try:
+            with pytest.raises(TeacherError, match=message):
+                Line(OPENPI, Address.parse(f"ws://127.0.0.1:{server.socket.getsockname()[1]}", ["ws"]), HASTY)
+        finally:
+            done.set()
+            server.shutdown()
+            serving.join()
+
+
+def test_a_server_that_only_lets_connect_is_no_agent():
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        line = Line(VLAGENTS, Address.parse(f"rpyc://127.0.0.1:{silent.getsockname()[1]}", ["rpyc"]), HASTY)
+        with pytest.raises(TeacherError, match=r"with TimeoutError: it lets connect and answers nothing: is it a vlag"):
+            line.ask({"right/rgb_side": frames(1)[0]}, first=True)
+        line.close()
 
 
 @pytest.mark.parametrize("protocol", NEEDS)

@@ -16,9 +16,8 @@ from rpd_jax.guidance.labels import Ledger, label_rollout
 from rpd_jax.guidance.stream import BackgroundTeacher, LabelStream
 from rpd_jax.ipc.handshake import HandshakeError
 from rpd_jax.ipc.limits import Limits
-from rpd_jax.ipc.messages import RemoteError
 from rpd_jax.ipc.supervised import SidecarFailed
-from rpd_jax.types import ActionStatistics, TeacherSpec
+from rpd_jax.types import ActionStatistics, TeacherError, TeacherSpec
 from teachers.conventions import OXE_METRIC
 from teachers.sidecar.launching import Listening, Replica
 from teachers.sidecar.linear import LinearModel
@@ -93,8 +92,23 @@ def test_a_process_that_dies_is_replaced_and_changes_nothing(expected, tmp_path)
 
 
 def test_a_process_that_always_dies_is_an_error():
-    with open_teacher() as teacher, pytest.raises(SidecarFailed, match="failed twice with the same request"):
-        teacher.label({"rgb": FRAMES}, "fault:crash", KEY)
+    """One line for the user, with the process's name; what it wrote last is in the cause."""
+    with open_teacher() as teacher:
+        for how in ("failed twice with the same request, with ConnectionClosed", "is not there: .* failed twice"):
+            with pytest.raises(TeacherError, match=f"^teacher linear: teacher process faulty_linear {how}") as caught:
+                teacher.label({"rgb": FRAMES}, "fault:crash", KEY)
+            assert len(str(caught.value).splitlines()) == 1 and isinstance(caught.value.__cause__, SidecarFailed)
+
+
+@pytest.mark.parametrize("kind", ["exit", "escape"])
+def test_what_the_model_raises_is_one_line_and_ends_nothing(teacher, expected, kind):
+    said = {"exit": "SystemExit: 3", "escape": r"RuntimeError: two \x1b[31m lines"}[kind]
+    with pytest.raises(TeacherError) as caught:
+        teacher.label({"rgb": FRAMES}, f"fault:{kind}", KEY)
+    assert str(caught.value) == f"teacher linear: {said}"
+    assert "in label" in caught.value.__cause__.remote_traceback and "\x1b" not in caught.value.__cause__.__notes__[0]
+    np.testing.assert_array_equal(teacher.label({"rgb": FRAMES}, "push", KEY).action, expected.action)
+    assert teacher.metrics()["teacher/process_restarts"] == 0
 
 
 def test_begun_batches_are_worked_on_meanwhile(teacher, expected):
@@ -120,14 +134,25 @@ def test_a_rollout_is_labelled_while_it_is_collected(teacher):
 
 
 def test_a_wrong_shape_is_raised_here_and_the_next_batch_is_unharmed(teacher, expected):
-    with pytest.raises(RemoteError, match=r"the model's 'action' must be float32 of shape \(8, 7\)"):
+    with pytest.raises(
+        TeacherError, match=r"linear: ValueError: the model's 'action' must be float32 of shape \(8, 7\)"
+    ):
         teacher.label({"rgb": FRAMES}, "fault:shape", KEY)
     np.testing.assert_array_equal(teacher.label({"rgb": FRAMES}, "push", KEY).action, expected.action)
 
 
-def test_labels_that_are_no_numbers_are_refused(teacher):
-    with pytest.raises(ValueError, match=r"linear: label 1 is none: action \[nan"):
-        teacher.label({"rgb": FRAMES}, "fault:nan", KEY)
+@pytest.mark.parametrize("kind", ["nan", "inf", "std"])
+def test_labels_that_are_no_numbers_are_left_out(teacher, expected, caplog, kind):
+    before = teacher.metrics()["teacher/refused"]
+    teacher._refusal.count = 0  # it says so once
+    for _ in range(2):
+        labels = teacher.label({"rgb": FRAMES[:8]}, f"fault:{kind}", KEY)
+        assert labels.valid.tolist() == [True, False] + [True] * 6
+        assert not labels.action[1].any() and (labels.std[1] == 1).all()
+        np.testing.assert_array_equal(labels.action[2:], expected.action[2:8])
+    assert teacher.metrics()["teacher/refused"] == 2
+    assert [record.message[:40] for record in caplog.records] == ["teacher linear: label 1 is none and is l"]
+    teacher._refusal.count += int(before)
 
 
 def test_invalid_labels_are_harmless(teacher):
@@ -179,7 +204,7 @@ def test_cores_and_log_of_a_process(tmp_path):
         (calls,) = teacher._calls
         pid = calls._supervised._sidecar.pid
         assert os.sched_getaffinity(pid) == {core}
-        with pytest.raises(RemoteError):
+        with pytest.raises(TeacherError):
             teacher.label({"rgb": FRAMES}, "fault:shape", KEY)
     assert "the model's 'action' must be" in (tmp_path / "log").read_text()
 

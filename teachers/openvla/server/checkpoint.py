@@ -11,6 +11,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from teachers.openvla.server.config import ModelConfig, read_json
+from teachers.openvla.server.finite import check_finite
 from teachers.openvla.server.lora import Adapter
 from teachers.openvla.server.model import OpenVLA
 from teachers.openvla.server.quantize import BYTES_PER_WEIGHT, linear_names, quantize, require_bitsandbytes
@@ -39,7 +40,8 @@ def load_model(
       remedy: what the error says where they are not.
       four_bits: quantise the language model's layers.
     Raises:
-      ValueError: a file is missing, tensors are missing, superfluous or of another shape, or the memory is too small.
+      ValueError: a file is missing, tensors are missing, superfluous, of another shape or not finite, or the memory is
+        too small.
     """
     config = ModelConfig.from_dict(read_json(directory / "config.json"))
     files = tensor_files(directory)
@@ -60,6 +62,7 @@ def load_model(
             for name in file.keys():  # noqa: SIM118  (it is not a mapping)
                 if name in used:
                     tensor = file.get_tensor(name).to(dtype)
+                    check_finite(path, {name: tensor})
                     state[name] = tensor if merge is None else merge(name, tensor)
     model.load_state_dict(state, assign=True)
     model.language_model.restore_buffers(device)

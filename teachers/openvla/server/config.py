@@ -53,6 +53,7 @@ class ModelConfig:
     vocabulary: int  # tokens of the tokenizer: columns of the logits beyond them are padding
     bins: int  # edges of the action discretisation
     norm_stats: Mapping[str, Any]
+    language_model: str = ""  # what was trained further, as far as it is named; its prompts have their own style
 
     @property
     def patches(self) -> int:
@@ -85,7 +86,8 @@ class ModelConfig:
         if len({tower.patches for tower in towers}) > 1:
             raise ValueError(f"config.json: image_sizes={sizes} give the towers different numbers of patches")
         bins, padding = int(config.get("n_action_bins", 256)), int(config.get("pad_to_multiple_of", 64))
-        return cls(towers, text, int(text["vocab_size"]) - padding, bins, config.get("norm_stats") or {})
+        named = str(config.get("llm_backbone_id") or config.get("hf_llm_id") or "")
+        return cls(towers, text, int(text["vocab_size"]) - padding, bins, config.get("norm_stats") or {}, named)
 
 
 def _tower(name: str, image_size: int, overrides: Mapping[str, Any]) -> TowerConfig:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -9,6 +10,9 @@ import torch
 from torch import Tensor, nn
 from transformers import DynamicCache
 from transformers.models.llama.modeling_llama import LlamaConfig, LlamaModel, LlamaRotaryEmbedding
+
+# Renamed in transformers 5; the old name goes in 5.40.
+_CACHE = "cache" if "cache" in inspect.signature(LlamaModel.forward).parameters else "past_key_values"
 
 
 class Padded(NamedTuple):
@@ -59,9 +63,9 @@ class Language(nn.Module):
           [B, N, D]
         """
         # Without a mask transformers might read packed sequences out of positions: they are given with a mask only.
-        given = {} if positions is None else {"position_ids": positions}
+        given: dict[str, Any] = {_CACHE: cache, **({} if positions is None else {"position_ids": positions})}
         return self.model(
-            inputs_embeds=embeddings, attention_mask=mask, past_key_values=cache, use_cache=cache is not None, **given
+            inputs_embeds=embeddings, attention_mask=mask, use_cache=cache is not None, **given
         ).last_hidden_state
 
     def logits(self, hidden: Tensor) -> Tensor:

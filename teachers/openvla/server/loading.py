@@ -16,7 +16,7 @@ from teachers.openvla.server.config import ModelConfig, read_json
 from teachers.openvla.server.lora import ADAPTER_CONFIG
 from teachers.openvla.server.model import OpenVLA
 from teachers.openvla.server.preprocessing import Preprocessor
-from teachers.openvla.server.prompts import Prompter
+from teachers.openvla.server.prompts import Prompter, choose_template
 from teachers.openvla.server.statistics import STATISTICS_FILE, read_statistics, select_statistics
 
 DTYPES = {"bf16": torch.bfloat16, "f32": torch.float32, "nf4": torch.bfloat16}
@@ -32,6 +32,8 @@ class Parts(NamedTuple):
     statistics: dict[str, Any]  # of the chosen data set
     tokens: ActionTokens
     four_bits: bool = False  # the language model's weights
+    directories: tuple[Path, ...] = ()  # that it was loaded from
+    remarks: tuple[str, ...] = ()  # for the log
 
     @property
     def gpus(self) -> list[str]:
@@ -64,7 +66,7 @@ def load_parts(
       device: as torch names it; None: the GPU if there is one.
       statistics_key: data set whose statistics undo the normalisation; None where there is only one.
       center_crop, libero: see `Preprocessor`.
-      template: see `Prompter`.
+      template: of the prompts, see `prompts.TEMPLATES`; None: that of the language model which config.json names.
       adapter: a PEFT directory of LoRA matrices to add; if it has statistics, they come before the checkpoint's.
       max_batch: sequences computed at a time, for the estimate of memory.
       images: of one observation, likewise.
@@ -85,6 +87,7 @@ def load_parts(
         if adapter is not None and (adapter / STATISTICS_FILE).is_file():
             own, base = read_statistics(adapter, base | own)
         statistics = select_statistics(own, base, statistics_key)
+    template, remark = choose_template(template, config.language_model)
     prompter = Prompter(directory, template)
     preprocessor = Preprocessor.from_checkpoint(directory, center_crop=center_crop, libero=libero)
     if len(preprocessor.mean) != len(config.towers) or preprocessor.size != config.towers[0].image_size:
@@ -103,7 +106,9 @@ def load_parts(
         remedy=remedy,
     )
     tokens = ActionTokens(config.vocabulary, config.bins)
-    return Parts(model, prompter, preprocessor, dict(statistics), tokens, dtype == "nf4")
+    directories = (directory,) if adapter is None else (directory, adapter)
+    four_bits = dtype == "nf4"
+    return Parts(model, prompter, preprocessor, dict(statistics), tokens, four_bits, directories, (remark,))
 
 
 def find_base(path: Path, adapter: Path | None) -> tuple[Path, Path | None]:

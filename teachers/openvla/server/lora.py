@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from teachers.openvla.server.config import read_json
+from teachers.openvla.server.finite import check_finite
 
 ADAPTER_CONFIG, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 PREFIX = "base_model.model."
@@ -61,6 +62,7 @@ class Adapter:
             matrices = {name.removeprefix(PREFIX): value for name, value in load_file(path).items()}
         except SafetensorError as error:
             raise ValueError(f"{path}: damaged or incomplete ({error})") from None
+        check_finite(path, matrices)
         strange = [name for name in matrices if not _MATRIX.fullmatch(name)]
         if strange:
             raise ValueError(f"{path}: {sorted(strange)[:8]} are no LoRA matrices")

@@ -16,11 +16,13 @@ import torch
 
 from rpd_jax.types import TeacherSpec
 from teachers.conventions import CONTRACTS, contract_of
+from teachers.digest import digest
 from teachers.openvla.server.answers import Tokens, label_answer, score_answer
 from teachers.openvla.server.oft.policy import OFTPolicy
 from teachers.openvla.server.oft.serving import OFTModel
 from teachers.openvla.server.oft.settings import PLATFORMS, platform
 from teachers.openvla.server.policy import OpenVLAPolicy
+from teachers.openvla.server.prompts import TEMPLATES
 from teachers.sidecar.server import describe, serve_model
 
 _REMEDY = (
@@ -37,15 +39,17 @@ class OpenVLAModel:
 
     def spec(self) -> dict[str, Any]:
         """See `teachers.sidecar.server.describe`."""
+        parts = self._policy.parts
         spec = TeacherSpec(
             name=f"openvla:{self._name}",
             observation_keys=("rgb",),
             contract=contract_of(Path(self._options.checkpoint), self._options.contract),
             samples_actions=self._options.samples > 1,
-            token_bins=self._policy.parts.tokens.bins,
+            token_bins=parts.tokens.bins,
+            checkpoint=digest(*parts.directories),
         )
         inputs = {"rgb": ((None, None, 3), "uint8")}
-        return describe(spec, self._policy.bounds.dims, inputs, self._policy.parts.gpus)
+        return describe(spec, self._policy.bounds.dims, inputs, parts.gpus, parts.remarks)
 
     def label(self, arrays: Mapping[str, Any], fields: Mapping[str, Any]) -> dict[str, np.ndarray]:
         """Labels frames uint8 [B, H, W, 3]; the std is that of the token distribution unless a fixed one is given.
@@ -77,6 +81,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--max-batch", type=int, default=32, help="computed at a time; larger requests are split")
     parser.add_argument("--center-crop", action="store_true", help="besides what --oft needs")
     parser.add_argument("--frames", default="", choices=["", "libero"], help="libero: made as its data were; likewise")
+    parser.add_argument("--prompt", default=None, choices=TEMPLATES, help="style of the prompts, if not config.json's")
     parser.add_argument("--samples", type=int, default=1)
     parser.add_argument("--std", type=float, default=None)
     parser.add_argument("--min-std", type=float, default=0.05)
@@ -91,7 +96,7 @@ def load(options: argparse.Namespace) -> OpenVLAModel | OFTModel:
     """The model that the flags describe. Raises ValueError if it cannot be loaded."""
     path, name = options.checkpoint, Path(options.checkpoint).name
     how = {key: getattr(options, key) for key in ("dtype", "device", "statistics_key", "center_crop")}
-    how |= {"libero": options.frames == "libero", "remedy": _REMEDY}
+    how |= {"libero": options.frames == "libero", "template": options.prompt, "remedy": _REMEDY}
     if options.oft:
         settings = platform(options.oft, samples=options.samples)
         return OFTModel(OFTPolicy.load(path, settings, max_batch=options.max_batch, **how), name, options)

@@ -28,7 +28,10 @@ class Bounds:
 
     @classmethod
     def of(cls, statistics: Mapping[str, Any], kind: str = "quantiles", epsilon: float = 0.0) -> Bounds:
-        """From the "action" or "proprio" entry of a data set. Raises ValueError if it lacks what `kind` needs."""
+        """From the "action" or "proprio" entry of a data set.
+
+        Raises ValueError if it lacks what `kind` needs, or that is not finite.
+        """
         names = BOUNDS[kind]
         missing = [name for name in names if name not in statistics]
         if missing:
@@ -36,6 +39,9 @@ class Bounds:
                 f"the statistics have no {missing}, which normalisation by {kind} needs: {sorted(statistics)}"
             )
         low, high = (np.asarray(statistics[name], np.float64) for name in names)
+        for name, values in zip(names, (low, high), strict=True):
+            if not np.isfinite(values).all():
+                raise ValueError(f"the statistics' {name} holds NaN or infinite numbers: {values}")
         mask = np.asarray(statistics.get("mask", np.ones(low.shape)), bool)
         if not low.shape == high.shape == mask.shape or low.ndim != 1:
             raise ValueError(
@@ -68,10 +74,27 @@ def read_statistics(directory: Path, norm_stats: Mapping[str, Any]) -> tuple[dic
     """Those of the checkpoint's own file, and those of its configuration that the file does not have.
 
     Fine-tunes keep the base model's statistics in config.json; theirs are in dataset_statistics.json.
+    Raises ValueError, with file and name, for statistics of actions that are not finite.
     """
     path = directory / STATISTICS_FILE
     own = read_json(path) if path.is_file() else {}
+    for where, statistics in ((path, own), (directory / "config.json", norm_stats)):
+        _check_actions(where, statistics)
     return own, {name: value for name, value in norm_stats.items() if name not in own}
+
+
+def _check_actions(path: Path, statistics: Mapping[str, Any]) -> None:
+    try:
+        arrays = {
+            f"{key}/action/{name}": np.asarray(values, np.float64)
+            for key, each in statistics.items()
+            for name, values in each.get("action", {}).items()
+        }
+    except (AttributeError, TypeError, ValueError) as error:
+        raise ValueError(f"{path} holds no statistics ({error})") from None
+    for name, values in arrays.items():
+        if not np.isfinite(values).all():
+            raise ValueError(f"{path}: {name} holds NaN or infinite numbers")
 
 
 def select_statistics(own: Mapping[str, Any], base: Mapping[str, Any], key: str | None) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import pytest
 from flax import serialization
 
 from rpd_jax.checkpoint import CheckpointError
-from teachers.octo.checkpoint import check_params, flatten, read_checkpoint, write_checkpoint
+from teachers.octo.checkpoint import check_params, digest_checkpoint, flatten, read_checkpoint, write_checkpoint
 
 CONFIG = {"model": {"heads": {"action": {"module": "m", "name": "n", "args": [], "kwargs": {"action_horizon": 4}}}}}
 PARAMS = {
@@ -132,6 +132,33 @@ def test_what_is_missing_is_named(tmp_path: Path) -> None:
     (tmp_path / "20" / "default").rmdir()
     with pytest.raises(CheckpointError, match="default is missing"):
         read_checkpoint(tmp_path)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, 1e39])
+def test_what_is_no_number_is_named(tmp_path: Path, value: float) -> None:
+    bad = np.array([0.0, value])
+    write_checkpoint(tmp_path / "a", 3, **{**EVERYTHING, "params": {**PARAMS, "octo_transformer": {"b": bad}}})
+    with pytest.raises(CheckpointError, match=r"a/3/default: octo_transformer/b holds NaN or infinite numbers"):
+        read_checkpoint(tmp_path / "a")
+    write_checkpoint(tmp_path / "b", 3, **{**EVERYTHING, "statistics": {"some_data": {"action": {"std": bad}}}})
+    with pytest.raises(CheckpointError, match=r"dataset_statistics.json: some_data/action/std holds NaN or infinite"):
+        read_checkpoint(tmp_path / "b")
+    (tmp_path / "b" / "dataset_statistics.json").write_text("[1]")
+    with pytest.raises(CheckpointError, match=r"dataset_statistics.json cannot be read \(TypeError: need a map"):
+        read_checkpoint(tmp_path / "b")
+    if value == np.inf:
+        write_checkpoint(tmp_path / "c", 3, **{**EVERYTHING, "params": {"a": bad.astype(jax.numpy.bfloat16)}})
+        with pytest.raises(CheckpointError, match=r"c/3/default: a holds NaN or infinite numbers"):
+            read_checkpoint(tmp_path / "c")
+
+
+def test_the_digest_is_of_a_step_and_what_all_share(tmp_path: Path) -> None:
+    write_checkpoint(tmp_path, 3, **EVERYTHING)
+    before = digest_checkpoint(tmp_path, 3)
+    write_checkpoint(tmp_path, 4, **{**EVERYTHING, "params": {"a": np.ones(2)}})
+    assert digest_checkpoint(tmp_path, 3) == before != digest_checkpoint(tmp_path, 4)
+    (tmp_path / "dataset_statistics.json").write_text("{}")
+    assert digest_checkpoint(tmp_path, 3) != before
 
 
 def test_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -110,15 +110,47 @@ def test_prompts(checkpoint: Path) -> None:
         Prompter(checkpoint, "v02")
 
 
-def test_the_template_of_v01_follows_from_the_path(checkpoint: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("names", "asked", "template", "why"),
+    [
+        (
+            {"llm_backbone_id": "llama2-7b-pure", "hf_llm_id": "x"},
+            None,
+            "openvla",
+            "the language model 'llama2-7b-pure'",
+        ),
+        ({"llm_backbone_id": "vicuna-v15-7b"}, None, "v01", "the language model 'vicuna-v15-7b'"),
+        ({"hf_llm_id": "lmsys/Vicuna-7b-v1.5"}, None, "v01", "the language model 'lmsys/Vicuna-7b-v1.5'"),
+        ({}, None, "openvla", "does not name its language model"),
+        ({"llm_backbone_id": "vicuna-v15-7b"}, "openvla", "openvla", "as it was told to"),
+    ],
+)
+def test_the_style_of_prompts_follows_from_the_configuration(
+    checkpoint: Path, tmp_path: Path, names: dict, asked: str | None, template: str, why: str
+) -> None:
+    """Not from where the checkpoint lies."""
+    from teachers.openvla.server.loading import load_parts
     from teachers.openvla.server.prompts import Prompter
 
     place = tmp_path / "openvla-v01-7b"
+    shutil.copytree(checkpoint, place)
+    config = json.loads((place / "config.json").read_text())
+    config = {name: value for name, value in config.items() if name not in ("llm_backbone_id", "hf_llm_id")}
+    (place / "config.json").write_text(json.dumps({**config, **names}))
+    parts = load_parts(place, dtype="f32", device="cpu", statistics_key="bridge_orig", template=asked)
+    assert parts.prompter.text("go") == Prompter(place, template).text("go")
+    (remark,) = parts.remarks
+    assert f"of the style '{template}'" in remark and why in remark
+
+
+def test_tokenizers_that_do_not_fit_are_refused(checkpoint: Path, tmp_path: Path) -> None:
+    from teachers.openvla.server.prompts import Prompter
+
+    place = tmp_path / "checkpoint"
     place.mkdir()
     with pytest.raises(ValueError, match=r"has no tokenizer\.json"):
         Prompter(place)
     shutil.copy(checkpoint / "tokenizer.json", place)
-    assert Prompter(place).text("go").startswith("A chat between a curious user")
     content = (place / "tokenizer.json").read_text()
     (place / "tokenizer.json").write_text(content.replace('"</s>"', '"<end>"'))
     with pytest.raises(ValueError, match="are not those of Llama-2's tokenizer"):

@@ -90,6 +90,58 @@ def test_a_single_file_needs_no_index(copy: Path, checkpoint: Path) -> None:
     assert one.keys() == three.keys() and all(torch.equal(one[name], three[name]) for name in one)
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("-inf"), 1e39])
+def test_weights_that_are_no_numbers_are_named(copy: Path, value: float) -> None:
+    import torch
+
+    def spoil(tensors: dict[str, Tensor]) -> None:
+        tensors[NORM] = tensors[NORM].double()
+        tensors[NORM][3] = value  # 1e39 is too large for what it is read as
+
+    path = file_of(copy, NORM)
+    change(path, spoil)
+    with pytest.raises(ValueError, match=f"{path.name}: {NORM} holds NaN or infinite numbers"):
+        load(copy)
+    change(path, lambda tensors: tensors.update({NORM: torch.ones(64)}))
+    assert load(copy)
+
+
+@pytest.mark.parametrize("kind", ["pt", "lora"])
+def test_so_are_those_of_heads_and_adapters(tmp_path: Path, kind: str) -> None:
+    import torch
+    from safetensors.torch import save_file
+
+    from teachers.openvla.server.lora import ADAPTER_CONFIG, ADAPTER_WEIGHTS, Adapter
+    from teachers.openvla.server.oft.heads import read_tensors
+
+    tensors = {"base_model.model.x.lora_A.weight": torch.full((2, 2), torch.nan)}
+    (tmp_path / ADAPTER_CONFIG).write_text('{"r": 2, "lora_alpha": 2}')
+    save_file(tensors, tmp_path / ADAPTER_WEIGHTS)
+    torch.save(tensors, tmp_path / "head.pt")
+    with pytest.raises(ValueError, match=r"(head.pt|safetensors): .*x\.lora_A\.weight holds NaN"):
+        read_tensors(tmp_path / "head.pt") if kind == "pt" else Adapter.read(tmp_path, {})
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ('{"mine": {"action": {"q01": [0, NaN], "q99": [1, 1]}}}', "json: mine/action/q01 holds NaN or infinite"),
+        ('{"mine": {"action": {"q01": [0, 1], "q99": [1, 1e999]}}}', "json: mine/action/q99 holds NaN or infinite"),
+        ('{"mine": 3}', "json holds no statistics"),
+        ("[1]", "json holds no statistics"),
+        ('{"mine": {"action": {"q01": ["x"]}}}', "json holds no statistics"),
+    ],
+)
+def test_statistics_that_are_no_numbers_are_named(tmp_path: Path, content: str, message: str) -> None:
+    from teachers.openvla.server.statistics import Bounds, read_statistics
+
+    (tmp_path / "dataset_statistics.json").write_text(content)
+    with pytest.raises(ValueError, match=f"dataset_statistics.{message}"):
+        read_statistics(tmp_path, {})
+    with pytest.raises(ValueError, match="the statistics' q99 holds NaN"):
+        Bounds.of({"q01": [0.0], "q99": [float("nan")]})
+
+
 def test_incomplete_directories(copy: Path) -> None:
     path = copy / LAST
     content = path.read_bytes()

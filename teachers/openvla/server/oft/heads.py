@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from teachers.openvla.server.checkpoint import check_tensors, expected_shapes, strip_prefix
+from teachers.openvla.server.finite import check_finite
 from teachers.openvla.server.oft.settings import OFTSettings
 from teachers.openvla.server.projector import MLPProjector
 
@@ -65,11 +66,15 @@ def find_file(directory: Path, name: str) -> Path:
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
-    """A .pt file of tensors, on the CPU, without the prefix of distributed training. Nothing in it is executed."""
+    """A .pt file of tensors, on the CPU, without the prefix of distributed training. Nothing in it is executed.
+
+    Raises ValueError if it is damaged, or a tensor is not finite.
+    """
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, EOFError, RuntimeError) as error:
         raise ValueError(f"{path}: no file of tensors ({str(error).splitlines()[0]})") from None
+    check_finite(path, state)
     return strip_prefix(state, "module.")
 
 

@@ -12,6 +12,7 @@ import torch
 
 from rpd_jax.types import TeacherSpec
 from teachers.conventions import contract_of
+from teachers.digest import digest
 from teachers.openvla.server.answers import Tokens, label_answer, score_answer
 from teachers.openvla.server.oft.policy import OFTPolicy
 from teachers.sidecar.server import describe
@@ -25,7 +26,7 @@ class OFTModel:
 
     def spec(self) -> dict[str, Any]:
         """See `teachers.sidecar.server.describe`."""
-        settings = self._policy.settings
+        settings, parts = self._policy.settings, self._policy.parts
         inputs = {"rgb": ((None, None, 3), "uint8")}
         if settings.proprio_dim is not None:
             inputs["proprio"] = ((settings.proprio_dim,), "float32")
@@ -35,9 +36,10 @@ class OFTModel:
             contract=contract_of(Path(self._options.checkpoint), self._options.contract),
             chunk=settings.chunk,
             samples_actions=settings.head == "diffusion",
-            token_bins=self._policy.parts.tokens.bins if settings.head == "tokens" else 0,
+            token_bins=parts.tokens.bins if settings.head == "tokens" else 0,
+            checkpoint=digest(*parts.directories),
         )
-        return describe(spec, settings.action_dim, inputs, self._policy.parts.gpus)
+        return describe(spec, settings.action_dim, inputs, parts.gpus, parts.remarks)
 
     def label(self, arrays: Mapping[str, Any], fields: Mapping[str, Any]) -> dict[str, np.ndarray]:
         """Labels frames uint8 [B, H, W, 3], and "proprio" [B, P] in the data set's units where it is read.
