@@ -46,7 +46,7 @@ def _check_progress(where: str, config: Config) -> None:
     unsettled = unsettled_iterations(env, length, steps)
     needed = unsettled + settings.windows * settings.window_iterations
     if needed > config.iterations:
-        first = f", after {unsettled} in which episodes begun at random ages end," if unsettled else ""
+        first = f" after {unsettled} in which episodes begun at random ages end" if unsettled else ""
         raise ConfigError(
             f"guidance.windows={settings.windows} of guidance.window_iterations={settings.window_iterations} cannot "
             f"work for {where}{first}: the run has {config.iterations} iterations, fewer than {needed}"

@@ -11,6 +11,7 @@ import numpy as np
 
 from rpd_jax.config import Config
 from rpd_jax.evaluation import Assessment, Episodes, Film, concatenate
+from rpd_jax.losses.variants import resolved
 from rpd_jax.population import Population
 from rpd_jax.report.files import atomic_path, write_json
 from rpd_jax.report.intervals import success_rates
@@ -18,6 +19,7 @@ from rpd_jax.report.plots import Curve, TeacherLevel, learning_curves
 from rpd_jax.report.results import RESULTS_FILE, TEACHER_PREFIX, ResultRow, write_results
 from rpd_jax.report.table import results_table
 from rpd_jax.report.video import Clip, Column, write_grid
+from rpd_jax.types import TeacherSpec
 
 TABLE_FILE, VIDEO_FILE = "table.md", "episodes.mp4"
 CURVES_FILE, CALLS_FILE, POINTS_FILE = "curves.png", "calls.png", "curves.json"
@@ -147,9 +149,11 @@ def write(
     table: Sequence[ResultRow],
     curve: Sequence[CurvePoint],
     films: Mapping[str, Sequence[Film]],
+    teacher: TeacherSpec | None = None,
 ) -> None:
     """Writes results.json and table.md; curves.json, curves.png and calls.png where there are points; episodes.mp4."""
-    write_results(directory / RESULTS_FILE, table, config.to_dict())
+    checkpoint = teacher.checkpoint if teacher else ""
+    write_results(directory / RESULTS_FILE, table, resolved(config).to_dict(), checkpoint)
     with atomic_path(directory / TABLE_FILE) as path:
         path.write_text(results_table(table, markdown=True) + "\n")
     teachers = [row for row in table if row.is_teacher]

@@ -93,7 +93,7 @@ def evaluate(
         alarms.load_state_dict(checkpoint.host.get("alarms", {}))  # runs of earlier versions have none
         table = outcome.rows(config.env.name, population, assessment, cost, alarms.notes())
         claim.clear()
-        outcome.write(target, config, table, [], assessment.films)
+        outcome.write(target, config, table, [], assessment.films, assessment.teacher_spec)
     return table
 
 
@@ -127,7 +127,8 @@ def evaluate_teacher(
         episodes, films = teacher_episodes(env, made, config.eval, videos)
         table = [outcome.teacher_row(config.env.name, made.spec.name, episodes)]
         claim.clear()
-        outcome.write(target, config, table, [], {teacher_label(made.spec): films} if films else {})
+        shown = {teacher_label(made.spec): films} if films else {}
+        outcome.write(target, config, table, [], shown, made.spec)
     return table
 
 

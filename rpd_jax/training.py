@@ -310,7 +310,8 @@ class Trainer:
             cost = outcome.Cost(self.env_steps, self._labels, self.seconds)
             table = outcome.rows(self.config.env.name, self.population, assessment, cost, self.alarms.notes())
             points = outcome.curve_points(self.population, self.env_steps, self._labels, assessment.students)
-            outcome.write(self.directory, self.config, table, [*self.curve, *points], assessment.films)
+            curve = [*self.curve, *points]
+            outcome.write(self.directory, self.config, table, curve, assessment.films, assessment.teacher_spec)
         params, diverged = self.members.params, dict(self.alarms.diverged)
         return Result(params, self.population, table, self.directory, signal, diverged)
 

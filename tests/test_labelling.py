@@ -164,7 +164,15 @@ def test_a_variant_is_the_same_alone_and_in_a_population(both):
     [
         ({"variants": ("vlajs",), "env.name": "toy:ActionMatters-v0"}, "windows and directions are of end-effector"),
         ({"variants": ("vlajs:query_fraction=0.01",)}, "are 0 calls"),
-        ({"variants": ("vlajs",), "env.name": "tabletop:PickCube-v1", "env.reward": "dense"}, "env.reward='dense'"),
+        (
+            {
+                "variants": ("vlajs",),
+                "env.name": "tabletop:PickCube-v1",
+                "env.reward": "dense",
+                "ppo.total_steps": 6400,
+            },
+            "env.reward='dense'",
+        ),
         ({"variants": ("vlajs",)}, "env.end_on_success=True: no mean reward comes near 1"),
         ({"variants": ("vlajs",), "guidance.window_iterations": 2}, "the run has 4 iterations, fewer than 6"),
         (

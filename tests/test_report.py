@@ -150,7 +150,7 @@ def test_results_come_back_as_written(tmp_path: Path) -> None:
 def test_results_json_has_exactly_the_documented_keys(tmp_path: Path) -> None:
     write_results(tmp_path / "results.json", [STUDENT], {})
     stored = json.loads((tmp_path / "results.json").read_text())
-    assert sorted(stored) == ["config", "fingerprint", "rows", "versions"]
+    assert sorted(stored) == ["config", "fingerprint", "rows", "teacher_checkpoint", "versions"]
     assert list(stored["rows"][0]) == [
         "env",
         "variant",
@@ -218,6 +218,7 @@ def test_fingerprint_tells_configs_and_versions_apart_and_ignores_order() -> Non
     assert base == fingerprint({"b": (2,), "a": 1}, {"jax": "0.10.2"})
     assert base != fingerprint({"a": 1, "b": [3]}, {"jax": "0.10.2"})
     assert base != fingerprint({"a": 1, "b": [2]}, {"jax": "0.11.2"})
+    assert base != fingerprint({"a": 1, "b": [2]}, {"jax": "0.10.2"}, "teacher's digest")
 
 
 def test_versions_leave_out_what_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:

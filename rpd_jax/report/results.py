@@ -112,6 +112,7 @@ class Results:
     fingerprint: str
     versions: Mapping[str, str]
     config: Mapping[str, Any]
+    teacher_checkpoint: str = ""  # digest of what the teacher was loaded from
 
 
 def package_versions() -> dict[str, str]:
@@ -125,29 +126,31 @@ def package_versions() -> dict[str, str]:
     return versions
 
 
-def fingerprint(config: Mapping[str, Any], versions: Mapping[str, str]) -> str:
-    """Twelve hexadecimal digits that tell two configurations or sets of versions apart."""
-    canonical = json.dumps([config, versions], sort_keys=True, separators=(",", ":"), allow_nan=False)
+def fingerprint(config: Mapping[str, Any], versions: Mapping[str, str], teacher: str = "") -> str:
+    """Twelve hexadecimal digits that tell two configurations, sets of versions or teacher's checkpoints apart."""
+    known = [config, versions, teacher] if teacher else [config, versions]
+    canonical = json.dumps(known, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(canonical.encode()).hexdigest()[:12]
 
 
-def write_results(path: Path | str, rows: Sequence[ResultRow], config: Mapping[str, Any]) -> Results:
+def write_results(path: Path | str, rows: Sequence[ResultRow], config: Mapping[str, Any], teacher: str = "") -> Results:
     """Writes results.json atomically.
 
     Args:
       path: of the file.
       rows: the teacher's and the variants', in the order to show.
       config: the resolved configuration, values that JSON knows.
+      teacher: digest of the teacher's checkpoint; empty: it has none.
     """
     versions = package_versions()
-    results = Results(tuple(rows), fingerprint(config, versions), versions, config)
+    results = Results(tuple(rows), fingerprint(config, versions, teacher), versions, config, teacher)
     write_json(path, vars(results) | {"rows": [row.to_json() for row in rows]})
     return results
 
 
 def read_results(path: Path | str) -> Results:
     """Reads and checks a results.json; raises ConfigError, one line that names the file, if it is not one."""
-    stored = read_json(path)
+    stored = {"teacher_checkpoint": ""} | read_json(path)  # earlier versions had none
     try:
         _check_keys(str(path), stored, tuple(field.name for field in dataclasses.fields(Results)))
         if not isinstance(stored["rows"], list) or not all(isinstance(row, dict) for row in stored["rows"]):
@@ -155,7 +158,7 @@ def read_results(path: Path | str) -> Results:
         rows = tuple(ResultRow.from_json(row) for row in stored["rows"])
     except ValueError as error:
         raise ConfigError(f"{path} holds no results: {error}") from error
-    return Results(rows, stored["fingerprint"], stored["versions"], stored["config"])
+    return Results(rows, *(stored[field.name] for field in dataclasses.fields(Results)[1:]))
 
 
 def _attribute(key: str) -> str:
