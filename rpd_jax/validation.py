@@ -68,7 +68,7 @@ def choice(field: str, value: Any, choices: Iterable[str], closest: str = "") ->
     if not isinstance(value, str) or value not in choices:
         close = closest or _closest(str(value), choices)
         hint = f"; did you mean {close!r}?" if close else ""
-        listed = ", ".join(each or "''" for each in choices)
+        listed = ", ".join(each for each in choices if each)
         raise ConfigError(f"{field}={_shown(value)} is unknown: choose from {listed}{hint}")
 
 
