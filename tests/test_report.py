@@ -205,7 +205,7 @@ def test_missing_and_unknown_keys_are_refused(tmp_path: Path) -> None:
         read_results(path)
 
 
-@pytest.mark.parametrize(("text", "message"), [("{", "is not JSON"), ("[]", "holds a list")])
+@pytest.mark.parametrize(("text", "message"), [("{", "is damaged or not JSON"), ("[]", "list")])
 def test_a_file_that_is_no_results_json_is_refused(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "results.json").write_text(text)
     with pytest.raises(ValueError, match=message):
