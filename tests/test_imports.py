@@ -25,7 +25,7 @@ ROOMS: tuple[tuple[str, ...], ...] = (
     ("rpd_jax.guidance",),
     ("rpd_jax.losses",),
     ("rpd_jax.envs",),
-    ("rpd_jax.update", "rpd_jax.population"),
+    ("rpd_jax.objective", "rpd_jax.update", "rpd_jax.population"),
     ("rpd_jax.rollout",),
     ("rpd_jax.labelling", "rpd_jax.guidance_check"),
     ("rpd_jax.checkpoint", "rpd_jax.metrics_log", "rpd_jax.metrics", "rpd_jax.report"),
