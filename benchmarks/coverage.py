@@ -29,7 +29,7 @@ from rpd_jax.report.table import render
 
 SEEDS, EPISODES = (2, 3, 5, 10), (30, 128, 500)
 MEANS = (0.02, 0.1, 0.5, 0.9, 0.98)
-SPREADS = ("none", "beta 0.01", "beta 0.1", "beta 0.3", "logit-normal 1")
+SPREADS = ("none", "beta 0.01", "beta 0.1", "beta 0.3", "beta 0.5", "logit-normal 1")
 LOW, HIGH = 0.93, 0.97
 
 

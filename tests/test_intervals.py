@@ -10,7 +10,7 @@ import scipy.stats
 
 from rpd_jax import outcome
 from rpd_jax.evaluation import Episodes
-from rpd_jax.report.intervals import SPREAD_PRIOR, beta_binomial, student_t, success_rates, wilson
+from rpd_jax.report.intervals import SPREAD_MAX, SPREAD_PRIOR, beta_binomial, student_t, success_rates, wilson
 
 
 def test_single_episodes_give_jeffreys_interval() -> None:
@@ -24,13 +24,14 @@ def test_single_episodes_give_jeffreys_interval() -> None:
 
 @pytest.mark.parametrize(("k", "n"), [([3, 9, 6], [10, 20, 30]), ([60, 61, 59, 60], [64] * 4), ([0, 0, 25], [100] * 3)])
 def test_the_posterior_agrees_with_sums_over_scipys_densities(k: list[int], n: list[int]) -> None:
-    """The same model on another grid: even in the logits of m and of r."""
+    """The same model on another grid: even in the logits of m and of r / SPREAD_MAX."""
     m = scipy.special.expit(np.linspace(-12, 12, 2401))[:, None]
-    r = scipy.special.expit(np.linspace(-25, 25, 201))
+    share = scipy.special.expit(np.linspace(-25, 25, 201))
+    r = SPREAD_MAX * share
     a, b = m * (1 - r) / r, (1 - m) * (1 - r) / r
     logs = sum(scipy.stats.betabinom.logpmf(i, j, a, b) for i, j in zip(k, n, strict=True))
-    logs = logs + scipy.stats.beta(0.5, 0.5).logpdf(m) + scipy.stats.beta(*SPREAD_PRIOR).logpdf(r)
-    density = np.exp(logs) * m * (1 - m) * r * (1 - r)
+    logs = logs + scipy.stats.beta(0.5, 0.5).logpdf(m) + scipy.stats.beta(*SPREAD_PRIOR).logpdf(share)
+    density = np.exp(logs) * m * (1 - m) * share * (1 - share)
     below = np.cumsum(density.sum(1)) / density.sum()
     expected = np.interp([0.05, 0.95], below, m[:, 0])
     np.testing.assert_allclose(np.ravel(beta_binomial([k], [n], 0.9)), expected, atol=2e-3)

@@ -15,8 +15,8 @@ KINDS = ("seeds", "range", "episodes")
 """What a result's ends are: a 95 % interval over seeds and episodes, the range of two seeds, or a 95 % interval over
 the episodes of one policy, which leaves other seeds out."""
 
-# Parameters of beta distributions, see `beta_binomial`.
-MEAN_PRIOR, SPREAD_PRIOR = (0.5, 0.5), (0.3, 0.3)
+# Priors of `beta_binomial`: beta distributions, that of the spread on [0, SPREAD_MAX].
+MEAN_PRIOR, SPREAD_PRIOR, SPREAD_MAX = (0.5, 0.5), (0.25, 0.3), 0.6
 SPREAD_NODES = 32
 
 
@@ -96,7 +96,7 @@ def beta_binomial(successes: ArrayLike, episodes: ArrayLike, confidence: float =
 
         p(k_s | m, r) = C(n_s, k_s) B(k_s + a, n_s - k_s + b) / B(a, b),   a = m (1 - r) / r,  b = (1 - m) (1 - r) / r
 
-    With m ~ Beta(1/2, 1/2), Jeffreys's choice, and r ~ Beta(0.3, 0.3), the interval lies between the quantiles
+    With m ~ Beta(1/2, 1/2), Jeffreys's choice, and r / 0.6 ~ Beta(0.25, 0.3), the interval lies between the quantiles
     (1 ∓ confidence) / 2 of m's posterior, with r integrated out; it begins at 0 without any success and ends at 1
     without any failure. The prior of r was chosen by simulation, for coverage from 3 seeds on: docs/intervals.md has
     the table. Sources: the beta-binomial is Skellam's (JRSS B 10, 1948), the rule at the ends that of Brown, Cai and
@@ -164,7 +164,7 @@ def _grid(cells: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """
     edges = betaincinv(*MEAN_PRIOR, np.linspace(0, 1, cells + 1))
     mean = betaincinv(*MEAN_PRIOR, (np.arange(cells) + 0.5) / cells)[:, None]
-    spread = betaincinv(*SPREAD_PRIOR, (np.arange(SPREAD_NODES) + 0.5) / SPREAD_NODES)
+    spread = SPREAD_MAX * betaincinv(*SPREAD_PRIOR, (np.arange(SPREAD_NODES) + 0.5) / SPREAD_NODES)
     size = (1 - spread) / spread
     return edges, mean * size, (1 - mean) * size
 
