@@ -105,7 +105,7 @@ import sys
 import numpy as np
 from rpd_jax.checkpoint import Checkpoint, CheckpointStore
 store = CheckpointStore(sys.argv[1], keep=1)
-for i in range(1, 31):
+for i in range(1, 16):
     store.save(i, Checkpoint({"w": np.full(3, float(i))}, {"s": np.full(3, i)}, {"iteration": i}))
     print(i, flush=True)
 """
@@ -121,7 +121,7 @@ def test_readers_beside_a_live_writer(tmp_path):
             found = read_checkpoint(tmp_path)
             assert found.params["w"][0] == found.train_state["s"][0] == found.host["iteration"]
             read.append(found.host["iteration"])
-    assert writer.returncode == 0 and read_checkpoint(tmp_path).host["iteration"] == 30
+    assert writer.returncode == 0 and read_checkpoint(tmp_path).host["iteration"] == 15
     assert len(set(read)) > 3 and read == sorted(read)
 
 
@@ -136,7 +136,7 @@ def damage(path, kind):
 def test_a_damaged_checkpoint_is_never_loaded(tmp_path, caplog):
     directory = saved(tmp_path / "whole", 1, 2)
     files = [p.relative_to(directory) for p in (directory / "2").rglob("*") if p.is_file()]
-    unread = {"_CHECKPOINT_METADATA", "commit_success.txt"}  # orbax's own, of the whole
+    unread = {"_CHECKPOINT_METADATA", "commit_success.txt", "host/commit_success.txt"}  # orbax's own
     for number, file in enumerate(files):
         for kind in ("flip", "cut", "empty", "missing"):
             if str(file.relative_to("2")) in unread or (file.name == "digests.json" and kind == "missing"):
