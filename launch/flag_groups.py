@@ -40,10 +40,10 @@ class _BoolOrCount(flags.BooleanParser):
         return int(number)
 
 
-def define_resume(help_text: str) -> flags.FlagHolder[bool | int]:
+def define_resume(help_text: str, values: flags.FlagValues = flags.FLAGS) -> flags.FlagHolder[bool | int]:
     """Defines --resume, a switch that takes the iteration of a checkpoint too, --resume=40."""
     flag = flags.Flag(_BoolOrCount(), flags.ArgumentSerializer(), "resume", False, help_text, boolean=True)
-    return flags.DEFINE_flag(flag)
+    return flags.DEFINE_flag(flag, values)
 
 
 class FinetuningFlags(NamedTuple):

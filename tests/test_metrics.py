@@ -12,7 +12,15 @@ from pathlib import Path
 import pytest
 
 from rpd_jax import metrics
-from rpd_jax.metrics import JsonlWriter, MultiWriter, ProgressBar, TensorBoardWriter, make_writers
+from rpd_jax.config import ConfigError
+from rpd_jax.metrics import (
+    JsonlWriter,
+    MultiWriter,
+    ProgressBar,
+    TensorBoardWriter,
+    make_writers,
+    read_metrics,
+)
 
 
 def rows(path: Path) -> list[dict[str, float | None]]:
@@ -95,14 +103,44 @@ def test_truncating_to_zero_starts_over(tmp_path: Path) -> None:
     assert (tmp_path / "m.jsonl").read_bytes() == b""
 
 
-@pytest.mark.parametrize("position", [-1, 5, 1000])
-def test_a_position_that_is_no_end_of_a_line_is_refused(tmp_path: Path, position: int) -> None:
-    writer = JsonlWriter(tmp_path / "m.jsonl")
-    writer.write(10, {"x": 1.0})
-    with pytest.raises(ValueError, match=f"position={position} cannot be right"):
-        writer.truncate(position)
+ROWS = [b'{"step": 10, "x": 1.0}\n', b'{"step": 20, "x": 2.0}\n', b'{"step": 30, "x": null}\n']
+WHOLE = sum(map(len, ROWS))
+
+
+@pytest.mark.parametrize(
+    ("content", "left"),
+    [
+        (b"", []),
+        (ROWS[0] + ROWS[1][:9], [10]),  # shorter than the checkpoint says
+        (ROWS[0] + b"\0" + ROWS[1][1:] + ROWS[2], [10, 30]),
+        (ROWS[0] + b"[" * 100_000 + b"\n" + ROWS[2] + ROWS[2][:5], [10, 30]),
+        (b"[1]\n{}\n\xff\n" + b"".join(ROWS) + b'{"step": 40}\n', [10, 20, 30]),  # what lies behind goes
+    ],
+)
+def test_a_log_that_is_short_or_damaged_goes_on_with_what_is_intact(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, content: bytes, left: list[int]
+) -> None:
+    path = tmp_path / "m.jsonl"
+    path.write_bytes(content)
+    writer = JsonlWriter(path)
+    assert writer.truncate(WHOLE, 30) == 30  # TensorBoard's rows up to there stay
+    writer.write(40, {"x": 4.0})
     writer.close()
-    assert rows(tmp_path / "m.jsonl") == [{"step": 10, "x": 1.0}]
+    assert [row["step"] for row in rows(path)] == [*left, 40]
+    assert len(read_metrics(path)) == len(left) + 1
+    assert "m.jsonl was missing, short or damaged" in caplog.text
+    aside = tmp_path / "set_aside.1" / "m.jsonl"
+    assert aside.read_bytes() == content if content else not aside.exists()
+
+
+@pytest.mark.parametrize("content", [b"{\n", b"\xff\n", b"[1]\n", b'{"x": 1}\n', b'{"step": 1, "x": "y"}\n'])
+def test_reading_a_damaged_log_names_the_line(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "m.jsonl"
+    path.write_bytes(ROWS[0] + content)
+    with pytest.raises(ConfigError, match=r"m.jsonl is damaged: line 2 is no row of metrics"):
+        read_metrics(path)
+    path.write_bytes(ROWS[0] + content.rstrip())  # it may be being written
+    assert read_metrics(path) == [{"x": 1.0}]
 
 
 def test_all_writers_get_rows_and_follow_back(tmp_path: Path) -> None:
@@ -146,6 +184,22 @@ def test_tensorboard_files_hold_the_scalars_and_say_what_is_void(tmp_path: Path)
     assert b".from11" in second.name.encode()
     starts = [event.step for event in events(second) if event.HasField("session_log")]
     assert starts == [11]  # TensorBoard hides what earlier files have from here on
+
+
+def test_what_was_flushed_outlives_the_process(tmp_path: Path) -> None:
+    program = (
+        "import os, signal\n"
+        "from rpd_jax.metrics import make_writers\n"
+        f"writers = make_writers({str(tmp_path)!r})\n"
+        "for step in range(50):\n"
+        "    writers.write(step, {'x': 1.0, 'y': 2.0})\n"
+        "writers.flush()\n"
+        "os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    subprocess.run([sys.executable, "-c", program], timeout=60, check=False)
+    (file,) = (tmp_path / "tensorboard").iterdir()
+    wanted = [(name, step, value) for step in range(50) for name, value in (("x", 1.0), ("y", 2.0))]
+    assert scalars(file) == wanted and len(rows(tmp_path / "metrics.jsonl")) == 50
 
 
 def events(path: Path) -> list:

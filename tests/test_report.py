@@ -14,6 +14,7 @@ from rpd_jax.report import files, results
 from rpd_jax.report.intervals import wilson
 from rpd_jax.report.results import ResultRow, fingerprint, read_results, write_results
 from rpd_jax.report.table import render, results_table
+from rpd_jax.validation import ConfigError
 
 TEACHER = ResultRow(
     env="maniskill:PickCube-v1",
@@ -205,10 +206,23 @@ def test_missing_and_unknown_keys_are_refused(tmp_path: Path) -> None:
         read_results(path)
 
 
-@pytest.mark.parametrize(("text", "message"), [("{", "is damaged or not JSON"), ("[]", "list")])
+EMPTY = {"rows": [], "fingerprint": "", "versions": {}, "config": {}}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "is not JSON"),
+        ("[]", "holds a list"),
+        ("[" * 100_000, "is not JSON"),
+        (json.dumps(EMPTY | {"rows": None}), "rows must be a list"),
+        (json.dumps(EMPTY | {"rows": [1]}), "rows must be a list"),
+        (json.dumps(EMPTY | {"rows": [STUDENT.to_json() | {"return": math.nan}]}), "episode_return=nan"),
+    ],
+)
 def test_a_file_that_is_no_results_json_is_refused(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "results.json").write_text(text)
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ConfigError, match=f"results.json.*{message}"):
         read_results(tmp_path / "results.json")
 
 

@@ -55,7 +55,7 @@ def read_json(path: Path | str, error: type[ValueError] = ConfigError) -> dict[s
     except OSError as problem:
         raise error(f"{path} cannot be read: {problem.strerror}") from problem
     except (ValueError, RecursionError) as problem:
-        raise error(f"{path} is damaged or not JSON: {problem}") from problem
+        raise error(f"{path} is damaged, it is not JSON: {problem}") from problem
     if not isinstance(value, dict):
         raise error(f"{path} is damaged: it holds a {type(value).__name__}, and must hold a JSON object")
     return value

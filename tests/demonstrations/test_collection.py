@@ -1,5 +1,6 @@
 """Collections: whole or not at all, the same whether interrupted or not, and never over something else."""
 
+import contextlib
 import dataclasses
 import json
 from types import SimpleNamespace
@@ -14,6 +15,7 @@ from rpd_jax.config import Config, ConfigError, EnvConfig, TeacherConfig
 from rpd_jax.demonstrations.collect import Settings, collect, describe
 from rpd_jax.demonstrations.episode import DatasetInfo
 from rpd_jax.demonstrations.reading import Demonstrations
+from rpd_jax.directory_lock import DirectoryLock
 from rpd_jax.envs.base import ArraySpec, Camera
 from rpd_jax.envs.registry import make_env
 from rpd_jax.types import TeacherLabels, TeacherSpec
@@ -113,10 +115,38 @@ def test_a_collection_killed_while_it_was_put_together_is_completed(tmp_path):
     assert contents(tmp_path / "cut" / "trajectory.h5") == contents(tmp_path / "whole" / "trajectory.h5")
 
 
+def test_a_damaged_round_is_recorded_again(tmp_path, caplog):
+    collect(TOY, make_toy, SETTINGS, tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        collect(TOY, lambda env: Interrupting(make_toy(env), 12), SETTINGS, tmp_path / "cut")
+    rounds = tmp_path / "cut.partial" / "rounds"
+    (rounds / "000000.h5").write_bytes((rounds / "000000.h5").read_bytes()[:100])
+    (rounds / ".000009.0a1b2c3d.h5").write_bytes(b"half")  # of a kill
+    collect(TOY, make_toy, SETTINGS, tmp_path / "cut", resume=True)
+    assert contents(tmp_path / "cut" / "trajectory.h5") == contents(tmp_path / "whole" / "trajectory.h5")
+    assert "000000.h5 is damaged" in caplog.text
+    assert (tmp_path / "cut.partial" / "set_aside.1" / "rounds" / "000000.h5").is_file()
+
+
+def test_a_collection_in_use_or_damaged_is_refused(tmp_path):
+    other = tmp_path / "demos.partial"
+    other.mkdir()
+    with contextlib.closing(DirectoryLock(other, "output", "test")), pytest.raises(ConfigError, match="is in use by"):
+        collect(TOY, make_toy, SETTINGS, tmp_path / "demos")
+    (other / "collection.json").write_text('{"info": 3}')
+    with pytest.raises(ConfigError, match=r"collection.json describes no collection"):
+        collect(TOY, make_toy, SETTINGS, tmp_path / "demos", resume=True)
+    output = tmp_path / "other"
+    collect(TOY, make_toy, SETTINGS, output)
+    (output / "mine.txt").write_text("x")
+    with pytest.raises(ConfigError, match=r"will not be overwritten: it holds 'mine.txt'"):
+        collect(TOY, make_toy, SETTINGS, output, overwrite=True)
+
+
 def test_nothing_is_overwritten_unless_asked(tmp_path):
     output = tmp_path / "demos"
     collect(TOY, make_toy, SETTINGS, output)
-    with pytest.raises(ConfigError, match="exists and is not empty: use --resume, --overwrite or another path"):
+    with pytest.raises(ConfigError, match="use --resume, --overwrite or another path"):
         collect(TOY, make_toy, SETTINGS, output)
     with pytest.raises(ConfigError, match=r"episodes=11 cannot work.*with 10"):
         collect(TOY, make_toy, dataclasses.replace(SETTINGS, episodes=11), output, resume=True)

@@ -121,7 +121,7 @@ def test_units_of_the_tabletop_tasks_are_known(observation):
 
 def test_what_is_no_manifest_is_refused(tmp_path):
     path = tmp_path / "student.json"
-    for text, message in (("{", "no manifest"), ("{}", "format=None"), ('{"format": 1}', "'observation'")):
+    for text, message in (("{", "student.json is damaged"), ("{}", "format=None"), ('{"format": 1}', "'observation'")):
         path.write_text(text)
         with pytest.raises(ValueError, match=message):
             manifest.read_manifest(path)
@@ -138,7 +138,7 @@ def test_an_export_is_not_overwritten_unless_asked(exports, tmp_path):
     assert not (output / files.TEXT).exists()  # of the earlier export
     (output / files.MANIFEST).unlink()
     (output / "notes.txt").write_text("somebody's")  # without it, it would be an interrupted export
-    with pytest.raises(ConfigError, match=r"no export \(it has no student.json\)"):
+    with pytest.raises(ConfigError, match=r"not an export \(it has no student.json, and holds 'notes.txt'\)"):
         files.export_student(student, output, overwrite=True)
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigError, match="is a file"):

@@ -55,7 +55,7 @@ def test_killed_and_resumed_gives_the_same_data(tmp_path):
     assert 160 <= succeeded < attempted  # the noise makes some of them fail
     assert stopped(signal.SIGKILL, tmp_path / "killed", arguments) < attempted / 2
     refused = launch(*arguments, f"--output={tmp_path / 'killed'}", code=2)
-    assert "killed.partial' exists: use --resume" in refused
+    assert "killed.partial' exists and is not empty: use --resume" in refused
     launch(*arguments, f"--output={tmp_path / 'killed'}", "--resume")
     with Demonstrations(tmp_path / "whole") as one, Demonstrations(tmp_path / "killed") as other:
         assert len(one) == len(other) == 160 and one.statistics == other.statistics

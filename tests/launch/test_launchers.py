@@ -6,7 +6,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from absl import flags
 
+from launch.flag_groups import define_resume
 from rpd_jax.config import ConfigError
 from rpd_jax.report.results import read_results
 
@@ -112,3 +114,24 @@ def test_the_preset_is_read_before_the_flags():
     assert requested_preset(["x"], "debug").preset == "debug"
     with pytest.raises(ConfigError, match="preset=''"):
         requested_preset(["x", "--preset"], "debug")
+
+
+@pytest.mark.parametrize(
+    ("argument", "value"),
+    [("--resume", True), ("--noresume", False), ("--resume=true", True), ("--resume=40", 40), ("--resume=1", 1)],
+)
+def test_resume_takes_the_iteration_of_a_checkpoint_too(argument, value):
+    assert resume_flag(argument) is value or (resume_flag(argument) == value and type(value) is int)
+
+
+@pytest.mark.parametrize("argument", ["--resume=0", "--resume=-1", "--resume=newest", "--resume=1.5"])
+def test_resume_takes_nothing_else(argument):
+    with pytest.raises(flags.IllegalFlagValueError, match="resume"):
+        resume_flag(argument)
+
+
+def resume_flag(argument):
+    values = flags.FlagValues()
+    holder = define_resume("", values)
+    values(["program", argument])
+    return holder.value

@@ -105,7 +105,7 @@ def read_json(path: Path) -> Any:
     except FileNotFoundError:
         raise ValueError(f"{path.parent} is no checkpoint: it has no {path.name}") from None
     except (OSError, ValueError, RecursionError) as error:
-        raise ValueError(f"{path} is damaged or not JSON: {error}") from None
+        raise ValueError(f"{path} is damaged, it is not JSON: {error}") from None
     if not isinstance(value, dict):
         raise ValueError(f"{path} holds a {type(value).__name__}: it must be a JSON object")
     return value

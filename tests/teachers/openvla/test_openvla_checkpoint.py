@@ -151,6 +151,19 @@ def test_incomplete_directories(copy: Path) -> None:
     path.unlink()
     with pytest.raises(ValueError, match=f"incomplete: it has no {LAST}"):
         load(copy)
+    index = copy / "model.safetensors.index.json"
+    for text in (
+        "",
+        "[",
+        "[" * 100_000,
+        "[]",
+        "{}",
+        '{"weight_map": {"a": 3}}',
+        '{"weight_map": {"a": "../b.safetensors"}}',
+    ):
+        index.write_text(text)
+        with pytest.raises(ValueError, match=r"index\.json"):
+            load(copy)
     (copy / "config.json").unlink()
     with pytest.raises(ValueError, match=r"is no checkpoint: it has no config\.json"):
         load(copy)

@@ -266,6 +266,24 @@ def test_what_cannot_be_resumed_or_loaded_is_named(straight: Result, checkpoint:
         OpenVLAPolicy.load(copy, dtype="f32", device="cpu")
 
 
+def test_a_damaged_checkpoint_is_not_resumed_from(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    import torch
+
+    from teachers.openvla.finetune.state import StateStore
+
+    store = StateStore(tmp_path, keep=2)
+    for step in (1, 2):
+        store.save(step, {"m": torch.full((64,), float(step))}, {"step": step})
+    newest = tmp_path / "checkpoints" / "2.safetensors"
+    content = bytearray(newest.read_bytes())
+    content[-100] ^= 1  # in a number: the file can still be read
+    newest.write_bytes(content)
+    tensors, host = store.resume()
+    assert host == {"step": 1} and tensors["m"][0] == 1
+    assert "differs from what was saved" in caplog.text and store.steps() == [1]
+    assert (tmp_path / "set_aside.1" / "checkpoints" / "2.safetensors").read_bytes() == content
+
+
 def test_a_full_memory_is_said_in_a_line(checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import torch
 
