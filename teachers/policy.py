@@ -9,6 +9,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from rpd_jax.checkpoint import load_checkpoint
 from rpd_jax.config import ConfigError
@@ -61,7 +62,7 @@ class PolicyTeacher:
             contract=self._own,  # another suite's may turn the other way
             samples_actions=samples > 1,
             in_graph=True,
-            checkpoint=digest_arrays(checkpoint.params),
+            checkpoint=digest_arrays({name: np.asarray(leaf) for name, leaf in checkpoint.params.items()}),
         )
         self._policy = jax.jit(lambda member, observation: population.apply(member, observation)[0])
 

@@ -24,6 +24,10 @@ def fail(fields):
     raise KeyError("no such thing")
 
 
+def leave(fields):
+    sys.exit(fields["status"])
+
+
 serve(
     {
         "echo": lambda fields: fields,
@@ -32,6 +36,7 @@ serve(
         "stuck": stuck,
         "fail": fail,
         "exit": lambda fields: os._exit(3),
+        "leave": leave,
         "say": lambda fields: print(fields["text"], file=sys.stderr),
         "huge": lambda fields: {"text": "x" * (2 << 20)},
         "environment": lambda fields: {"value": os.environ.get(fields["name"])},

@@ -69,6 +69,8 @@ def test_what_a_handler_raises_is_raised_here_and_the_process_goes_on(sidecar):
     with pytest.raises(RemoteError, match="KeyError: 'no such thing'") as caught:
         sidecar.call("fail", deadline_s=20)
     assert "in fail" in caught.value.remote_traceback
+    with pytest.raises(RemoteError, match=r"^SystemExit: 3(\n|$)"):
+        sidecar.call("leave", {"status": 3}, deadline_s=20)
     with pytest.raises(RemoteError, match="unknown request 'nonsense'"):
         sidecar.call("nonsense", deadline_s=20)
     assert sidecar.call("ping", deadline_s=20).kind == "pong"

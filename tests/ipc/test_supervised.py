@@ -75,7 +75,7 @@ def test_a_discarded_reply_is_dropped_and_the_request_settled(supervised):
 
 
 @pytest.mark.parametrize("times", [1, 2])
-def test_a_reply_that_cannot_be_is_a_failure(times):
+def test_a_reply_that_cannot_be_is_a_failure(times, caplog):
     refused = []
 
     def check(fields, reply):
@@ -87,10 +87,15 @@ def test_a_reply_that_cannot_be_is_a_failure(times):
     ticket = supervised.submit("echo", {"n": 1})
     if times == 1:
         assert supervised.result(ticket).fields == {"n": 1}
+        assert [record.message for record in caplog.records] == [
+            f"{supervised.name} is started again: ProtocolError: nonsense"
+        ]
         assert supervised.metrics() | {"seconds_waiting": 0} == {"restarts": 1, "resent": 1, "seconds_waiting": 0}
     else:
-        with pytest.raises(SidecarFailed, match="failed twice with the same request, with ProtocolError: nonsense"):
+        message = "failed twice with the same request, with ProtocolError: nonsense"
+        with pytest.raises(SidecarFailed, match=message) as caught:
             supervised.result(ticket)
+        assert len(str(caught.value).splitlines()) == 1
     supervised.close()
 
 

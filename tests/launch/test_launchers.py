@@ -5,12 +5,16 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from absl import flags
 
 from launch.flag_groups import define_resume
+from rpd_jax.checkpoint import load_checkpoint
 from rpd_jax.config import ConfigError
+from rpd_jax.envs.registry import make_env
 from rpd_jax.report.results import read_results
+from teachers.policy import PolicyTeacher
 
 ROOT = Path(__file__).parents[2]
 
@@ -78,6 +82,15 @@ def test_a_saved_student_teaches(run, tmp_path):
     )
     rows = json.loads((tmp_path / "second" / "results.json").read_text())["rows"]
     assert rows[0]["variant"] == "teacher:policy:strong/3"
+
+
+def test_a_saved_student_is_known_again_by_its_parameters(run, monkeypatch):
+    config, checkpoint = load_checkpoint(run)
+    env_spec = make_env(config.env, [0], rgb=False, end_on_success=False).spec
+    first, again = (PolicyTeacher(env_spec, run).spec.checkpoint for _ in range(2))
+    others = {name: np.asarray(leaf) + 1 for name, leaf in checkpoint.params.items()}
+    monkeypatch.setattr("teachers.policy.load_checkpoint", lambda _: (config, checkpoint._replace(params=others)))
+    assert first == again != PolicyTeacher(env_spec, run).spec.checkpoint and len(first) == 16
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ from teachers.trained_on import TRAINED_ON_FILE
 class ForeignTeacher:
     """Speaks the RPD authors' contract: gripper in [0, 1]."""
 
-    spec = TeacherSpec("foreign", ("state",), conventions.JUELG_OCTO)
+    spec = TeacherSpec("foreign", ("state",), conventions.JUELG_OCTO, checkpoint="0123")
 
     def label(self, observation, instruction, key):
         action = jnp.array([[0.5, 0.0, -0.5, 0.1, 0.0, 0.0, 0.25]])
@@ -37,7 +37,7 @@ def test_labels_are_translated():
     # the gripper's 0.25 of the way from closed to open is -0.5 in [-1, 1]; its std doubles; the rest is the same
     np.testing.assert_allclose(labels.action[0], [0.5, 0, -0.5, 0.1, 0, 0, -0.5], atol=1e-6)
     np.testing.assert_allclose(labels.std[0], [0.1] * 6 + [0.2], rtol=1e-6)
-    assert teacher.spec.contract is None
+    assert teacher.spec.contract is None and teacher.spec.checkpoint == "0123"
     reference = ConvertedTeacher(ForeignTeacher(), pick_cube_spec(), gripper="reference")
     np.testing.assert_allclose(reference.label({}, "", jax.random.key(0)).action[0, 6], 0.25, atol=1e-6)
 

@@ -117,6 +117,7 @@ def test_by_name_from_a_checkpoint_that_brings_its_contract(octo, tmp_path):
     octo.save(tmp_path / "tiny", 0, {VOCABULARY_FILE: octo.text.to_json().encode(), CONTRACT_FILE: contract})
     teacher = base.make("octo", ENV, {"path": str(tmp_path / "tiny"), "samples": 2})
     assert teacher.spec.contract == CONTRACTS["juelg_octo"] and teacher.spec.name == "octo:tiny"
+    assert len(teacher.spec.checkpoint) == 16
     (tmp_path / "tiny" / CONTRACT_FILE).write_text('{"frame": "base"')
     with pytest.raises(ValueError, match=r"action_contract\.json is no action contract"):
         base.make("octo", ENV, {"path": str(tmp_path / "tiny")})

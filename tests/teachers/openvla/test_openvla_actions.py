@@ -81,11 +81,11 @@ def test_unnormalising() -> None:
 def test_which_statistics_count(tmp_path: Path) -> None:
     from teachers.openvla.server.statistics import read_statistics, select_statistics
 
-    base = {"bridge_orig": {"action": "stale"}, "viola": {"action": "of the base model"}}
+    base = {"bridge_orig": {"action": {"q01": [1]}}, "viola": {"action": {"q01": [2]}}}
     assert select_statistics(*read_statistics(tmp_path, {"viola": base["viola"]}), None) == base["viola"]
     with pytest.raises(ValueError, match=r"is missing: name the data set, one of \['bridge_orig', 'viola'\]"):
         select_statistics(*read_statistics(tmp_path, base), None)
-    own = {"bridge_orig": {"action": "new"}}
+    own = {"bridge_orig": {"action": {"q01": [3]}}}
     (tmp_path / "dataset_statistics.json").write_text(json.dumps(own))
     found = read_statistics(tmp_path, base)
     assert select_statistics(*found, None) == own["bridge_orig"]  # the file's only one

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -174,3 +175,10 @@ def test_a_model_that_does_not_answer_with_actions_is_refused(
         OpenVLAPolicy.load(faint, **options).label(frames[:1], "push")
     labels = OpenVLAPolicy.load(faint, **options, allow_non_action=True).label(frames[:1], "push")
     assert (labels["tokens"] >= 31744).all() and (labels["tokens"] < 32000).all()
+
+
+def test_transformers_warns_of_nothing(policy: OpenVLAPolicy, frames: np.ndarray) -> None:
+    """Names that a later version drops, first of all."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        policy.label(frames[:2], ["go", "lift the peg"])

@@ -14,7 +14,7 @@ import pytest
 from arm_spec import arm_spec
 
 from rpd_jax.config import Config, ConfigError, TeacherConfig
-from rpd_jax.teacher_config import TEACHER_FRAMES
+from rpd_jax.teacher_config import PROMPTS, TEACHER_FRAMES
 from teachers import base
 from teachers.openvla.processes import replicas
 from teachers.settings import SETTINGS
@@ -144,6 +144,7 @@ def test_a_server_that_runs_has_its_settings_already(made: Made, tmp_path: Path)
         ("dtype", "f32"),
         ("center_crop", True),
         ("frames", "libero"),
+        ("prompt", "v01"),
         ("oft", "bridge"),
         ("samples", 2),
         ("std", 0.1),
@@ -160,6 +161,7 @@ def test_a_server_that_runs_has_its_settings_already(made: Made, tmp_path: Path)
 
 def test_the_config_checks_them() -> None:
     from teachers.openvla.server.main import parse
+    from teachers.openvla.server.prompts import TEMPLATES
 
     for values, message in (
         ({"rows": 0}, "teacher.rows=0 cannot work: it must be at least 1"),
@@ -169,4 +171,8 @@ def test_the_config_checks_them() -> None:
             Config(teacher=dataclasses.replace(TeacherConfig(), **values)).validate()
     for frames in TEACHER_FRAMES:
         assert parse(["--checkpoint=somewhere", f"--frames={frames}"]).frames == frames
+    assert parse(["--checkpoint=somewhere"]).prompt is None
+    for prompt in PROMPTS:
+        assert parse(["--checkpoint=somewhere", f"--prompt={prompt}"]).prompt == prompt
+    assert set(TEMPLATES) == set(PROMPTS)
     assert parse(["--checkpoint=somewhere"]).max_batch == TeacherConfig().rows

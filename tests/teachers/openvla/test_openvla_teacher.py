@@ -20,6 +20,7 @@ from rpd_jax.envs.registry import make_env
 from rpd_jax.ipc.supervised import SidecarFailed
 from teachers import base
 from teachers.conventions import MANISKILL_EE
+from teachers.digest import digest
 from teachers.settings import SETTINGS, teacher_factory
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -62,7 +63,8 @@ def process_of(teacher) -> int:
     return teacher._teacher._calls[0]._supervised._sidecar.pid
 
 
-def test_labels_are_those_of_the_model(checkpoint, policy):
+def test_labels_are_those_of_the_model(checkpoint, policy, caplog):
+    caplog.set_level("INFO")
     config = config_for("unused", checkpoint)
     env = make_env(config.env, [0, 1], rgb=True, end_on_success=False)
     frames = np.asarray(env.reset()["rgb"])
@@ -71,7 +73,9 @@ def test_labels_are_those_of_the_model(checkpoint, policy):
     try:
         labels = teacher.label({"rgb": frames}, env.spec.instruction, jax.random.key(0))
         assert teacher.spec.name == "openvla:checkpoint" and not teacher.spec.in_graph
-        assert teacher.spec.token_bins == 256
+        assert teacher.spec.token_bins == 256 and teacher.spec.checkpoint == digest(checkpoint)
+        remark = "teacher openvla:checkpoint: prompts are of the style 'openvla', as its config.json names the language"
+        assert any(record.message.startswith(remark) for record in caplog.records)
         found = teacher.label_tokens({"rgb": frames}, env.spec.instruction, jax.random.key(0))
         others = (np.asarray(found.tokens) + np.array([[1], [100]])) % 256
         scores = teacher.score({"rgb": frames}, env.spec.instruction, others)
