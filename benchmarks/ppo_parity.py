@@ -119,6 +119,7 @@ def draw(path: Path, runs: Runs) -> None:
         axes.set_title(f"PPO alone, {task}", loc="left", fontsize=11)
         axes.set_xlabel("environment steps of a seed")
         axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+        axes.set_xlim(left=0)
         axes.set_ylim(-0.02, 1.02)
         axes.grid(alpha=0.3)
         axes.legend(frameon=False, fontsize=8)
