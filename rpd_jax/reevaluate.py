@@ -64,6 +64,7 @@ def evaluate(
     target = Path(output) if output else Path(directory) / "evaluation"
     _check_output(target, overwrite)
     with contextlib.ExitStack() as stack:
+        stack.enter_context(jax.enable_x64(False))
         num_members = len(config.variants) * len(config.seeds)
         seeds = env_seeds(config.eval.seed, num_members * config.eval.num_envs)
         rgb = "rgb" in STUDENT_KEYS[config.env.observation]
@@ -103,6 +104,7 @@ def evaluate_teacher(
     target = Path(output)
     _check_output(target, overwrite)
     with contextlib.ExitStack() as stack:
+        stack.enter_context(jax.enable_x64(False))
         env = make_env(config.env, env_seeds(config.eval.seed, config.eval.num_envs), rgb=False, end_on_success=False)
         stack.callback(env.close)
         made = make_teacher(teacher, config, env, stack)

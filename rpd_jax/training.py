@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax
 from absl import logging
 
 from rpd_jax import outcome, run_directory
@@ -78,6 +79,7 @@ def train(
     check(config, has_teacher=teacher is not None)
     run_directory.check(config, resume, overwrite)
     with contextlib.ExitStack() as stack:
+        stack.enter_context(jax.enable_x64(False))  # whatever the program has switched on: ours is single precision
         stop = stack.enter_context(stop_on_signal())
         trainer = Trainer(config, teacher, lambda: run_directory.claim(config, resume, overwrite), stack)
         if resume:
