@@ -75,6 +75,7 @@ def evaluate(
     convert_action = action_converter(contract(trained.env), contract(config.env))
     target = Path(output) if output else Path(directory) / EVALUATION
     with contextlib.ExitStack() as stack:
+        stack.enter_context(jax.enable_x64(False))
         claim = _claim(target, overwrite)
         stack.enter_context(claim)
         num_members = len(config.variants) * len(config.seeds)
@@ -117,6 +118,7 @@ def evaluate_teacher(
     check_env(config.env)
     target = Path(output)
     with contextlib.ExitStack() as stack:
+        stack.enter_context(jax.enable_x64(False))
         claim = _claim(target, overwrite)
         stack.enter_context(claim)
         env = make_env(config.env, evaluation_seeds(config.eval, 1), rgb=False, end_on_success=False)

@@ -57,5 +57,6 @@ def test_training_works(name, tmp_path):
     config.run.directory, config.run.tensorboard = str(tmp_path / "run"), False
     result = rpd_jax.train(config, teacher_factory(config.teacher))
     assert len(result.table) == 4
+    assert len(rpd_jax.evaluate(config.run.directory, videos=0)) == 3
     for leaf in jax.tree.leaves(result.params):
         assert leaf.dtype == np.float32 and np.isfinite(leaf).all()
