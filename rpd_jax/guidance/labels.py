@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 import jax
 import jax.numpy as jnp
 
+from rpd_jax.ipc.text import one_line
 from rpd_jax.keys import stream
 from rpd_jax.types import Array, Observation, Teacher, TeacherError, TeacherLabels, TeacherSpec
 
@@ -42,8 +43,7 @@ def asking(spec: TeacherSpec) -> Iterator[None]:
     except TeacherError:
         raise
     except (Exception, SystemExit) as error:
-        what = str(error).strip().partition("\n")[0]
-        raise TeacherError(f"teacher {spec.name!r} failed: {type(error).__name__}: {what}") from error
+        raise TeacherError(f"teacher {spec.name!r} failed: {type(error).__name__}: {one_line(error)}") from error
 
 
 @dataclasses.dataclass
