@@ -82,7 +82,7 @@ def curves(points: Sequence[Mapping[str, Any]], x: str, styles: Mapping[str, int
         where = np.array([np.mean([mine[seed, step][x] for seed in seeds]) for step in steps])
         values = np.array([[mine[seed, step]["success_once"] for step in steps] for seed in seeds])
         episodes = np.array([[mine[seed, step]["episodes"] for step in steps] for seed in seeds])
-        found.append(Curve(variant, where, values, styles[variant] if styles else None, episodes))
+        found.append(Curve(variant, where, values, styles[variant] if styles else None, episodes=episodes))
     return found
 
 

@@ -228,7 +228,7 @@ def _number(value: Any, kind: type, bound: Bound) -> float:
         raise _Unfit(_phrase(kind, bound))
     if kind is int and bound.high is None and not -INT_LIMIT <= value < INT_LIMIT:
         raise _Unfit("below 2**31 in size")
-    if kind is float and HUGE < abs(value) < math.inf:
+    if kind is float and bound.high is None and HUGE < abs(value) < math.inf:
         raise _Unfit(f"at most {HUGE:g} in size")
     if bound.above == 0 and value < TINY:
         raise _Unfit("positive in 32 bits too")

@@ -52,7 +52,7 @@ def well_typed(value, annotation):
     kinds, none_allowed = alternatives(annotation)
     if typing.get_origin(kinds[0]) is tuple:
         return type(value) is tuple and all(well_typed(each, typing.get_args(kinds[0])[0]) for each in value)
-    if type(value) is float and not abs(value) <= 1e18:
+    if type(value) is float and not abs(value) <= 1e38:
         return False
     return type(value) in kinds or (value is None and none_allowed)
 

@@ -207,7 +207,7 @@ def test_maniskill_gives_the_same_function_of_the_same_entries(task, kind):
 
 def test_maniskills_settings_know_the_kinds_and_who_has_them():
     def settings(task, kind):
-        return Settings(task, 1, [0], "pd_ee_delta_pose", kind, ("state",), 64, None, True, 1, 60.0)
+        return Settings(task, 1, [0], reward_mode=kind, image_size=64, processes=1)
 
     assert settings("PokeCube-v1", "v3").request(slice(0, 1))["reward_mode"] == "v3"
     with pytest.raises(ConfigError, match=r"env.reward='v2' cannot work in RollBall-v1"):

@@ -128,7 +128,7 @@ def test_so_are_those_of_heads_and_adapters(tmp_path: Path, kind: str) -> None:
         ('{"mine": {"action": {"q01": [0, NaN], "q99": [1, 1]}}}', "json: mine/action/q01 holds NaN or infinite"),
         ('{"mine": {"action": {"q01": [0, 1], "q99": [1, 1e999]}}}', "json: mine/action/q99 holds NaN or infinite"),
         ('{"mine": 3}', "json holds no statistics"),
-        ("[1]", "json holds no statistics"),
+        ("[1]", "json holds a list"),
         ('{"mine": {"action": {"q01": ["x"]}}}', "json holds no statistics"),
     ],
 )
