@@ -37,7 +37,7 @@ class PPOConfig(Settings):
     rollout_length: int = setting(50, low=1)  # T
     epochs: int = setting(8, low=1)
     minibatches: int = setting(32, low=1)  # of equal size; a remainder is left out, another one each epoch
-    learning_rate: float = setting(3e-4, above=0, high=1e38)  # [v] one too large is seen to diverge
+    learning_rate: float = setting(3e-4, above=0, high=1e38, right="a positive number")  # [v] one too large is seen to diverge
     learning_rate_end: float = setting(1.0, low=0, high=1)  # [v] fraction of learning_rate at the end (linear)
     adam_eps: float = setting(1e-5, above=0)
     max_grad_norm: float = setting(0.5, above=0)
@@ -147,7 +147,7 @@ class VariantSpec:
     anneal_end: float = setting(1.0, low=0)
     anneal_until: float = setting(1.0, above=0, high=1)
     # Of PPOConfig, see FLOATS; what can work is declared there.
-    overrides: dict[str, float | None] = dataclasses.field(default_factory=dict)
+    overrides: dict[str, float | None] = dataclasses.field(default_factory=dict, metadata=bounds(high=1e38))
     guidance: GuidanceSpec = dataclasses.field(default_factory=GuidanceSpec)  # when the teacher is asked
 
     def __post_init__(self) -> None:
