@@ -35,21 +35,11 @@ def check_guidance(spec: VariantSpec, config: Config) -> None:
 def _check_progress(where: str, config: Config) -> None:
     """Raises ConfigError where a run's rewards do not say how far a student has come."""
     settings, env = config.guidance, config.env
-    length, steps = config.ppo.rollout_length, episode_steps(env)
-    window, whole = settings.window_iterations * length, math.lcm(length, steps) // length
-    if window % steps and not random_ages(env, length, steps):
-        raise ConfigError(
-            f"guidance.window_iterations={settings.window_iterations} cannot work for {where}: {window} steps are no "
-            f"whole number of episodes of {steps}, and environments that begin together say then which part of an "
-            f"episode it is, not how well the student does; set env.random_ages=True, or a multiple of {whole}"
-        )
-    unsettled = unsettled_iterations(env, length, steps)
-    needed = unsettled + settings.windows * settings.window_iterations
-    if needed > config.iterations:
-        first = f" after {unsettled} in which episodes begun at random ages end" if unsettled else ""
+    remembered = settings.windows * settings.window_iterations
+    if remembered > config.iterations:
         raise ConfigError(
             f"guidance.windows={settings.windows} of guidance.window_iterations={settings.window_iterations} cannot "
-            f"work for {where}{first}: the run has {config.iterations} iterations, fewer than {needed}"
+            f"work for {where}: the run has {config.iterations} iterations, fewer than {remembered}"
         )
     if settings.attainable_reward is None and env.reward == "dense":
         raise ConfigError(
@@ -60,6 +50,22 @@ def _check_progress(where: str, config: Config) -> None:
         raise ConfigError(
             f"guidance.attainable_reward=None cannot work for {where} with env.end_on_success=True: no mean reward "
             "comes near 1 where success ends episodes; set env.end_on_success=False, or say what can be attained"
+        )
+    length, steps = config.ppo.rollout_length, episode_steps(env)
+    window = settings.window_iterations * length
+    if window % steps and not random_ages(env, length, steps):
+        raise ConfigError(
+            f"guidance.window_iterations={settings.window_iterations} cannot work for {where}: {window} steps are no "
+            f"whole number of episodes of {steps}, and environments that begin together say then which part of an "
+            f"episode it is, not how well the student does; set env.random_ages=True, or a multiple of "
+            f"{math.lcm(length, steps) // length}"
+        )
+    unsettled = unsettled_iterations(env, length, steps)
+    if unsettled + remembered > config.iterations:
+        raise ConfigError(
+            f"ppo.total_steps={config.ppo.total_steps} cannot work for {where}: these are {config.iterations} "
+            f"iterations, fewer than {unsettled} in which episodes begun at random ages end and {remembered} that "
+            "guidance.windows x guidance.window_iterations remember"
         )
 
 

@@ -18,8 +18,7 @@ def x64():
         yield
 
 
-QUICK = ("PushCube-v1", "PegInsertionSide-v1")
-TABLETOP = [task if task in QUICK else pytest.param(task, marks=pytest.mark.slow) for task in TASKS]
+TABLETOP = [task if task == "PushCube-v1" else pytest.param(task, marks=pytest.mark.slow) for task in TASKS]
 
 
 @pytest.mark.parametrize("make", [Reach, *PROBES.values()])
@@ -45,10 +44,10 @@ def check(env):
         observation = result.observation
 
 
-@pytest.mark.parametrize("name", ["toy:Reach-v0", "tabletop:PushCube-v1"])
+@pytest.mark.parametrize("name", ["toy:Reach-v0", pytest.param("tabletop:PushCube-v1", marks=pytest.mark.slow)])
 def test_training_works(name, tmp_path):
     config = rpd_jax.get_preset("debug")
-    config.variants, config.seeds = ("ppo", "rpd-mse", "vlajs-persistent"), (0,)
+    config.variants, config.seeds = ("ppo", "rpd-mse"), (0,)
     config.env.name, config.env.num_envs = name, 2
     config.network.normalize_observations = True
     config.teacher.name = "toy" if name.startswith("toy") else "scripted"
@@ -56,7 +55,7 @@ def test_training_works(name, tmp_path):
     config.eval.episodes = config.eval.num_envs = config.eval.curve_episodes = 2
     config.run.directory, config.run.tensorboard = str(tmp_path / "run"), False
     result = rpd_jax.train(config, teacher_factory(config.teacher))
-    assert len(result.table) == 4
-    assert len(rpd_jax.evaluate(config.run.directory, videos=0)) == 3
+    assert len(result.table) == 3
+    assert len(rpd_jax.evaluate(config.run.directory, videos=0)) == 2
     for leaf in jax.tree.leaves(result.params):
         assert leaf.dtype == np.float32 and np.isfinite(leaf).all()

@@ -137,7 +137,7 @@ def test_the_first_episodes_iterations_count_as_well():
     """Random ages, 500 steps in rollouts of 50: ten iterations before the first of 3 windows of 2."""
     config = horizon(window_iterations=2)
     config.ppo.total_steps = 50 * config.env.num_envs * 15
-    with pytest.raises(ConfigError, match=r"after 10 in which .*: the run has 15 iterations, fewer than 16"):
+    with pytest.raises(ConfigError, match=r"15 iterations, fewer than 10 in which .* and 6 that"):
         check_guidance(TRANSIENT, config)
     config.ppo.total_steps = 50 * config.env.num_envs * 16
     check_guidance(TRANSIENT, config)

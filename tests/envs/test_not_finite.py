@@ -104,6 +104,7 @@ def test_both_loops_go_on_and_count_alike():
     population = Population(config.validate(), env.spec)
     host = HostLoop(config, vector, population, None)
     graph = GraphLoop(config, env, seeds, population, None, random_ages=True)
+    graph.at_once = 2
     _, mine = host.run(population.init(), 0, 2)
     _, theirs = graph.run(population.init(), 0, 2)
     # of 20 x 16 steps an iteration
