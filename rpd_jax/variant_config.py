@@ -37,7 +37,9 @@ class PPOConfig(Settings):
     rollout_length: int = setting(50, low=1)  # T
     epochs: int = setting(8, low=1)
     minibatches: int = setting(32, low=1)  # of equal size; a remainder is left out, another one each epoch
-    learning_rate: float = setting(3e-4, above=0, high=1e38, right="a positive number")  # [v] one too large is seen to diverge
+    learning_rate: float = setting(
+        3e-4, above=0, high=1e38, right="a positive number"
+    )  # [v] one too large is seen to diverge
     learning_rate_end: float = setting(1.0, low=0, high=1)  # [v] fraction of learning_rate at the end (linear)
     adam_eps: float = setting(1e-5, above=0)
     max_grad_norm: float = setting(0.5, above=0)

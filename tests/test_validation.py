@@ -150,7 +150,7 @@ def test_a_minibatch_of_one_transition_is_refused_where_advantages_are_normalise
 
 
 @pytest.mark.parametrize("field", FLOATS)
-@pytest.mark.parametrize("value", [-1.0, math.nan, -math.inf, 1e30])
+@pytest.mark.parametrize("value", [-1.0, math.nan, -math.inf, 1e39])
 def test_a_variant_s_overrides_have_the_bounds_of_the_settings(field, value):
     for make in (
         lambda: parse_variant(f"ppo:{field}={value}"),

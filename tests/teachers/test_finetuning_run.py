@@ -55,7 +55,7 @@ def run(directory, metrics=(), *, resume=False, **values):
     settings = RunSettings(**({"steps": 6, "log_every": 100, "save_every": 2, "tensorboard": False} | values))
     made = Made(settings, metrics)
     with contextlib.ExitStack() as stack:
-        made.open(directory, stack, resume=resume, overwrite=False)
+        made.open(directory, stack, lambda: None, resume=resume)
         made.run(StopRequest(), ())
     return made
 
