@@ -191,8 +191,8 @@ def test_what_a_run_writes(straight: Result) -> None:
 
 
 def test_a_run_that_diverges_stops_and_keeps_its_checkpoint(checkpoint: Path, tmp_path: Path) -> None:
-    """The second step begins with matrices of 1e30, and would be saved in place of the first."""
-    wild = OptimizerSettings(learning_rate=1e30)
+    """The second step begins with matrices of 1e18, and would be saved in place of the first."""
+    wild = OptimizerSettings(learning_rate=1e18)
     made = settings(save_every=1, validate_every=0, log_every=100, optimizer=wild)
     with pytest.raises(Diverged, match=r"is nan at step 2: training stopped, the checkpoint of step 1 in") as error:
         run(checkpoint, tmp_path / "run", made)
