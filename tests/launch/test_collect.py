@@ -44,7 +44,7 @@ def stopped(signal_number: int, output: Path, arguments: list[str]) -> int:
     finally:
         process.kill()
         process.wait()
-    assert code == (0 if signal_number == signal.SIGTERM else -signal_number)
+    assert code == (128 + signal_number if signal_number == signal.SIGTERM else -signal_number)
     return len(list(rounds.glob("[0-9]*.h5")))
 
 
