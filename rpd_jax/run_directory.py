@@ -7,6 +7,7 @@ from pathlib import Path
 from rpd_jax import outcome
 from rpd_jax.checkpoint import CHECKPOINT_DIRECTORY, CONFIG_FILE, check_saved, load_config
 from rpd_jax.config import Config
+from rpd_jax.directory_lock import LOCK_FILE, DirectoryLock
 from rpd_jax.losses.variants import resolved
 from rpd_jax.metrics import METRICS_FILE, TENSORBOARD_DIRECTORY, WANDB_DIRECTORY
 from rpd_jax.output_directory import Claim, Kind, check_path, refuse_difference
@@ -46,6 +47,13 @@ def check(config: Config, resume: bool | int, overwrite: bool) -> None:
         _check_same_experiment(load_config(path), config)
     if resume and not isinstance(resume, bool):
         check_saved(path, resume)
+
+
+def check_free(config: Config) -> None:
+    """Raises ConfigError where another process has the run directory now, before anything is started for nothing."""
+    path = Path(config.run.directory)
+    if (path / LOCK_FILE).is_file():
+        DirectoryLock(path, KIND.field, KIND.what).close()
 
 
 def claim(config: Config, resume: bool | int, overwrite: bool) -> Claim:

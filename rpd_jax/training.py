@@ -97,6 +97,7 @@ def train(
     """
     check(config, has_teacher=teacher is not None)
     run_directory.check(config, resume, overwrite)
+    run_directory.check_free(config)
     with contextlib.ExitStack() as stack:
         stack.enter_context(jax.enable_x64(False))  # whatever the program has switched on: ours is single precision
         stop = stack.enter_context(stop_on_signal())

@@ -1,7 +1,9 @@
 """Whatever ends a run, its last whole iteration is saved, and the resumed run ends as an undisturbed one."""
 
+import contextlib
 import gc
 import logging
+import os
 import subprocess
 import sys
 import weakref
@@ -11,6 +13,8 @@ import numpy as np
 import pytest
 
 import rpd_jax
+from rpd_jax.config import ConfigError
+from rpd_jax.directory_lock import DirectoryLock
 from rpd_jax.types import TeacherError, TeacherLabels, TeacherSpec
 
 
@@ -81,6 +85,16 @@ def test_an_evaluation_that_failed_is_made_up_for(tmp_path, undisturbed, monkeyp
         broken.setattr(Evaluator, "students", fail)
         rpd_jax.train(settings(tmp_path / "run"), Teacher())
     same_end(rpd_jax.train(settings(tmp_path / "run"), Teacher(), resume=True), undisturbed)
+
+
+def test_a_directory_in_use_is_refused_before_anything_starts(tmp_path):
+    def never(env):
+        raise AssertionError("a teacher was made")
+
+    (tmp_path / "run").mkdir()
+    with contextlib.closing(DirectoryLock(tmp_path / "run", "run.directory", "a run")):
+        with pytest.raises(ConfigError, match=f"is in use by process {os.getpid()} on host"):
+            rpd_jax.train(settings(tmp_path / "run"), never, resume=True)
 
 
 def test_a_longer_run_says_which_schedules_it_repeats(tmp_path, caplog):
