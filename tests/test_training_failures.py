@@ -92,9 +92,9 @@ def test_a_directory_in_use_is_refused_before_anything_starts(tmp_path):
         raise AssertionError("a teacher was made")
 
     (tmp_path / "run").mkdir()
-    with contextlib.closing(DirectoryLock(tmp_path / "run", "run.directory", "a run")):
-        with pytest.raises(ConfigError, match=f"is in use by process {os.getpid()} on host"):
-            rpd_jax.train(settings(tmp_path / "run"), never, resume=True)
+    held = contextlib.closing(DirectoryLock(tmp_path / "run", "run.directory", "a run"))
+    with held, pytest.raises(ConfigError, match=f"is in use by process {os.getpid()} on host"):
+        rpd_jax.train(settings(tmp_path / "run"), never, resume=True)
 
 
 def test_a_longer_run_says_which_schedules_it_repeats(tmp_path, caplog):
