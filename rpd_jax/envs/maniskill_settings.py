@@ -35,12 +35,12 @@ class Settings:
     image_size: int = 256
     max_episode_steps: int | None = None
     end_on_success: bool = True
-    random_ages: bool = False
     processes: int | None = None
     deadline_s: float = 60.0
     horizon_scale: int = 1
     instruction: str = ""
     camera: Camera | None = None
+    random_ages: bool = False
 
     def __post_init__(self) -> None:
         """Fills in what was left open. Raises ValueError for what cannot be."""
