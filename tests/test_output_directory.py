@@ -145,11 +145,10 @@ from pathlib import Path
 from rpd_jax.directory_lock import DirectoryLock
 lock = DirectoryLock(Path(sys.argv[1]), "output", "a run")
 child = subprocess.Popen(["sleep", "60"])
-forked = os.fork()
-if forked == 0:
+if os.fork() == 0:
+    print(child.pid, os.getpid(), flush=True)  # from the child: by now it has let go of the lock
     time.sleep(60)
     os._exit(0)
-print(child.pid, forked, flush=True)
 time.sleep(60)
 """
 
