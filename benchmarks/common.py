@@ -14,8 +14,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from rpd_jax.report.files import write_json
 from rpd_jax.report.results import package_versions
+from rpd_jax.runs.files import write_json
 
 
 def parse_args(name: str) -> argparse.Namespace:

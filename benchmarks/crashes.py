@@ -25,7 +25,7 @@ from typing import NamedTuple
 import numpy as np
 
 from benchmarks.common import make_parser, write
-from rpd_jax.checkpoint import load_checkpoint
+from rpd_jax.runs.checkpoint import load_checkpoint
 
 TABLETOP = ("--preset=quickstart", "--config.env.num_envs=4", "--config.eval.num_envs=4")
 MANISKILL = ("--preset=maniskill-quickstart", "--config.env.num_envs=2", "--config.eval.num_envs=2")

@@ -27,7 +27,7 @@ from rpd_jax.envs.base import ArraySpec, EnvSpec
 from rpd_jax.export import runner
 from rpd_jax.export.files import export_student, random_observation
 from rpd_jax.export.student import Student, member_student
-from rpd_jax.population import Population
+from rpd_jax.training.population import Population
 
 STATE, PROPRIO, PIXELS, ACTION = 42, 25, 128, 7
 KINDS = {"state_2x128": (128, 128), "state_3x256": (256, 256, 256), "rgb": ()}

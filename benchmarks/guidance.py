@@ -24,9 +24,9 @@ import jax.numpy as jnp
 from benchmarks import common
 from rpd_jax.config import Config
 from rpd_jax.envs.registry import env_seeds, make_env, make_functional
-from rpd_jax.loops import GraphLoop
-from rpd_jax.population import Population
 from rpd_jax.presets import quickstart_vla
+from rpd_jax.training.loops import GraphLoop
+from rpd_jax.training.population import Population
 from rpd_jax.types import Teacher
 from teachers.settings import teacher_factory
 

@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks import common
-from rpd_jax.envs.maniskill import ManiSkillVectorEnv
+from rpd_jax.envs.maniskill.pool import ManiSkillVectorEnv
 
 TASK = "PickCube-v1"
 PROCESSES = 2

@@ -30,11 +30,11 @@ from matplotlib.ticker import EngFormatter
 
 from benchmarks import common
 from rpd_jax.config import Config
-from rpd_jax.outcome import POINTS_FILE
 from rpd_jax.presets import get_preset
-from rpd_jax.report.files import atomic_path
 from rpd_jax.report.plots import PALETTE
-from rpd_jax.training import train
+from rpd_jax.report.results import POINTS_FILE
+from rpd_jax.runs.files import atomic_path
+from rpd_jax.training.trainer import train
 
 STEPS = {"PickCube-v1": 400_000, "PushCube-v1": 200_000}
 LABELS = {"ours": "rpd_jax", "sb3": "stable-baselines3"}

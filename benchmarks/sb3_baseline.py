@@ -20,8 +20,8 @@ from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 from rpd_jax.config import Config
 from rpd_jax.envs.base import VectorEnv
 from rpd_jax.envs.registry import env_seeds, make_env
-from rpd_jax.evaluation import run_episodes
-from rpd_jax.normalization import CLIP
+from rpd_jax.policies.normalization import CLIP
+from rpd_jax.training.evaluation import run_episodes
 from rpd_jax.types import Observation
 
 Points = list[tuple[int, float]]

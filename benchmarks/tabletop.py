@@ -30,9 +30,9 @@ from benchmarks import common
 from rpd_jax.config import Config, EnvConfig, NetworkConfig, PPOConfig, TeacherConfig
 from rpd_jax.envs.registry import env_seeds, make_functional
 from rpd_jax.envs.tabletop.env import TabletopEnv
-from rpd_jax.loops import GraphLoop
-from rpd_jax.population import Population
-from rpd_jax.rollout import in_graph
+from rpd_jax.training import rollout_traced
+from rpd_jax.training.loops import GraphLoop
+from rpd_jax.training.population import Population
 from teachers import scripted
 
 TASK = "PickCube-v1"
@@ -60,8 +60,8 @@ def rollouts(engine: str, observation: str, batch: int) -> Callable[[], float]:
     population = Population(config, env.spec)
     members = population.init()
     seeds = jnp.asarray(np.asarray(env_seeds(0, batch), np.uint32))
-    running = jax.jit(functools.partial(in_graph.begin, env))(seeds)
-    collect = jax.jit(lambda members, running: in_graph.collect(env, population, STEPS, members, running))
+    running = jax.jit(functools.partial(rollout_traced.begin, env))(seeds)
+    collect = jax.jit(lambda members, running: rollout_traced.collect(env, population, STEPS, members, running))
     state = {"running": running}
 
     def run() -> float:
@@ -108,7 +108,7 @@ def pictures(size: int, batch: int = 64) -> Callable[[], float]:
 def maniskill_pool() -> Callable[[], float]:
     """A function that plays random actions in ManiSkill's pool for some seconds and returns steps per second."""
     from benchmarks.maniskill import ENVS, PROCESSES, pool_steps_per_second
-    from rpd_jax.envs.maniskill import ManiSkillVectorEnv
+    from rpd_jax.envs.maniskill.pool import ManiSkillVectorEnv
 
     env = ManiSkillVectorEnv(TASK, ENVS, range(ENVS), processes=PROCESSES)
     env.reset()

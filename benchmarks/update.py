@@ -26,7 +26,7 @@ from benchmarks.common import median, parse_args, spread, timed, write
 from benchmarks.torch_baseline import Sizes, make_torch_update
 from rpd_jax.config import Config, EnvConfig, PPOConfig
 from rpd_jax.envs.base import ArraySpec, EnvSpec
-from rpd_jax.population import Population
+from rpd_jax.training.population import Population
 from rpd_jax.types import TeacherLabels, Transition
 
 STATE, ACTION = 42, 7

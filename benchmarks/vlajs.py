@@ -31,8 +31,9 @@ from typing import Any
 import numpy as np
 
 from benchmarks import common
-from rpd_jax.metrics import METRICS_FILE, read_metrics
-from rpd_jax.outcome import POINTS_FILE, curves
+from rpd_jax.report.results import POINTS_FILE
+from rpd_jax.runs.metrics import METRICS_FILE, read_metrics
+from rpd_jax.training.summary import curves
 
 Curves = Mapping[str, tuple[np.ndarray, np.ndarray]]
 """Variant -> (steps [K], success [seeds, K])."""

@@ -17,7 +17,7 @@ from pathlib import Path
 from absl import app, flags
 
 from launch.checks import Check, all_checks
-from rpd_jax.report.files import write_json
+from rpd_jax.runs.files import write_json
 
 _DIRECTORY = flags.DEFINE_string("directory", "runs", "Where runs will be written.")
 _JSON = flags.DEFINE_string("json", None, "Also write the outcome to this file.")

@@ -18,9 +18,9 @@ from absl import flags, logging
 
 import rpd_jax
 from launch.flags import define_config, run
-from rpd_jax.checkpoint import load_config
 from rpd_jax.config import ConfigError, TeacherConfig
-from rpd_jax.training import TeacherFactory
+from rpd_jax.runs.checkpoint import load_config
+from rpd_jax.training.trainer import TeacherFactory
 from teachers.settings import starts, teacher_factory
 
 _CONFIG = define_config("quickstart")

@@ -24,7 +24,7 @@ from absl import flags, logging
 from launch.flag_groups import define_finetuning
 from launch.flags import define_settings, run
 from rpd_jax.config import ConfigError, choice
-from rpd_jax.interrupt import exit_status
+from rpd_jax.runs.interrupt import exit_status
 from teachers.octo.finetune.settings import FinetuneSettings
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def _model() -> Octo | dict[str, Any] | None:
         return None
     if _MODEL_CONFIG.value:
         return _read_config(Path(_MODEL_CONFIG.value))
-    from rpd_jax.checkpoint import CheckpointError
+    from rpd_jax.runs.checkpoint import CheckpointError
     from teachers.octo.model import load_octo
 
     try:

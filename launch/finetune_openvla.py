@@ -27,7 +27,7 @@ from launch.flag_groups import define_finetuning
 from launch.flags import define_settings, run
 from rpd_jax.config import ConfigError
 from rpd_jax.ipc.process import environment_for
-from rpd_jax.output_directory import check_path
+from rpd_jax.runs.output_directory import check_path
 from teachers.finetuning.settings import KIND
 from teachers.openvla.finetune.settings import FinetuneSettings
 

@@ -14,13 +14,13 @@ from typing import Any, NoReturn, TypeVar
 
 from absl import app, flags, logging
 
-from rpd_jax.checkpoint import CheckpointError
 from rpd_jax.config import Config, ConfigError, check_field
+from rpd_jax.config.validation import alternatives, annotations, field_value, require
 from rpd_jax.envs.base import SimulatorFailed
 from rpd_jax.ipc.supervised import SidecarFailed
 from rpd_jax.presets import PRESETS, get_preset
+from rpd_jax.runs.checkpoint import CheckpointError
 from rpd_jax.types import TeacherError
-from rpd_jax.validation import alternatives, annotations, field_value, require
 
 Settings = TypeVar("Settings")
 

@@ -21,7 +21,7 @@ from absl import flags, logging
 import rpd_jax
 from launch.flag_groups import define_resume
 from launch.flags import define_config, run
-from rpd_jax.interrupt import exit_status
+from rpd_jax.runs.interrupt import exit_status
 from teachers.settings import teacher_factory
 
 _CONFIG = define_config("quickstart")

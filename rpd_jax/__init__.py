@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 from rpd_jax import runtime
 
 if TYPE_CHECKING:
-    from rpd_jax.checkpoint import load_checkpoint
+    from rpd_jax.algorithms.variants import VariantSpec, register_variant
     from rpd_jax.config import Config
-    from rpd_jax.losses.variants import VariantSpec, register_variant
     from rpd_jax.presets import PRESETS, get_preset
-    from rpd_jax.reevaluate import evaluate, evaluate_teacher
-    from rpd_jax.training import Result, train
+    from rpd_jax.runs.checkpoint import load_checkpoint
+    from rpd_jax.training.reevaluation import evaluate, evaluate_teacher
+    from rpd_jax.training.trainer import Result, train
 
 runtime.configure()
 
@@ -38,14 +38,14 @@ __all__ = [
 _MODULES = {
     "PRESETS": "rpd_jax.presets",
     "Config": "rpd_jax.config",
-    "Result": "rpd_jax.training",
-    "VariantSpec": "rpd_jax.losses.variants",
-    "evaluate": "rpd_jax.reevaluate",
-    "evaluate_teacher": "rpd_jax.reevaluate",
+    "Result": "rpd_jax.training.trainer",
+    "VariantSpec": "rpd_jax.algorithms.variants",
+    "evaluate": "rpd_jax.training.reevaluation",
+    "evaluate_teacher": "rpd_jax.training.reevaluation",
     "get_preset": "rpd_jax.presets",
-    "load_checkpoint": "rpd_jax.checkpoint",
-    "register_variant": "rpd_jax.losses.variants",
-    "train": "rpd_jax.training",
+    "load_checkpoint": "rpd_jax.runs.checkpoint",
+    "register_variant": "rpd_jax.algorithms.variants",
+    "train": "rpd_jax.training.trainer",
 }
 
 

@@ -1,4 +1,4 @@
-"""Action contracts by name, and how robots' bases stand; `rpd_jax.contracts` converts between contracts."""
+"""Action contracts by name, and how robots' bases stand; `rpd_jax.actions.contracts` converts between contracts."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import math
 from collections.abc import Mapping
 from pathlib import Path
 
-from rpd_jax.envs import maniskill_tasks
+from rpd_jax.envs.maniskill import tasks as maniskill_tasks
 from rpd_jax.types import ActionContract
 
 CONTRACT_FILE = "action_contract.json"

@@ -6,7 +6,7 @@ import dataclasses
 import functools
 from collections.abc import Callable
 
-from rpd_jax.contracts import check_convertible, convert, convert_std
+from rpd_jax.actions.contracts import check_convertible, convert, convert_std
 from rpd_jax.envs.base import EnvSpec
 from rpd_jax.guidance.stream import BackgroundTeacher
 from rpd_jax.types import Array, Observation, Teacher, TeacherLabels, TokenLabels, TokenScores
@@ -19,7 +19,7 @@ class ConvertedTeacher:
       teacher: whose labels to translate.
       env_spec: of the environment; they are translated into its `undivided_contract`, so that the numbers of a label
         do not depend on the environment's horizon scale.
-      gripper: "fixed" or "reference", see `rpd_jax.contracts.convert`.
+      gripper: "fixed" or "reference", see `rpd_jax.actions.contracts.convert`.
 
     Raises:
       ValueError: the contracts cannot be converted into each other; the field is named.

@@ -11,17 +11,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rpd_jax.checkpoint import load_checkpoint
+from rpd_jax.actions.contracts import clip
+from rpd_jax.algorithms.update import MemberState
 from rpd_jax.config import ConfigError
-from rpd_jax.contracts import clip
-from rpd_jax.distributions import Gaussian
 from rpd_jax.envs.base import EnvSpec
 from rpd_jax.envs.registry import contract
-from rpd_jax.networks import STUDENT_KEYS
-from rpd_jax.population import Population
-from rpd_jax.reevaluate import restore_members
+from rpd_jax.policies.gaussian import Gaussian
+from rpd_jax.policies.networks import STUDENT_KEYS
+from rpd_jax.runs.checkpoint import load_checkpoint
+from rpd_jax.training.population import Population
+from rpd_jax.training.reevaluation import restore_members
 from rpd_jax.types import Array, Observation, TeacherLabels, TeacherSpec
-from rpd_jax.update import MemberState
 from teachers.digest import digest_arrays
 
 

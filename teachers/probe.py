@@ -11,8 +11,8 @@ import math
 
 import numpy as np
 
-from rpd_jax import rotations
-from rpd_jax.contracts import check_convertible
+from rpd_jax.actions import rotations
+from rpd_jax.actions.contracts import check_convertible
 from rpd_jax.envs.base import EnvSpec, VectorEnv
 from rpd_jax.types import ActionContract, Observation
 from teachers import conventions

@@ -12,11 +12,11 @@ import numpy as np
 from absl import logging
 from PIL import Image
 
+from rpd_jax.config.validation import ConfigError
 from rpd_jax.demonstrations.episode import Episode
 from rpd_jax.demonstrations.reading import Demonstrations
 from rpd_jax.demonstrations.statistics import action_mask, action_statistics
 from rpd_jax.types import ActionContract
-from rpd_jax.validation import ConfigError
 from teachers.trained_on import TrainedOn, describe
 
 CAMERAS = ("primary", "wrist")

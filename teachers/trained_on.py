@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 from absl import logging
 
+from rpd_jax.config.validation import ConfigError
 from rpd_jax.demonstrations.checks import one_line, typed
 from rpd_jax.demonstrations.episode import DatasetInfo, Episode
 from rpd_jax.demonstrations.reading import Demonstrations
 from rpd_jax.envs.base import Camera, EnvSpec
-from rpd_jax.validation import ConfigError
 
 TRAINED_ON_FILE = "trained_on.json"
 _FIELDS = ("camera_eye", "camera_target", "camera_fov", "camera_shift")  # of EnvConfig

@@ -10,7 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rpd_jax.checkpoint import (
+from rpd_jax.config import ConfigError
+from rpd_jax.runs.checkpoint import (
     CHECKPOINT_DIRECTORY,
     Checkpoint,
     CheckpointError,
@@ -21,7 +22,6 @@ from rpd_jax.checkpoint import (
     read_checkpoint,
     to_paths,
 )
-from rpd_jax.config import ConfigError
 
 TREE = {
     "layer": {"kernel": jnp.arange(6.0).reshape(2, 3), "bias": jnp.zeros(3)},
@@ -103,7 +103,7 @@ def test_a_reader_changes_nothing(tmp_path):
 WRITER = """
 import sys
 import numpy as np
-from rpd_jax.checkpoint import Checkpoint, CheckpointStore
+from rpd_jax.runs.checkpoint import Checkpoint, CheckpointStore
 store = CheckpointStore(sys.argv[1], keep=1)
 for i in range(1, 16):
     store.save(i, Checkpoint({"w": np.full(3, float(i))}, {"s": np.full(3, i)}, {"iteration": i}))

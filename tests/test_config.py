@@ -5,9 +5,9 @@ import typing
 
 import pytest
 
+from rpd_jax.algorithms.variants import resolve_variants
 from rpd_jax.config import Config, ConfigError, check_field
 from rpd_jax.envs.registry import check_env
-from rpd_jax.losses.variants import resolve_variants
 from rpd_jax.presets import PRESETS, get_preset
 
 

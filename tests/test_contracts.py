@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from rpd_jax import rotations
-from rpd_jax.contracts import check_convertible, convert, convert_std
+from rpd_jax.actions import rotations
+from rpd_jax.actions.contracts import check_convertible, convert, convert_std
 from rpd_jax.types import ActionContract, ActionStatistics
 
 EULER = ActionContract(1.0, 1.0, "euler_xyz", 1, "base", 0.0, 1.0, low=None, high=None)

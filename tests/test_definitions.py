@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 import rpd_jax
+from rpd_jax.algorithms import variants
+from rpd_jax.algorithms.variants import VariantSpec, register_variant
 from rpd_jax.config import ConfigError
-from rpd_jax.losses import variants
-from rpd_jax.losses.variants import VariantSpec, register_variant
 from teachers.settings import teacher_factory
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from rpd_jax.distributions import Gaussian, entropy, kl_dims, log_prob, log_prob_dims, sample
+from rpd_jax.policies.gaussian import Gaussian, entropy, kl_dims, log_prob, log_prob_dims, sample
 
 MEAN = jnp.array([0.3, -1.2, 0.0])
 LOG_STD = jnp.array([-0.5, 0.2, 0.0])

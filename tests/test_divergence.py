@@ -11,8 +11,8 @@ from test_update import SPEC, data, make_config, run
 
 import rpd_jax
 from rpd_jax.guidance.labels import checked
-from rpd_jax.population import Population
 from rpd_jax.report.results import read_results
+from rpd_jax.training.population import Population
 from rpd_jax.types import TeacherError, TeacherLabels, TeacherSpec
 
 NAN, INF = float("nan"), float("inf")

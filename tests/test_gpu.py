@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from test_update import SPEC, data, make_config
 
-from rpd_jax.population import Population
+from rpd_jax.training.population import Population
 
 pytestmark = pytest.mark.gpu
 

@@ -11,37 +11,29 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 
-# Rooms of rpd_jax, in order: a module may import from its own line and from the lines before it.
+# Folders and files of rpd_jax, in order: a module may import from its own line and from the lines before it.
 ROOMS: tuple[tuple[str, ...], ...] = (
-    ("rpd_jax.runtime", "rpd_jax.types", "rpd_jax.interrupt"),
+    ("rpd_jax.runtime", "rpd_jax.types", "rpd_jax.runs.interrupt"),
     ("rpd_jax.ipc", "rpd_jax.envs.base"),
-    ("rpd_jax.validation", "rpd_jax.teacher_config", "rpd_jax.variant_config"),
     ("rpd_jax.config", "rpd_jax.presets"),
-    ("rpd_jax.report.files", "rpd_jax.directory_lock", "rpd_jax.output_directory"),
-    ("rpd_jax.rotations", "rpd_jax.placement", "rpd_jax.keys"),
-    ("rpd_jax.contracts",),
-    ("rpd_jax.distributions", "rpd_jax.networks", "rpd_jax.normalization"),
-    ("rpd_jax.advantages",),
+    ("rpd_jax.runs.files", "rpd_jax.runs.lock", "rpd_jax.runs.output_directory"),
+    ("rpd_jax.placement", "rpd_jax.keys", "rpd_jax.actions"),
+    ("rpd_jax.policies", "rpd_jax.advantages"),
     ("rpd_jax.guidance",),
     ("rpd_jax.losses",),
     ("rpd_jax.envs",),
-    ("rpd_jax.objective", "rpd_jax.update", "rpd_jax.population"),
-    ("rpd_jax.rollout",),
-    ("rpd_jax.labelling", "rpd_jax.guidance_check"),
-    ("rpd_jax.checkpoint", "rpd_jax.metrics_log", "rpd_jax.metrics", "rpd_jax.report"),
-    ("rpd_jax.evaluation", "rpd_jax.demonstrations"),
-    ("rpd_jax.run_directory", "rpd_jax.outcome", "rpd_jax.alarms"),
-    ("rpd_jax.loops",),
-    ("rpd_jax.training", "rpd_jax.reevaluate"),
+    ("rpd_jax.algorithms",),
+    ("rpd_jax.runs", "rpd_jax.report"),
+    ("rpd_jax.training", "rpd_jax.demonstrations"),
     ("rpd_jax.export",),
 )
 WITHOUT_JAX_OR_TORCH = ("rpd_jax.ipc", "rpd_jax.types", "rpd_jax.envs.base", "rpd_jax.runtime")
-MAY_IMPORT_LINEN = ("rpd_jax.networks", "teachers.octo")
+MAY_IMPORT_LINEN = ("rpd_jax.policies.networks", "teachers.octo")
 OPENVLA_SERVER, OPENVLA_FINETUNE = "teachers.openvla.server", "teachers.openvla.finetune"
 MAY_IMPORT_TORCH = (
-    "rpd_jax.envs.maniskill_fast",
-    "rpd_jax.envs.maniskill_worker",
-    "rpd_jax.envs.maniskill_gpu_worker",
+    "rpd_jax.envs.maniskill.fast",
+    "rpd_jax.envs.maniskill.worker",
+    "rpd_jax.envs.maniskill.gpu_worker",
     OPENVLA_SERVER,
     OPENVLA_FINETUNE,
 )
@@ -229,7 +221,7 @@ def test_public_names_are_those_announced() -> None:
 def test_public_names_resolve_whatever_was_imported_before() -> None:
     """`rpd_jax.train` stays the function, also once its module has been imported."""
     program = (
-        "import rpd_jax.training, rpd_jax, types\n"
+        "import rpd_jax.training.trainer, rpd_jax, types\n"
         "values = {name: getattr(rpd_jax, name) for name in rpd_jax.__all__}\n"
         "wrong = [n for n, v in values.items() if isinstance(v, types.ModuleType)]\n"
         "assert not wrong and callable(rpd_jax.train) and callable(rpd_jax.evaluate), wrong\n"

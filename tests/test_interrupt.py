@@ -5,7 +5,7 @@ import signal
 
 import pytest
 
-from rpd_jax.interrupt import SIGNALS, exit_status, stop_on_signal
+from rpd_jax.runs.interrupt import SIGNALS, exit_status, stop_on_signal
 
 
 @pytest.fixture(autouse=True)

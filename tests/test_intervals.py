@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from rpd_jax import outcome
-from rpd_jax.evaluation import Episodes
 from rpd_jax.report.intervals import SPREAD_MAX, SPREAD_PRIOR, beta_binomial, student_t, success_rates, wilson
+from rpd_jax.training import summary
+from rpd_jax.training.evaluation import Episodes
 
 
 def test_single_episodes_give_jeffreys_interval() -> None:
@@ -117,22 +117,22 @@ def episodes_of(successes: int, episodes: int) -> Episodes:
 @pytest.mark.parametrize("seeds", [1, 2, 3])
 def test_rows_have_the_interval_of_their_seeds(seeds: int) -> None:
     successes = [6, 5, 2][:seeds]
-    cost = outcome.Cost(100, [0] * seeds, 1.0)
-    row = outcome._row("toy:Reach-v0", "ppo", [episodes_of(k, 8) for k in successes], seeds, cost)
+    cost = summary.Cost(100, [0] * seeds, 1.0)
+    row = summary._row("toy:Reach-v0", "ppo", [episodes_of(k, 8) for k in successes], seeds, cost)
     expected = success_rates([successes], [[8] * seeds])
     assert (row.low, row.high, row.interval) == (expected.low[0], expected.high[0], expected.kind)
 
 
 def test_a_teachers_row_has_wilsons_interval() -> None:
-    row = outcome.teacher_row("toy:Reach-v0", "toy", episodes_of(6, 8))
+    row = summary.teacher_row("toy:Reach-v0", "toy", episodes_of(6, 8))
     assert (row.low, row.high, row.interval) == (*wilson(6, 8), "episodes")
 
 
 def test_curves_know_their_episodes() -> None:
     points = [
-        outcome.CurvePoint("ppo", seed, step, 8 * (seed + 1), 0.5, 0.5, 0.0)._asdict()
+        summary.CurvePoint("ppo", seed, step, 8 * (seed + 1), 0.5, 0.5, 0.0)._asdict()
         for seed in (0, 1)
         for step in (10, 20)
     ]
-    (curve,) = outcome.curves(points, "env_steps")
+    (curve,) = summary.curves(points, "env_steps")
     assert curve.episodes is not None and curve.episodes.tolist() == [[8, 8], [16, 16]]

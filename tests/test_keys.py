@@ -5,10 +5,10 @@ import itertools
 import jax
 import numpy as np
 
+from rpd_jax.algorithms.update import iteration_keys
 from rpd_jax.guidance.labels import member_key
 from rpd_jax.guidance.queries import begin, query_key
 from rpd_jax.keys import stream
-from rpd_jax.update import iteration_keys
 
 ITERATIONS, STEPS, ENVS, EPOCHS, BATCHES = 4, 5, 3, 4, 3
 

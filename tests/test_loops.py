@@ -9,8 +9,8 @@ import pytest
 
 import rpd_jax
 from rpd_jax.envs.registry import env_seeds, make_env, make_functional
-from rpd_jax.loops import GraphLoop, HostLoop
-from rpd_jax.population import Population
+from rpd_jax.training.loops import GraphLoop, HostLoop
+from rpd_jax.training.population import Population
 from teachers.settings import teacher_factory
 
 

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from rpd_jax import metrics
 from rpd_jax.config import ConfigError
-from rpd_jax.metrics import (
+from rpd_jax.runs import metrics
+from rpd_jax.runs.metrics import (
     JsonlWriter,
     MultiWriter,
     ProgressBar,
@@ -189,7 +189,7 @@ def test_tensorboard_files_hold_the_scalars_and_say_what_is_void(tmp_path: Path)
 def test_what_was_flushed_outlives_the_process(tmp_path: Path) -> None:
     program = (
         "import os, signal\n"
-        "from rpd_jax.metrics import make_writers\n"
+        "from rpd_jax.runs.metrics import make_writers\n"
         f"writers = make_writers({str(tmp_path)!r})\n"
         "for step in range(50):\n"
         "    writers.write(step, {'x': 1.0, 'y': 2.0})\n"
@@ -220,7 +220,7 @@ def scalars(path: Path) -> list[tuple[str, int, float]]:
 def test_tensorboard_does_not_bring_torch_into_the_learner(tmp_path: Path) -> None:
     program = (
         "import sys\n"
-        "from rpd_jax.metrics import make_writers\n"
+        "from rpd_jax.runs.metrics import make_writers\n"
         f"writers = make_writers({str(tmp_path)!r})\n"
         "writers.write(1, {'x': 1.0})\n"
         "writers.close()\n"

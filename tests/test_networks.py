@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from rpd_jax.config import EnvConfig, NetworkConfig
-from rpd_jax.networks import convolve_by_matmul, convolve_natively, make_actor_critic
+from rpd_jax.policies.networks import convolve_by_matmul, convolve_natively, make_actor_critic
 
 SHAPES = {"state": (42,), "proprio": (25,), "rgb": (128, 128, 3)}
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from test_update import SPEC, data, make_config
 
-from rpd_jax import normalization
-from rpd_jax.population import Population
+from rpd_jax.policies import normalization
+from rpd_jax.training.population import Population
 
 
 def test_moments_of_batches_are_those_of_the_whole():

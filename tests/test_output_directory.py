@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from rpd_jax import output_directory
-from rpd_jax.directory_lock import LOCK_FILE, DirectoryLock
-from rpd_jax.output_directory import Claim, Kind, check_path
-from rpd_jax.validation import ConfigError
+from rpd_jax.config.validation import ConfigError
+from rpd_jax.runs import output_directory
+from rpd_jax.runs.lock import LOCK_FILE, DirectoryLock
+from rpd_jax.runs.output_directory import Claim, Kind, check_path
 
 KIND = Kind("output", "a run", "config.json", frozenset({"seed"}), ("log", "tree", "film.mp4"), ("log",))
 OURS = {"config.json": '{"seed": 1}', "log": "x", "tree/a/b": "x"}
@@ -142,7 +142,7 @@ def test_a_directory_that_was_not_used_goes_again(tmp_path: Path) -> None:
 HOLD = """
 import os, subprocess, sys, time
 from pathlib import Path
-from rpd_jax.directory_lock import DirectoryLock
+from rpd_jax.runs.lock import DirectoryLock
 lock = DirectoryLock(Path(sys.argv[1]), "output", "a run")
 child = subprocess.Popen(["sleep", "60"])
 if os.fork() == 0:
@@ -209,8 +209,8 @@ def test_where_nothing_can_be_locked_it_goes_on_with_a_warning(
 RACE = """
 import sys
 from pathlib import Path
-from rpd_jax.output_directory import Claim, Kind, check_path
-from rpd_jax.validation import ConfigError
+from rpd_jax.runs.output_directory import Claim, Kind, check_path
+from rpd_jax.config.validation import ConfigError
 path, kind = Path(sys.argv[1]), Kind("output", "a run", "config.json", frozenset({"seed"}), ("log",))
 print("ready", flush=True)
 sys.stdin.readline()

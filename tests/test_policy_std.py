@@ -9,11 +9,11 @@ import pytest
 from test_networks import build
 from test_update import SPEC, A, N, T, data, make_config
 
-from rpd_jax.alarms import Alarms, first_std
+from rpd_jax.algorithms.variants import entropy_coef, parse_variant, to_variant
 from rpd_jax.config import ConfigError, NetworkConfig
 from rpd_jax.losses.distill import masked_mean
-from rpd_jax.losses.variants import entropy_coef, parse_variant, to_variant
-from rpd_jax.population import Population
+from rpd_jax.training.alarms import Alarms, first_std
+from rpd_jax.training.population import Population
 from rpd_jax.types import TeacherError
 
 

@@ -11,8 +11,8 @@ from rpd_jax.config import Config, EnvConfig, NetworkConfig, PPOConfig
 from rpd_jax.envs.functional import FunctionalVectorEnv
 from rpd_jax.envs.registry import env_seeds
 from rpd_jax.envs.toy import PROBES
-from rpd_jax.population import Population
-from rpd_jax.rollout.host import HostCollector
+from rpd_jax.training.population import Population
+from rpd_jax.training.rollout_host import HostCollector
 
 N, SEEDS, GAMMA = 16, (0, 1, 2), 0.5
 

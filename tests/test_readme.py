@@ -5,7 +5,7 @@ import shlex
 from pathlib import Path
 
 from launch.flags import override, requested_preset
-from rpd_jax.losses import variants
+from rpd_jax.algorithms import variants
 from teachers.octo.finetune.settings import FinetuneSettings as OctoSettings
 from teachers.openvla.finetune.settings import FinetuneSettings as OpenVLASettings
 

@@ -7,15 +7,15 @@ import jax
 import numpy as np
 import pytest
 
-from rpd_jax import reevaluate
-from rpd_jax.checkpoint import CONFIG_FILE, Checkpoint, CheckpointError, CheckpointStore, to_paths
+from rpd_jax.algorithms.update import learned
 from rpd_jax.config import Config, ConfigError, EnvConfig, EvalConfig, NetworkConfig
 from rpd_jax.envs.base import ArraySpec, EnvSpec, StepResult
-from rpd_jax.envs.maniskill_tasks import contract as maniskill_contract
+from rpd_jax.envs.maniskill.tasks import contract as maniskill_contract
 from rpd_jax.envs.tabletop.hand import CONTRACT
-from rpd_jax.population import Population
 from rpd_jax.report.results import read_results
-from rpd_jax.update import learned
+from rpd_jax.runs.checkpoint import CONFIG_FILE, Checkpoint, CheckpointError, CheckpointStore, to_paths
+from rpd_jax.training import reevaluation
+from rpd_jax.training.population import Population
 
 MANISKILL = maniskill_contract("pd_ee_delta_pose")
 STATE = {"tabletop": 40, "maniskill": 42}  # PickCube's: the hand has 2 x 8 joints, ManiSkill's arm 2 x 9
@@ -78,7 +78,7 @@ def made(monkeypatch):
         envs.append(FakeEnv(config, seeds))
         return envs[-1]
 
-    monkeypatch.setattr(reevaluate, "make_env", make_env)
+    monkeypatch.setattr(reevaluation, "make_env", make_env)
     return envs
 
 
@@ -114,7 +114,7 @@ def means(population, members, observation):
 
 def test_in_another_suite_actions_are_said_in_its_terms(tmp_path, made):
     population, members = save_run(tmp_path / "run", "ee")
-    (row,) = reevaluate.evaluate(tmp_path / "run", env="maniskill:PickCube-v1")
+    (row,) = reevaluation.evaluate(tmp_path / "run", env="maniskill:PickCube-v1")
     (env,) = made
     assert row.env == "maniskill:PickCube-v1" and env.closed
     acted = means(population, members, env.seen[0])
@@ -126,7 +126,7 @@ def test_in_another_suite_actions_are_said_in_its_terms(tmp_path, made):
 
 def test_in_its_own_suite_a_runs_actions_are_as_they_are(tmp_path, made):
     population, members = save_run(tmp_path / "run", "ee")
-    reevaluate.evaluate(tmp_path / "run")
+    reevaluation.evaluate(tmp_path / "run")
     (env,) = made
     np.testing.assert_allclose(env.actions[0], means(population, members, env.seen[0]), rtol=1e-6)
     assert env.config.physics == "c" and env.config.camera_fov == 0.5
@@ -134,7 +134,7 @@ def test_in_its_own_suite_a_runs_actions_are_as_they_are(tmp_path, made):
 
 def test_what_the_other_suite_does_not_know_is_put_back(tmp_path, made):
     save_run(tmp_path / "run", "ee")
-    reevaluate.evaluate(tmp_path / "run", env="maniskill:PickCube-v1")
+    reevaluation.evaluate(tmp_path / "run", env="maniskill:PickCube-v1")
     # the camera is a setting of both suites, the physics engine of one
     assert made[0].config == EnvConfig(name="maniskill:PickCube-v1", observation="ee", camera_fov=0.5)
     written = read_results(tmp_path / "run" / "evaluation" / "results.json").config
@@ -144,7 +144,7 @@ def test_what_the_other_suite_does_not_know_is_put_back(tmp_path, made):
 def test_a_student_of_the_whole_state_is_told_what_would_fit(tmp_path, made):
     save_run(tmp_path / "run", "state")
     with pytest.raises(CheckpointError, match=r"'state' of tabletop .* train with --config.env.observation=ee"):
-        reevaluate.evaluate(tmp_path / "run", env="maniskill:PickCube-v1")
+        reevaluation.evaluate(tmp_path / "run", env="maniskill:PickCube-v1")
     assert made[0].closed and not (tmp_path / "run" / "evaluation").exists()
 
 
@@ -152,7 +152,7 @@ def test_within_a_suite_the_advice_would_be_wrong(tmp_path, made, monkeypatch):
     save_run(tmp_path / "run", "state")
     monkeypatch.setitem(STATE, "tabletop", 30)
     with pytest.raises(CheckpointError) as error:
-        reevaluate.evaluate(tmp_path / "run", env="tabletop:PushCube-v1")
+        reevaluation.evaluate(tmp_path / "run", env="tabletop:PushCube-v1")
     assert "has shape" in str(error.value) and "--config" not in str(error.value)
 
 
@@ -163,18 +163,18 @@ def test_actions_that_cannot_be_converted_are_refused_before_anything_starts(tmp
     config["env"] |= {"camera_fov": 0.0}
     (tmp_path / "run" / CONFIG_FILE).write_text(json.dumps(config))
     with pytest.raises(ConfigError, match="choose from pd_ee_delta_pose"):
-        reevaluate.evaluate(tmp_path / "run", env="tabletop:PickCube-v1")
+        reevaluation.evaluate(tmp_path / "run", env="tabletop:PickCube-v1")
     assert not made
 
 
 def test_converters_by_hand():
-    assert reevaluate.action_converter(CONTRACT, CONTRACT) is None
-    assert reevaluate.action_converter(None, None) is None
+    assert reevaluation.action_converter(CONTRACT, CONTRACT) is None
+    assert reevaluation.action_converter(None, None) is None
     with pytest.raises(ConfigError, match="the run's actions do not fit the environment: target contract is None"):
-        reevaluate.action_converter(CONTRACT, None)
+        reevaluation.action_converter(CONTRACT, None)
     # half the translation and the other gripper: 1 is 5 cm, and 3 is no more, since the box ends at 1
     other = dataclasses.replace(CONTRACT, translation_scale=0.05, gripper_closed=1.0, gripper_open=-1.0)
-    converter = reevaluate.action_converter(other, CONTRACT)
+    converter = reevaluation.action_converter(other, CONTRACT)
     np.testing.assert_allclose(
         converter(np.array([[3.0, -0.4, 0.0, 0.1, 0.2, 0.3, 0.8]], np.float32)),
         [[0.5, -0.2, 0.0, 0.1, 0.2, 0.3, -0.8]],

@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from rpd_jax.report import files, results
+from rpd_jax.config.validation import ConfigError
+from rpd_jax.report import results
 from rpd_jax.report.intervals import wilson
 from rpd_jax.report.results import ResultRow, fingerprint, read_results, write_results
 from rpd_jax.report.table import render, results_table
-from rpd_jax.validation import ConfigError
+from rpd_jax.runs import files
 
 TEACHER = ResultRow(
     env="maniskill:PickCube-v1",

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation, Slerp
 
-from rpd_jax import rotations
+from rpd_jax.actions import rotations
 
 
 @pytest.mark.parametrize("seed", range(5))

@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 
 import rpd_jax
-from rpd_jax.checkpoint import CheckpointError
+from rpd_jax.algorithms.variants import resolved
 from rpd_jax.config import Config, ConfigError
-from rpd_jax.losses.variants import resolved
 from rpd_jax.report.results import read_results
+from rpd_jax.runs.checkpoint import CheckpointError
 from teachers.settings import teacher_factory
 
 ROOT = Path(__file__).parents[1]
@@ -178,7 +178,7 @@ def test_resuming_a_directory_without_a_checkpoint_starts_anew(tmp_path):
 
 def test_a_checkpoint_of_another_shape_is_named(finished, tmp_path):
     result, _, _ = finished
-    from rpd_jax.checkpoint import from_paths, load_checkpoint
+    from rpd_jax.runs.checkpoint import from_paths, load_checkpoint
 
     _, stored = load_checkpoint(result.directory)
     template = jax.tree.map(lambda x: np.zeros((*x.shape, 2)), result.params)

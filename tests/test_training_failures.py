@@ -14,7 +14,7 @@ import pytest
 
 import rpd_jax
 from rpd_jax.config import ConfigError
-from rpd_jax.directory_lock import DirectoryLock
+from rpd_jax.runs.lock import DirectoryLock
 from rpd_jax.types import TeacherError, TeacherLabels, TeacherSpec
 
 
@@ -76,7 +76,7 @@ def test_a_callbacks_error_is_saved_and_resumed(tmp_path, undisturbed, iteration
 
 
 def test_an_evaluation_that_failed_is_made_up_for(tmp_path, undisturbed, monkeypatch):
-    from rpd_jax.evaluation import Evaluator
+    from rpd_jax.training.evaluation import Evaluator
 
     def fail(*args):
         raise RuntimeError("simulators are gone")

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import rpd_jax
-from rpd_jax.loops import GraphLoop
+from rpd_jax.training.loops import GraphLoop
 from teachers.settings import teacher_factory
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from rpd_jax.config import Config, EnvConfig, NetworkConfig, PPOConfig
 from rpd_jax.envs.base import ArraySpec, EnvSpec
-from rpd_jax.population import Population
+from rpd_jax.training.population import Population
 from rpd_jax.types import TeacherLabels, Transition
 
 T, N, D, A = 6, 5, 4, 3
@@ -170,7 +170,7 @@ def test_every_structural_setting_reaches_the_program():
 
     root = pathlib.Path(rpd_jax.__file__).parent
     source = "".join(p.read_text() for p in root.rglob("*.py") if p.name != "config.py" and p.parent.name != "presets")
-    from rpd_jax.losses.variants import FLOATS
+    from rpd_jax.algorithms.variants import FLOATS
 
     unread = [f.name for f in dataclasses.fields(PPOConfig) if f".{f.name}" not in source and f.name not in FLOATS]
     # total_steps is read by Config.iterations, rollout_length by Config.batch_size too

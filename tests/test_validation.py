@@ -13,13 +13,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from rpd_jax.algorithms import variants
+from rpd_jax.algorithms.variants import parse_variant, resolve_variants, resolved
 from rpd_jax.config import Config, ConfigError, EnvConfig, PPOConfig
+from rpd_jax.config.validation import alternatives, annotations
+from rpd_jax.config.variant import FLOATS, GuidanceSpec, VariantSpec
 from rpd_jax.demonstrations.collect import Settings as CollectionSettings
-from rpd_jax.losses import variants
-from rpd_jax.losses.variants import parse_variant, resolve_variants, resolved
 from rpd_jax.presets import PRESETS, get_preset
-from rpd_jax.validation import alternatives, annotations
-from rpd_jax.variant_config import FLOATS, GuidanceSpec, VariantSpec
 from teachers.octo.finetune.settings import FinetuneSettings as OctoSettings
 from teachers.openvla.finetune.settings import FinetuneSettings as OpenVLASettings
 

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import h5py
 import numpy as np
 
-from rpd_jax.validation import ConfigError
+from rpd_jax.config.validation import ConfigError
 
 T = TypeVar("T")
 

@@ -23,6 +23,7 @@ import jax
 from absl import logging
 
 from rpd_jax.config import Config, ConfigError
+from rpd_jax.config.validation import check, setting
 from rpd_jax.demonstrations.checks import one_line, open_hdf5
 from rpd_jax.demonstrations.episode import DatasetInfo, Episode
 from rpd_jax.demonstrations.hdf5 import merge_shards, write_shard
@@ -31,13 +32,12 @@ from rpd_jax.demonstrations.record import record
 from rpd_jax.demonstrations.statistics import STATISTICS_FILE
 from rpd_jax.envs.base import VectorEnv
 from rpd_jax.envs.registry import check_env, env_seeds, make_env
-from rpd_jax.evaluation import TeacherPolicy
-from rpd_jax.interrupt import stop_on_signal
-from rpd_jax.metrics import ProgressBar
-from rpd_jax.output_directory import Claim, Kind, check_path, remove, remove_temporaries, set_aside
-from rpd_jax.report.files import write_json
+from rpd_jax.runs.files import write_json
+from rpd_jax.runs.interrupt import stop_on_signal
+from rpd_jax.runs.metrics import ProgressBar
+from rpd_jax.runs.output_directory import Claim, Kind, check_path, remove, remove_temporaries, set_aside
+from rpd_jax.training.evaluation import TeacherPolicy
 from rpd_jax.types import Teacher
-from rpd_jax.validation import check, setting
 
 COLLECTION_FILE = "collection.json"
 ROUNDS = "rounds"

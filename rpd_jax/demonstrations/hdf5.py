@@ -19,7 +19,7 @@ import h5py
 import numpy as np
 
 from rpd_jax.demonstrations.episode import DatasetInfo, Episode
-from rpd_jax.report.files import atomic_path, write_json
+from rpd_jax.runs.files import atomic_path, write_json
 
 RGB = "sensor_data/base_camera/rgb"
 GZIP = 1  # of frames; higher levels take longer and rendered frames come out no smaller

@@ -25,7 +25,7 @@ import numpy as np
 from rpd_jax.demonstrations.episode import CONTROL_HZ, Episode
 from rpd_jax.demonstrations.lerobot_statistics import image_statistics, numeric_statistics, pooled
 from rpd_jax.demonstrations.reading import Demonstrations
-from rpd_jax.report.files import atomic_path, write_json
+from rpd_jax.runs.files import atomic_path, write_json
 
 CAMERA = "observation.images.base_camera"
 FRAMES_PER_FILE = 10_000  # of data and video; LeRobot's own limits (100 and 200 MB) are about as large

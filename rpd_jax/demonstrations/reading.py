@@ -11,12 +11,12 @@ from typing import Any, NamedTuple
 import h5py
 import numpy as np
 
+from rpd_jax.config.validation import ConfigError
 from rpd_jax.demonstrations.checks import first_not_finite, one_line, open_hdf5
 from rpd_jax.demonstrations.episode import DatasetInfo, Episode
 from rpd_jax.demonstrations.hdf5 import OWN_KEY, RGB
 from rpd_jax.demonstrations.statistics import action_mask, action_statistics
-from rpd_jax.envs.maniskill_tasks import TASKS
-from rpd_jax.validation import ConfigError
+from rpd_jax.envs.maniskill.tasks import TASKS
 
 TRAJECTORY_FILE = "trajectory.h5"
 

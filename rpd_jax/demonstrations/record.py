@@ -10,7 +10,7 @@ import numpy as np
 from rpd_jax.demonstrations.episode import Episode
 from rpd_jax.envs.base import EnvSpec, StepResult, VectorEnv, episode_seed
 from rpd_jax.envs.registry import env_seeds
-from rpd_jax.evaluation import Policy, executable
+from rpd_jax.training.evaluation import Policy, executable
 from rpd_jax.types import Observation
 
 TRIES = 3  # of a round during which a simulator process had to be replaced

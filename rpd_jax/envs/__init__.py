@@ -1,0 +1,1 @@
+"""Environments by name ("suite:task"), behind one protocol."""

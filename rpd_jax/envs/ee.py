@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 
 import jax.numpy as jnp
 
-from rpd_jax import rotations
+from rpd_jax.actions import rotations
 from rpd_jax.types import Array
 
 

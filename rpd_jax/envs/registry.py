@@ -37,7 +37,7 @@ def check_env(config: EnvConfig) -> None:
             owners = " and ".join(f"{name}'s" for name in suites)
             raise ConfigError(f"env.{field}={value!r} cannot work: {suite} tasks have no such setting, {owners} do")
     if suite == "maniskill":
-        from rpd_jax.envs import maniskill_tasks
+        from rpd_jax.envs.maniskill import tasks as maniskill_tasks
 
         choice("env.name: task", task, maniskill_tasks.TASKS)
         choice("env.control_mode", config.control_mode, maniskill_tasks.CONTROL_MODES)
@@ -81,7 +81,7 @@ def contract(config: EnvConfig) -> ActionContract | None:
     check_env(config)
     suite, _, task = config.name.partition(":")
     if suite == "maniskill":
-        from rpd_jax.envs import maniskill_tasks
+        from rpd_jax.envs.maniskill import tasks as maniskill_tasks
 
         return divided(maniskill_tasks.contract(config.control_mode), config.horizon_scale)
     if suite == "tabletop":
@@ -98,7 +98,7 @@ def episode_steps(config: EnvConfig) -> int:
     check_env(config)
     suite, _, task = config.name.partition(":")
     if suite == "maniskill":
-        from rpd_jax.envs import maniskill_tasks
+        from rpd_jax.envs.maniskill import tasks as maniskill_tasks
 
         return config.horizon_scale * (config.max_episode_steps or maniskill_tasks.TASKS[task].max_episode_steps)
     if suite == "tabletop":
@@ -158,11 +158,11 @@ def make_env(
         }
         env: VectorEnv
         if config.simulator == "gpu":
-            from rpd_jax.envs.maniskill_gpu import ManiSkillGPUVectorEnv
+            from rpd_jax.envs.maniskill.gpu import ManiSkillGPUVectorEnv
 
             env = ManiSkillGPUVectorEnv(task, len(seeds), seeds, **settings)
         else:
-            from rpd_jax.envs.maniskill import ManiSkillVectorEnv
+            from rpd_jax.envs.maniskill.pool import ManiSkillVectorEnv
 
             env = ManiSkillVectorEnv(task, len(seeds), seeds, processes=config.processes, **settings)
         env.spec = dataclasses.replace(env.spec, camera=camera)

@@ -20,8 +20,8 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from rpd_jax.config.validation import ConfigError, choice
 from rpd_jax.types import Array
-from rpd_jax.validation import ConfigError, choice
 
 KINDS = ("v2", "v3")
 

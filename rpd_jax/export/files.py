@@ -11,8 +11,8 @@ import numpy as np
 from rpd_jax.config import ConfigError
 from rpd_jax.export.manifest import Manifest, make_manifest, write_manifest
 from rpd_jax.export.student import Student
-from rpd_jax.output_directory import Claim, Kind, check_path
-from rpd_jax.report.files import atomic_path
+from rpd_jax.runs.files import atomic_path
+from rpd_jax.runs.output_directory import Claim, Kind, check_path
 from rpd_jax.types import Observation
 
 ONNX, STABLEHLO, TEXT = "student.onnx", "student.stablehlo", "student.mlir"

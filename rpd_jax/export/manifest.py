@@ -10,7 +10,7 @@ from typing import Any
 
 import rpd_jax
 from rpd_jax.export.student import Scale, Student
-from rpd_jax.report.files import read_json, write_json
+from rpd_jax.runs.files import read_json, write_json
 from rpd_jax.types import ActionContract, ActionStatistics
 
 FORMAT = 1

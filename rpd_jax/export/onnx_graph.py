@@ -13,8 +13,8 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 import rpd_jax
-from rpd_jax.checkpoint import to_paths
 from rpd_jax.export.student import UNUSED, Scale, Student
+from rpd_jax.runs.checkpoint import to_paths
 
 OPSET = 17  # of 2022: it has all that a student needs, and runtimes of old installations read it
 IR_VERSION = 8  # what came with it

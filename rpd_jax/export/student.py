@@ -10,18 +10,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rpd_jax import normalization
-from rpd_jax.checkpoint import load_checkpoint
+from rpd_jax.algorithms.update import MemberState
 from rpd_jax.config import Config, EnvConfig
+from rpd_jax.config.validation import ConfigError, choice
 from rpd_jax.envs.base import ArraySpec, EnvSpec
 from rpd_jax.envs.registry import check_env, env_seeds, make_env, make_functional
-from rpd_jax.networks import STUDENT_KEYS
-from rpd_jax.normalization import CLIP, Normalizer
-from rpd_jax.population import Population
-from rpd_jax.reevaluate import restore_members
+from rpd_jax.policies import normalization
+from rpd_jax.policies.networks import STUDENT_KEYS
+from rpd_jax.policies.normalization import CLIP, Normalizer
+from rpd_jax.runs.checkpoint import load_checkpoint
+from rpd_jax.training.population import Population
+from rpd_jax.training.reevaluation import restore_members
 from rpd_jax.types import Array, Observation
-from rpd_jax.update import MemberState
-from rpd_jax.validation import ConfigError, choice
 
 UNUSED = ("critic", "log_std")
 """How the names of parameters begin that acting by the mean does not need."""

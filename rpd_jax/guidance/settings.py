@@ -7,7 +7,7 @@ from typing import NamedTuple
 import chex
 import jax.numpy as jnp
 
-from rpd_jax.variant_config import QUERIES, GuidanceSpec
+from rpd_jax.config.variant import QUERIES, GuidanceSpec
 
 __all__ = ["QUERIES", "Guidance", "GuidanceSpec", "to_guidance"]
 

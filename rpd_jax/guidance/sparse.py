@@ -9,8 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rpd_jax.contracts import convert_std
-from rpd_jax.guidance import windows
+from rpd_jax.actions import windows
+from rpd_jax.actions.contracts import convert_std
 from rpd_jax.guidance.labels import asking, checked, member_key, no_labels
 from rpd_jax.guidance.settings import Guidance
 from rpd_jax.types import ActionContract, Array, Observation, Teacher, TeacherLabels

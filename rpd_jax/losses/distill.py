@@ -13,9 +13,9 @@ from typing import NamedTuple
 import chex
 import jax.numpy as jnp
 
-from rpd_jax.distributions import Gaussian, kl_dims, log_prob_dims
+from rpd_jax.config.variant import REDUCTIONS
 from rpd_jax.losses import direction
-from rpd_jax.variant_config import REDUCTIONS
+from rpd_jax.policies.gaussian import Gaussian, kl_dims, log_prob_dims
 
 
 class Context(NamedTuple):

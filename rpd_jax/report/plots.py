@@ -12,8 +12,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter
 
-from rpd_jax.report.files import atomic_path
 from rpd_jax.report.intervals import student_t, success_rates
+from rpd_jax.runs.files import atomic_path
 
 # Okabe and Ito's palette, which colour-blind readers can tell apart; black is kept for the teacher.
 PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#F0E442")

@@ -13,11 +13,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rpd_jax.report.files import read_json, write_json
+from rpd_jax.config.validation import ConfigError
 from rpd_jax.report.intervals import KINDS
-from rpd_jax.validation import ConfigError
+from rpd_jax.runs.files import read_json, write_json
 
 RESULTS_FILE = "results.json"
+TABLE_FILE, VIDEO_FILE = "table.md", "episodes.mp4"
+CURVES_FILE, CALLS_FILE, POINTS_FILE = "curves.png", "calls.png", "curves.json"
+FILES = (RESULTS_FILE, TABLE_FILE, POINTS_FILE, CURVES_FILE, CALLS_FILE, VIDEO_FILE)
+"""All that a run or an evaluation shows of itself."""
 TEACHER_PREFIX = "teacher:"
 PACKAGES = (
     "rpd_jax",

@@ -14,7 +14,7 @@ import imageio_ffmpeg
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from rpd_jax.report.files import atomic_path
+from rpd_jax.runs.files import atomic_path
 
 BORDER = 6  # pixels around each picture
 STRIP = 26  # pixels of the caption's height

@@ -14,11 +14,11 @@ from typing import Any, ClassVar
 import numpy as np
 from absl import logging
 
-from rpd_jax.interrupt import StopRequest
-from rpd_jax.metrics import METRICS_FILE, ProgressBar, make_writers, read_metrics
-from rpd_jax.output_directory import Claim, check_path, refuse_difference
-from rpd_jax.report.files import read_json, write_json
-from rpd_jax.validation import ConfigError
+from rpd_jax.config.validation import ConfigError
+from rpd_jax.runs.files import read_json, write_json
+from rpd_jax.runs.interrupt import StopRequest
+from rpd_jax.runs.metrics import METRICS_FILE, ProgressBar, make_writers, read_metrics
+from rpd_jax.runs.output_directory import Claim, check_path, refuse_difference
 from teachers.finetuning.settings import KIND, SETTINGS_FILE, RunSettings
 
 MAY_CHANGE = ("steps", "log_every", "validate_every", "save_every", "keep_checkpoints", "tensorboard", "wandb_project")

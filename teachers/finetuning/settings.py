@@ -6,8 +6,8 @@ import json
 from collections.abc import Mapping
 from typing import Any, Self
 
-from rpd_jax.output_directory import NUMBER, Kind
-from rpd_jax.validation import Settings, check, from_dict, require, setting, to_dict
+from rpd_jax.config.validation import Settings, check, from_dict, require, setting, to_dict
+from rpd_jax.runs.output_directory import NUMBER, Kind
 
 SETTINGS_FILE = "finetune_config.json"  # of a run's directory
 KIND = Kind(

@@ -23,8 +23,8 @@ import jax
 import numpy as np
 from flax import serialization, traverse_util
 
-from rpd_jax.checkpoint import CheckpointError
-from rpd_jax.report.files import atomic_path
+from rpd_jax.runs.checkpoint import CheckpointError
+from rpd_jax.runs.files import atomic_path
 from teachers.digest import digest
 from teachers.octo import hub
 

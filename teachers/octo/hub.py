@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from rpd_jax.checkpoint import CheckpointError
+from rpd_jax.runs.checkpoint import CheckpointError
 
 PREFIX = "hf://"
 

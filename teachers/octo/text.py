@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import numpy as np
 from absl import logging
 
-from rpd_jax.checkpoint import CheckpointError
+from rpd_jax.runs.checkpoint import CheckpointError
 from teachers.octo import hub
 
 PAD, END, UNKNOWN = 0, 1, 2

@@ -40,8 +40,8 @@ def make(env_spec: EnvSpec, settings: Mapping[str, Any]) -> SidecarTeacher:
       ValueError: a setting is missing, unknown or impossible, or model and environment do not fit.
       SidecarFailed: the model cannot be loaded; with the process's last output.
     """
+    from rpd_jax.config.teacher import TeacherConfig
     from rpd_jax.ipc.limits import Limits
-    from rpd_jax.teacher_config import TeacherConfig
     from teachers.sidecar.teacher import SidecarTeacher
 
     settings = dict(settings)
@@ -56,7 +56,7 @@ def make(env_spec: EnvSpec, settings: Mapping[str, Any]) -> SidecarTeacher:
 
 def _listening(settings: Mapping[str, Any]) -> list[Listening]:
     """The server that somebody started; it has its model and settings already."""
-    from rpd_jax.teacher_config import TeacherConfig
+    from rpd_jax.config.teacher import TeacherConfig
     from teachers.sidecar.launching import Listening
 
     usual = {field.name: field.default for field in dataclasses.fields(TeacherConfig)}

@@ -10,8 +10,8 @@ import importlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from rpd_jax.config.validation import choice
 from rpd_jax.envs.base import EnvSpec
-from rpd_jax.validation import choice
 
 if TYPE_CHECKING:
     from teachers.remote.teacher import RemoteTeacher
@@ -35,8 +35,8 @@ def make(env_spec: EnvSpec, settings: Mapping[str, Any]) -> RemoteTeacher:
       ValueError: a setting is missing, unknown or impossible.
       TeacherError: nobody answers there, the server refuses what it is sent, or its actions do not fit.
     """
+    from rpd_jax.config.teacher import TeacherConfig
     from rpd_jax.ipc.limits import Limits
-    from rpd_jax.teacher_config import TeacherConfig
     from teachers.conventions import CONTRACTS
     from teachers.remote.adapters import Address
     from teachers.remote.request import Request

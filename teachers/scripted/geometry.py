@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 
-from rpd_jax import rotations
+from rpd_jax.actions import rotations
 from rpd_jax.types import ActionContract, Array
 
 Fields = Mapping[str, Array]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import jax.numpy as jnp
 
-from rpd_jax import rotations
+from rpd_jax.actions import rotations
 from rpd_jax.types import Array
 from teachers.scripted.geometry import (
     Aim,

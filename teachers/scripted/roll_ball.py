@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import jax.numpy as jnp
 
-from rpd_jax import rotations
+from rpd_jax.actions import rotations
 from rpd_jax.types import Array
 from teachers.conventions import BASE_YAW
 from teachers.scripted.geometry import Aim, Error, Fields, Task, hover, level, uniform_quantile

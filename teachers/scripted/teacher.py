@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import jax
 import jax.numpy as jnp
 
-from rpd_jax.contracts import clip
+from rpd_jax.actions.contracts import clip
 from rpd_jax.envs.base import EnvSpec
 from rpd_jax.types import Array, Observation, TeacherLabels, TeacherSpec
 from teachers.sampling import Sampling

@@ -13,6 +13,7 @@ import numpy as np
 from absl import logging
 
 from rpd_jax import placement
+from rpd_jax.config.teacher import TeacherConfig
 from rpd_jax.envs.base import EnvSpec
 from rpd_jax.ipc.cuda import gpu_uuid
 from rpd_jax.ipc.handshake import HandshakeError, compare
@@ -21,7 +22,6 @@ from rpd_jax.ipc.messages import RemoteError
 from rpd_jax.ipc.slots import Layout, SlotCalls
 from rpd_jax.ipc.supervised import SidecarFailed
 from rpd_jax.ipc.text import one_line
-from rpd_jax.teacher_config import TeacherConfig
 from rpd_jax.types import Array, Observation, TeacherError, TeacherLabels, TokenLabels, TokenScores
 from teachers.refusal import Refusal
 from teachers.sidecar.launching import Listening, Replica

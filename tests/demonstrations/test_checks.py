@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from example_episodes import make_episode, make_info
 
+from rpd_jax.config.validation import ConfigError
 from rpd_jax.demonstrations.hdf5 import metadata, write_episode
 from rpd_jax.demonstrations.reading import Demonstrations
-from rpd_jax.validation import ConfigError
 
 
 @pytest.fixture

@@ -15,9 +15,9 @@ from rpd_jax.config import Config, ConfigError, EnvConfig, TeacherConfig
 from rpd_jax.demonstrations.collect import Settings, collect, describe
 from rpd_jax.demonstrations.episode import DatasetInfo
 from rpd_jax.demonstrations.reading import Demonstrations
-from rpd_jax.directory_lock import DirectoryLock
 from rpd_jax.envs.base import ArraySpec, Camera
 from rpd_jax.envs.registry import make_env
+from rpd_jax.runs.lock import DirectoryLock
 from rpd_jax.types import TeacherLabels, TeacherSpec
 from teachers.settings import teacher_factory
 

@@ -12,7 +12,7 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from rpd_jax.envs.maniskill_worker import Worker, main
+from rpd_jax.envs.maniskill.worker import Worker, main
 
 
 class Tensor(np.ndarray):

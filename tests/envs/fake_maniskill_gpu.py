@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import numpy as np
 import torch
 
-from rpd_jax.envs.maniskill_gpu_worker import BatchWorker, main
+from rpd_jax.envs.maniskill.gpu_worker import BatchWorker, main
 
 
 class Env:

@@ -5,13 +5,13 @@ import numpy as np
 import pytest
 
 import rpd_jax
+from rpd_jax.algorithms.variants import parse_variant
 from rpd_jax.config import ConfigError, EnvConfig
 from rpd_jax.envs import registry
 from rpd_jax.envs.base import episode_seed, first_ages
 from rpd_jax.envs.functional import FunctionalVectorEnv
 from rpd_jax.envs.toy import Reach
-from rpd_jax.guidance_check import check_guidance
-from rpd_jax.losses.variants import parse_variant
+from rpd_jax.training.guidance_check import check_guidance
 
 STEPS, SEEDS = 5, [3, 1, 4, 15, 9, 2, 6]
 

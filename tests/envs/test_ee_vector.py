@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from rpd_jax.config import ConfigError, EnvConfig
-from rpd_jax.envs import maniskill_tasks
 from rpd_jax.envs.base import ArraySpec, EnvSpec, StepResult
 from rpd_jax.envs.ee_vector import EEVectorEnv
+from rpd_jax.envs.maniskill import tasks as maniskill_tasks
 from rpd_jax.envs.registry import make_env
 from rpd_jax.envs.tabletop import tasks
 from rpd_jax.envs.tabletop.env import TabletopEnv, slices

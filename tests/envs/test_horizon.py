@@ -9,15 +9,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from rpd_jax.actions.rotations import quaternion_inverse, quaternion_multiply, rotvec_from_quaternion
 from rpd_jax.config import EnvConfig
-from rpd_jax.envs import maniskill_tasks, registry
+from rpd_jax.envs import registry
 from rpd_jax.envs.base import EnvSpec, divided
 from rpd_jax.envs.functional import play
-from rpd_jax.envs.maniskill import ManiSkillVectorEnv
-from rpd_jax.envs.maniskill_settings import divide_motion
+from rpd_jax.envs.maniskill import tasks as maniskill_tasks
+from rpd_jax.envs.maniskill.pool import ManiSkillVectorEnv
+from rpd_jax.envs.maniskill.settings import divide_motion
 from rpd_jax.envs.tabletop import hand
 from rpd_jax.envs.tabletop.env import TabletopEnv
-from rpd_jax.rotations import quaternion_inverse, quaternion_multiply, rotvec_from_quaternion
 from rpd_jax.types import TeacherLabels, TeacherSpec
 from teachers import scripted
 from teachers.base import acting

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from rpd_jax.envs.base import episode_seed
-from rpd_jax.envs.maniskill import ManiSkillVectorEnv
-from rpd_jax.envs.maniskill_tasks import TASKS
+from rpd_jax.envs.maniskill.pool import ManiSkillVectorEnv
+from rpd_jax.envs.maniskill.tasks import TASKS
 
 pytestmark = pytest.mark.vulkan
 

@@ -7,7 +7,7 @@ import pytest
 
 from rpd_jax.config import EnvConfig
 from rpd_jax.envs import registry
-from rpd_jax.envs.maniskill_settings import Settings, env_spec
+from rpd_jax.envs.maniskill.settings import Settings, env_spec
 from rpd_jax.envs.tabletop.scene import Camera
 from rpd_jax.envs.tabletop.tasks import load
 

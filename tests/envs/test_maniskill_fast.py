@@ -13,7 +13,7 @@ PROGRAM = """
     import mani_skill.envs, sapien, torch
     from mani_skill.utils.geometry import rotation_conversions as plain
     from mani_skill.utils.structs.pose import Pose
-    from rpd_jax.envs import maniskill_fast as fast
+    from rpd_jax.envs.maniskill import fast
 
     slow = plain.quaternion_raw_multiply, plain.quaternion_to_matrix
     create = Pose.create
@@ -47,7 +47,7 @@ UNKNOWN_VERSION = """
     metadata.version = lambda name: "3.1.0"
     import mani_skill.envs
     from mani_skill.utils.geometry import rotation_conversions as plain
-    from rpd_jax.envs import maniskill_fast as fast
+    from rpd_jax.envs.maniskill import fast
     before = plain.quaternion_raw_multiply
     assert not fast.install()
     assert plain.quaternion_raw_multiply is before

@@ -27,9 +27,10 @@ from fake_rows import (
 )
 
 from rpd_jax.config import Config, ConfigError, EnvConfig
-from rpd_jax.envs import maniskill_gpu, registry
-from rpd_jax.envs.maniskill import ManiSkillVectorEnv
-from rpd_jax.envs.maniskill_gpu import ManiSkillGPUVectorEnv
+from rpd_jax.envs import registry
+from rpd_jax.envs.maniskill import gpu as maniskill_gpu
+from rpd_jax.envs.maniskill.gpu import ManiSkillGPUVectorEnv
+from rpd_jax.envs.maniskill.pool import ManiSkillVectorEnv
 
 pytest.importorskip("torch")
 

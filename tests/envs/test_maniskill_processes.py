@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from rpd_jax.envs.maniskill import ManiSkillVectorEnv
+from rpd_jax.envs.maniskill.pool import ManiSkillVectorEnv
 
 pytestmark = pytest.mark.vulkan
 
@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 PROGRAM = """
     import sys, time
     import numpy as np
-    from rpd_jax.envs.maniskill import ManiSkillVectorEnv
+    from rpd_jax.envs.maniskill.pool import ManiSkillVectorEnv
     with ManiSkillVectorEnv("PushCube-v1", 2, [0, 1], processes=2) as env:
         env.reset()
         print(*[process.pid for process in env._pool.processes], flush=True)

@@ -5,9 +5,10 @@ import inspect
 
 import pytest
 
-from rpd_jax.envs import maniskill_settings, maniskill_tasks
-from rpd_jax.envs.maniskill import ManiSkillVectorEnv
-from rpd_jax.envs.maniskill_settings import Settings
+from rpd_jax.envs.maniskill import settings as maniskill_settings
+from rpd_jax.envs.maniskill import tasks as maniskill_tasks
+from rpd_jax.envs.maniskill.pool import ManiSkillVectorEnv
+from rpd_jax.envs.maniskill.settings import Settings
 
 GOOD = {
     "task": "RollBall-v1",

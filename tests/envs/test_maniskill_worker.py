@@ -15,15 +15,15 @@ from fake_rows import (
     steps_in,
 )
 
-from rpd_jax.envs import maniskill
 from rpd_jax.envs.base import episode_seed
-from rpd_jax.envs.maniskill import ManiSkillVectorEnv
+from rpd_jax.envs.maniskill import pool
+from rpd_jax.envs.maniskill.pool import ManiSkillVectorEnv
 
 
 @pytest.fixture
 def make(monkeypatch):
     """Makes environments whose workers run `fake_maniskill`: rows 0 and 1 are the first one's."""
-    with made_with(monkeypatch, maniskill, "fake_maniskill", ManiSkillVectorEnv, processes=2) as build:
+    with made_with(monkeypatch, pool, "fake_maniskill", ManiSkillVectorEnv, processes=2) as build:
         yield build
 
 

@@ -9,10 +9,10 @@ from rpd_jax.envs.base import StepResult
 from rpd_jax.envs.functional import FunctionalVectorEnv
 from rpd_jax.envs.tabletop.env import TabletopEnv
 from rpd_jax.envs.toy import Reach
-from rpd_jax.loops import GraphLoop, HostLoop
-from rpd_jax.population import Population
-from rpd_jax.rollout.episodes import EpisodeTracker
-from rpd_jax.rollout.host import HostCollector
+from rpd_jax.training.episodes import EpisodeTracker
+from rpd_jax.training.loops import GraphLoop, HostLoop
+from rpd_jax.training.population import Population
+from rpd_jax.training.rollout_host import HostCollector
 
 
 class Breaks(Reach):

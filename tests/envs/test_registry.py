@@ -134,7 +134,7 @@ def test_an_environment_says_where_its_camera_is(monkeypatch, change):
         def __init__(self, *unused, camera, **settings):
             self.camera = camera
 
-    monkeypatch.setattr("rpd_jax.envs.maniskill.ManiSkillVectorEnv", Made)
+    monkeypatch.setattr("rpd_jax.envs.maniskill.pool.ManiSkillVectorEnv", Made)
     roll = Camera(
         **({"eye": (-0.6, 1.3, 0.8)} | ({"eye": change["camera_eye"]} if change else {})), target=(0, 0.13, 0)
     )

@@ -7,13 +7,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rpd_jax import rotations
+from rpd_jax.actions import rotations
 from rpd_jax.config import ConfigError
 from rpd_jax.envs import rewards
 from rpd_jax.envs.functional import play
-from rpd_jax.envs.maniskill import ManiSkillVectorEnv
-from rpd_jax.envs.maniskill_settings import Settings
-from rpd_jax.envs.maniskill_tasks import TASKS as MANISKILL_TASKS
+from rpd_jax.envs.maniskill.pool import ManiSkillVectorEnv
+from rpd_jax.envs.maniskill.settings import Settings
+from rpd_jax.envs.maniskill.tasks import TASKS as MANISKILL_TASKS
 from rpd_jax.envs.tabletop.env import TabletopEnv
 from rpd_jax.envs.tabletop.tasks import TASKS as TABLETOP_TASKS
 from teachers import scripted

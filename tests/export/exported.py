@@ -6,11 +6,11 @@ import jax
 import numpy as np
 
 import rpd_jax
-from rpd_jax import normalization
-from rpd_jax.checkpoint import CONFIG_FILE, Checkpoint, CheckpointStore, to_paths
+from rpd_jax.algorithms.update import learned
 from rpd_jax.export.student import env_spec
-from rpd_jax.population import Population
-from rpd_jax.update import learned
+from rpd_jax.policies import normalization
+from rpd_jax.runs.checkpoint import CONFIG_FILE, Checkpoint, CheckpointStore, to_paths
+from rpd_jax.training.population import Population
 
 OBSERVATIONS = ("state", "rgb+proprio")
 STEPS = 12

@@ -13,12 +13,12 @@ import onnxruntime
 import pytest
 from exported import OBSERVATIONS, STEPS
 
-from rpd_jax import normalization
 from rpd_jax.config import ConfigError, EnvConfig
 from rpd_jax.envs.registry import make_env
 from rpd_jax.envs.tabletop.hand import CONTRACT
 from rpd_jax.export import files, manifest, onnx_graph, runner, stablehlo
 from rpd_jax.export.student import env_spec, load_student, scales
+from rpd_jax.policies import normalization
 
 ROOT = Path(__file__).parents[2]
 

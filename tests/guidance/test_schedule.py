@@ -5,9 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from rpd_jax.config.validation import ConfigError
 from rpd_jax.guidance import schedule
 from rpd_jax.guidance.settings import GuidanceSpec, to_guidance
-from rpd_jax.validation import ConfigError
 
 TRANSIENT = GuidanceSpec(queries="even", query_fraction=0.2, min_calls=2, kappa=2.0, shut_off=0.6)
 

@@ -11,8 +11,8 @@ import rpd_jax
 from rpd_jax.envs.registry import env_seeds, make_env
 from rpd_jax.guidance.labels import Ledger, label_rollout
 from rpd_jax.guidance.stream import BackgroundTeacher, LabelStream
-from rpd_jax.loops import HostLoop
-from rpd_jax.population import Population
+from rpd_jax.training.loops import HostLoop
+from rpd_jax.training.population import Population
 from rpd_jax.types import TeacherLabels, TeacherSpec
 from teachers.conventions import MANISKILL_EE, OXE_METRIC
 from teachers.converted import ConvertedTeacher

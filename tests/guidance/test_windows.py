@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation, Slerp
 
+from rpd_jax.actions.windows import hold, part
 from rpd_jax.guidance.settings import GuidanceSpec, to_guidance
 from rpd_jax.guidance.sparse import targets
-from rpd_jax.guidance.windows import hold, part
 from rpd_jax.types import ActionContract, TeacherLabels
 
 EULER = ActionContract(0.1, 0.1, "euler_xyz", -1, "base", -1.0, 1.0)

@@ -10,10 +10,10 @@ import pytest
 from absl import flags
 
 from launch.flag_groups import define_resume
-from rpd_jax.checkpoint import load_checkpoint
 from rpd_jax.config import ConfigError
 from rpd_jax.envs.registry import make_env
 from rpd_jax.report.results import read_results
+from rpd_jax.runs.checkpoint import load_checkpoint
 from teachers.policy import PolicyTeacher
 
 ROOT = Path(__file__).parents[2]

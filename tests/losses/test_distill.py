@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rpd_jax.distributions import Gaussian
 from rpd_jax.losses.distill import TERMS, Context, masked_mean
+from rpd_jax.policies.gaussian import Gaussian
 
 
 def context(ratio: float = 1.0) -> Context:

@@ -4,9 +4,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from rpd_jax.algorithms import variants
+from rpd_jax.algorithms.variants import VariantSpec, active_terms, parse_variant, resolve_variants, to_variant
 from rpd_jax.config import Config, ConfigError, PPOConfig
-from rpd_jax.losses import variants
-from rpd_jax.losses.variants import VariantSpec, active_terms, parse_variant, resolve_variants, to_variant
 
 
 def test_every_registered_variant_parses_to_itself():

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from rpd_jax.contracts import convert
+from rpd_jax.actions.contracts import convert
 from teachers.conventions import JUELG_OCTO, LIBERO_OSC, MANISKILL_EE, OXE_METRIC
 
 

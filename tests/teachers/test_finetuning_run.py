@@ -8,7 +8,7 @@ import math
 
 import pytest
 
-from rpd_jax.interrupt import StopRequest
+from rpd_jax.runs.interrupt import StopRequest
 from teachers.finetuning.run import Diverged, Run
 from teachers.finetuning.settings import RunSettings
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from recorded_sets import write_set
 
+from rpd_jax.config.validation import ConfigError
 from rpd_jax.envs.tabletop import hand
-from rpd_jax.validation import ConfigError
 from teachers.finetuning.settings import RecordedData
 from teachers.recordings import load
 

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 import pytest
 
-from rpd_jax.envs.maniskill import ManiSkillVectorEnv
+from rpd_jax.envs.maniskill.pool import ManiSkillVectorEnv
 from teachers import scripted
 from teachers.calibrate import run_teacher
 from teachers.probe import probe_actions

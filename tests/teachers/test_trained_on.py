@@ -7,10 +7,10 @@ import pytest
 from arm_spec import arm_spec
 from recorded_sets import CAMERA, write_set
 
+from rpd_jax.config.validation import ConfigError
 from rpd_jax.envs.base import Camera
 from rpd_jax.envs.registry import make_functional
 from rpd_jax.presets import PRESETS
-from rpd_jax.validation import ConfigError
 from teachers.finetuning.settings import RecordedData
 from teachers.octo.model import SHIPPED
 from teachers.recordings import load

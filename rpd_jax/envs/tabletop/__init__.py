@@ -1,0 +1,1 @@
+"""Tabletop manipulation in MuJoCo, as pure functions of JAX arrays."""

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from rpd_jax import rotations
+from rpd_jax.actions import rotations
 from rpd_jax.config import REWARDS, choice
 from rpd_jax.envs import ee, rewards
 from rpd_jax.envs.base import ArraySpec, EnvSpec, divided, slices

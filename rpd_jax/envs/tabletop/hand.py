@@ -10,7 +10,7 @@ from __future__ import annotations
 import chex
 import jax.numpy as jnp
 
-from rpd_jax import rotations
+from rpd_jax.actions import rotations
 from rpd_jax.envs.tabletop.scene import Shape
 from rpd_jax.types import ActionContract, Array
 

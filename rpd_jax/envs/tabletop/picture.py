@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import jax.numpy as jnp
 
-from rpd_jax import rotations
+from rpd_jax.actions import rotations
 from rpd_jax.envs.tabletop import hand
 from rpd_jax.envs.tabletop.raycast import Part, make_renderer
 from rpd_jax.envs.tabletop.scene import Camera, Scene

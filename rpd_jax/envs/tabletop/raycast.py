@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rpd_jax import rotations
+from rpd_jax.actions import rotations
 from rpd_jax.envs.tabletop.backdrop import make_backdrop
 from rpd_jax.envs.tabletop.intersect import Ray, Vec, dot, interval, make_ray, normal
 from rpd_jax.envs.tabletop.scene import Camera, Shape

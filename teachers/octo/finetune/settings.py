@@ -7,7 +7,7 @@ Treat settings as read-only once `validate` has passed.
 import dataclasses
 from typing import Self
 
-from rpd_jax.validation import Settings, require, setting
+from rpd_jax.config.validation import Settings, require, setting
 from teachers.finetuning.settings import RecordedData, RunSettings, check_batch, check_ranges
 
 MODES = ("full", "head_only", "head_mlp_only")

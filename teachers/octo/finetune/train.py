@@ -14,8 +14,8 @@ import jax
 import numpy as np
 from absl import logging
 
-from rpd_jax.checkpoint import Checkpoint, CheckpointError, CheckpointStore, from_paths, to_paths
-from rpd_jax.interrupt import stop_on_signal
+from rpd_jax.runs.checkpoint import Checkpoint, CheckpointError, CheckpointStore, from_paths, to_paths
+from rpd_jax.runs.interrupt import stop_on_signal
 from teachers.conventions import CONTRACT_FILE
 from teachers.finetuning.run import Run, check_directory, digest
 from teachers.octo.finetune.adapt import adapt, image_sizes, new_octo, text_files

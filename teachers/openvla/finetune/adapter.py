@@ -13,7 +13,7 @@ from peft import LoraConfig, inject_adapter_in_model
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from rpd_jax.report.files import atomic_path, write_json
+from rpd_jax.runs.files import atomic_path, write_json
 from rpd_jax.types import ActionContract
 from teachers.conventions import CONTRACT_FILE
 from teachers.openvla.finetune.settings import LoraSettings

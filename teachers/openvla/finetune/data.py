@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rpd_jax.validation import ConfigError
+from rpd_jax.config.validation import ConfigError
 from teachers.openvla.finetune.augment import augment, draw
 from teachers.openvla.finetune.settings import AugmentSettings, DataSettings
 from teachers.openvla.server.action_tokens import ActionTokens

@@ -14,8 +14,8 @@ from pathlib import Path
 
 from absl import app, logging
 
-from rpd_jax.interrupt import exit_status
-from rpd_jax.validation import ConfigError
+from rpd_jax.config.validation import ConfigError
+from rpd_jax.runs.interrupt import exit_status
 from teachers.conventions import CONTRACT_FILE
 from teachers.openvla.finetune.settings import FinetuneSettings
 

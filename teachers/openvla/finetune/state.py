@@ -14,9 +14,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from rpd_jax.output_directory import remove_temporaries, set_aside
-from rpd_jax.report.files import atomic_path
-from rpd_jax.validation import ConfigError
+from rpd_jax.config.validation import ConfigError
+from rpd_jax.runs.files import atomic_path
+from rpd_jax.runs.output_directory import remove_temporaries, set_aside
 
 DIRECTORY = "checkpoints"
 _HOST, _DIGEST = "host", "sha256"  # entries of the files' metadata

@@ -14,9 +14,9 @@ import torch
 from absl import logging
 from torch import Tensor
 
-from rpd_jax.interrupt import stop_on_signal
-from rpd_jax.report.files import write_json
-from rpd_jax.validation import ConfigError
+from rpd_jax.config.validation import ConfigError
+from rpd_jax.runs.files import write_json
+from rpd_jax.runs.interrupt import stop_on_signal
 from teachers.finetuning.run import Run, check_directory, digest
 from teachers.openvla.finetune.adapter import adapter_config, add_lora, write_description, write_weights
 from teachers.openvla.finetune.data import Samples, read

@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rpd_jax import rotations
+from rpd_jax.actions import rotations
 from rpd_jax.envs.tabletop import hand
 
 REST = jnp.array([0.1, -0.2, 0.15, 0.0, 0.0, 0.0, 0.04, 0.04])

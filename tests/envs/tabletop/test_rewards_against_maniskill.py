@@ -18,7 +18,7 @@ import jax
 import numpy as np
 import pytest
 
-from rpd_jax.envs.maniskill import ManiSkillVectorEnv
+from rpd_jax.envs.maniskill.pool import ManiSkillVectorEnv
 from rpd_jax.envs.tabletop.task import View
 from rpd_jax.envs.tabletop.tasks import load
 from teachers import scripted

@@ -11,7 +11,7 @@ import orbax.checkpoint as ocp
 import pytest
 from flax import serialization
 
-from rpd_jax.checkpoint import CheckpointError
+from rpd_jax.runs.checkpoint import CheckpointError
 from teachers.octo.checkpoint import check_params, digest_checkpoint, flatten, read_checkpoint, write_checkpoint
 
 CONFIG = {"model": {"heads": {"action": {"module": "m", "name": "n", "args": [], "kwargs": {"action_horizon": 4}}}}}

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
-from rpd_jax.checkpoint import CheckpointError
+from rpd_jax.runs.checkpoint import CheckpointError
 from teachers.octo import hub
 from teachers.octo.text import WordTokenizer, make_text_processor
 

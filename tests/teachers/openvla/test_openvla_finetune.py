@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from recorded import EPISODES, INSTRUCTIONS, recorded, run, settings
 
-from rpd_jax.validation import ConfigError
+from rpd_jax.config.validation import ConfigError
 from teachers.finetuning.run import Diverged
 from teachers.finetuning.settings import SETTINGS_FILE
 from teachers.openvla.finetune.settings import DataSettings, LoraSettings, OptimizerSettings

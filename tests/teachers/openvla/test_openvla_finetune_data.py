@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from recorded import INSTRUCTIONS, recorded
 
-from rpd_jax.validation import ConfigError
+from rpd_jax.config.validation import ConfigError
 from teachers.openvla.finetune.settings import (
     AugmentSettings,
     DataSettings,

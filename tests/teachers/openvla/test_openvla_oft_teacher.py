@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 
 from rpd_jax.config import Config, ConfigError, TeacherConfig
+from rpd_jax.config.teacher import OFT_PLATFORMS
 from rpd_jax.envs.base import ArraySpec, EnvSpec
-from rpd_jax.teacher_config import OFT_PLATFORMS
 from teachers import base
 from teachers.conventions import MANISKILL_EE
 from teachers.settings import SETTINGS

@@ -14,7 +14,7 @@ import pytest
 from arm_spec import arm_spec
 
 from rpd_jax.config import Config, ConfigError, TeacherConfig
-from rpd_jax.teacher_config import PROMPTS, TEACHER_FRAMES
+from rpd_jax.config.teacher import PROMPTS, TEACHER_FRAMES
 from teachers import base
 from teachers.openvla.processes import replicas
 from teachers.settings import SETTINGS

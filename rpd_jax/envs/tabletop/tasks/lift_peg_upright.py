@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import jax
 import jax.numpy as jnp
 
-from rpd_jax import rotations
+from rpd_jax.actions import rotations
 from rpd_jax.envs.tabletop.scene import Scene, peg
 from rpd_jax.envs.tabletop.task import Placement, Task, View, closeness, distance, euler_z
 from rpd_jax.types import Array

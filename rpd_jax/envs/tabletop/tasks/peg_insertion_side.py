@@ -14,7 +14,7 @@ from collections.abc import Mapping
 import jax
 import jax.numpy as jnp
 
-from rpd_jax import rotations
+from rpd_jax.actions import rotations
 from rpd_jax.envs.tabletop.scene import Body, Camera, Scene, box, peg
 from rpd_jax.envs.tabletop.task import Placement, Task, View, closeness, distance, pose_at
 from rpd_jax.types import Array

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from made_episodes import made_episode
 
-from rpd_jax.checkpoint import CheckpointError
 from rpd_jax.config import ConfigError
+from rpd_jax.runs.checkpoint import CheckpointError
 from teachers.finetuning.run import Diverged
 from teachers.octo.checkpoint import flatten
 from teachers.octo.finetune.settings import AugmentSettings, DataSettings, FinetuneSettings, OptimizerSettings

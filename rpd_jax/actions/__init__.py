@@ -1,0 +1,1 @@
+"""End-effector delta actions: rotations, what the seven numbers mean (contracts), and deltas spread over windows."""

@@ -1,0 +1,197 @@
+"""Settings of a run as typed dataclasses: the one source of defaults and bounds.
+
+Treat a config as read-only once `validate` has passed. A field is one line, `num_envs: int = setting(32, low=1)`; what
+concerns several fields at once is checked in `validate`.
+"""
+
+# No `from __future__ import annotations` here: config flags of ml_collections, in others' programs, read field types.
+import dataclasses
+import json
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from rpd_jax.config.teacher import TeacherConfig
+from rpd_jax.config.validation import (
+    ConfigError,
+    Settings,
+    annotations,
+    check,
+    choice,
+    from_dict,
+    require,
+    setting,
+    to_dict,
+)
+from rpd_jax.config.variant import PPOConfig, VariantSpec
+
+OBSERVATIONS = ("state", "ee", "rgb", "rgb+proprio")
+REWARDS = ("normalized_dense", "dense", "sparse", "v2", "v3")
+PHYSICS = ("auto", "c", "mjx")
+SIMULATORS = ("cpu", "gpu")
+
+
+@dataclasses.dataclass
+class EnvConfig(Settings):
+    """The environment that all members train in."""
+
+    name: str = setting("tabletop:PickCube-v1", required=True)  # suite:task
+    control_mode: str = setting("pd_ee_delta_pose", required=True)
+    reward: str = setting("normalized_dense", choices=REWARDS)  # v2, v3: simplified, see envs/rewards.py
+    observation: str = setting("state", choices=OBSERVATIONS)  # what the student sees
+    image_size: int = setting(256, low=1)  # pixels, square
+    num_envs: int = setting(32, low=1)  # per member
+    max_episode_steps: int | None = setting(None, low=1)  # None: the task's own
+    # An episode has so many times more steps, each moving and turning the tool by so much less; the gripper is as ever.
+    horizon_scale: int = setting(1, low=1)
+    instruction: str = ""  # the task in words, for teachers and recordings; empty: the task's own
+    end_on_success: bool = True  # training episodes terminate at success (ManiSkill's partial reset)
+    # Whether the first training episode of each environment is cut short at random; None: where episodes are longer
+    # than rollouts, so that a rollout holds every part of an episode.
+    random_ages: bool | None = None
+    # Of maniskill; gpu: one process, all environments on JAX's first GPU.
+    simulator: str = setting("cpu", choices=SIMULATORS)
+    processes: int | None = setting(None, low=1)  # simulator processes; None: one per CPU core
+    deadline_seconds: float = setting(60.0, above=0)  # a simulator process that needs longer for a step is restarted
+    camera_eye: tuple[float, ...] = setting((), lengths=(0, 3))  # metres, world axes; empty: the task's own
+    camera_target: tuple[float, ...] = setting((), lengths=(0, 3))
+    # Radians, vertical; 0: the task's own.
+    camera_fov: float = setting(0.0, low=0, below=math.pi, right="a number in [0, pi)")
+    # Metres, added to the eye; the camera still looks at its target.
+    camera_shift: tuple[float, ...] = setting((), lengths=(0, 3))
+    # Of tabletop tasks:
+    physics: str = setting("auto", choices=PHYSICS)
+
+
+@dataclasses.dataclass
+class NetworkConfig(Settings):
+    """The actor-critic; structure is shared by the population."""
+
+    # Widths of the state student's separate actor and critic trunks.
+    hidden: tuple[int, ...] = setting((256, 256, 256), low=1, required=True, right="at least one width")
+    log_std_init: float = setting(-0.5, low=-20, high=20)  # of every action dimension
+    # One for each action dimension; empty: log_std_init.
+    log_std_init_each: tuple[float, ...] = setting((), low=-20, high=20)
+    # Bounds that log-std is kept within after every step; None: none.
+    log_std_min: float | None = setting(None, low=-20, high=20)
+    log_std_max: float | None = setting(None, low=-20, high=20)
+    mean_init: tuple[float, ...] = ()  # of the actions, one for each dimension, in action units; empty: 0
+    normalize_observations: bool = False  # by running moments, each member its own; frames are left alone
+
+
+@dataclasses.dataclass
+class GuidanceConfig(Settings):
+    """How transient guidance judges progress; how a variant asks is its own (see `guidance/settings.py`)."""
+
+    # Of the mean reward, whose means must rise one after the other before guidance ends.
+    windows: int = setting(3, low=2)
+    window_iterations: int = setting(5, low=1)  # iterations of a window
+    # The largest mean reward of a rollout's step, to which gain and threshold refer. None: 1, what every reward but
+    # "dense" pays at most.
+    attainable_reward: float | None = setting(None, above=0)
+
+
+@dataclasses.dataclass
+class EvalConfig(Settings):
+    """Deterministic evaluation in environments of its own; episodes run to their time limit."""
+
+    every: int = setting(10, low=0)  # iterations between the points of the learning curve; 0: only at the end
+    curve_episodes: int = setting(32, low=1)  # per member, for a point of the curve
+    episodes: int = setting(100, low=1)  # per member and for the teacher, at the end
+    num_envs: int = setting(16, low=1)  # per member
+    seed: int = setting(1_000_003, low=0)
+    videos: int = setting(2, low=0)  # episodes filmed per variant and for the teacher; 0: none
+
+
+@dataclasses.dataclass
+class RunConfig(Settings):
+    """Where results go."""
+
+    directory: str = setting("runs/default", required=True, right="a path")
+    checkpoint_every: int = setting(20, low=0)  # iterations; 0: only at the end
+    keep_checkpoints: int = setting(2, low=1)
+    # At most, where the whole loop is one program; metrics come once a call.
+    iterations_per_call: int = setting(1, low=1)
+    tensorboard: bool = True
+    wandb_project: str = ""  # empty: no W&B
+
+
+@dataclasses.dataclass
+class Config(Settings):
+    """A whole experiment: an environment, a teacher, variants and seeds."""
+
+    preset: str = ""
+    # Each a name, perhaps with overrides ("rpd-mse:mse=5"), or a spec; see losses/variants.py.
+    variants: tuple[str | VariantSpec, ...] = setting(("ppo", "rpd-mse"), required=True, right="at least one variant")
+    seeds: tuple[int, ...] = setting((0, 1, 2), low=0, required=True, right="a list of at least one whole number")
+    env: EnvConfig = dataclasses.field(default_factory=EnvConfig)
+    network: NetworkConfig = dataclasses.field(default_factory=NetworkConfig)
+    ppo: PPOConfig = dataclasses.field(default_factory=PPOConfig)
+    teacher: TeacherConfig = dataclasses.field(default_factory=TeacherConfig)
+    guidance: GuidanceConfig = dataclasses.field(default_factory=GuidanceConfig)
+    eval: EvalConfig = dataclasses.field(default_factory=EvalConfig)
+    run: RunConfig = dataclasses.field(default_factory=RunConfig)
+
+    @property
+    def iterations(self) -> int:
+        """Rollouts that make up `ppo.total_steps`, rounded up."""
+        return math.ceil(self.ppo.total_steps / self.ppo.batch_size(self.env.num_envs))
+
+    def to_dict(self) -> dict[str, Any]:
+        return to_dict(self)
+
+    def to_json(self) -> str:
+        return json.dumps(self.to_dict(), indent=2, allow_nan=False)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "Config":
+        """Inverse of `to_dict`; raises ConfigError for unknown fields and for values that no field can have."""
+        return from_dict(cls, values)
+
+    def validate(self) -> "Config":
+        """Converts values that mean what a field declares, e.g. lists given as "a,b"; returns self.
+
+        Raises:
+          ConfigError: the first value that its field does not allow (see `validation.check`), or that another forbids.
+        """
+        check(self)
+        names = [variant if isinstance(variant, str) else variant.name for variant in self.variants]
+        require(len(set(names)) == len(names), "variants", names, "no name twice")
+        require(len(set(self.seeds)) == len(self.seeds), "seeds", self.seeds, "no seed twice")
+        self._check_env()
+        self._check_minibatches()
+        low, high = self.network.log_std_min, self.network.log_std_max
+        ordered = low is None or high is None or low < high
+        require(ordered, "network.log_std_max", high, f"above network.log_std_min={low}")
+        return self
+
+    def _check_env(self) -> None:
+        env = self.env
+        require(env.name.count(":") == 1, "env.name", env.name, "suite:task, e.g. maniskill:PickCube-v1")
+        if env.simulator == "gpu":
+            require(env.processes is None, "env.processes", env.processes, "None where env.simulator is 'gpu'")
+        if env.camera_eye:
+            require(env.camera_eye != env.camera_target, "env.camera_eye", env.camera_eye, "away from its target")
+        smallest = 36  # NatureCNN's three unpadded convolutions need this many pixels
+        if "rgb" in env.observation:
+            require(env.image_size >= smallest, "env.image_size", env.image_size, f"at least {smallest}")
+
+    def _check_minibatches(self) -> None:
+        minibatches, batch = self.ppo.minibatches, self.ppo.batch_size(self.env.num_envs)
+        right = f"at most the batch of {batch} (ppo.rollout_length x env.num_envs)"
+        require(minibatches <= batch, "ppo.minibatches", minibatches, right)
+        if self.ppo.normalize_advantage:  # of one transition it is 0
+            right = f"at most half the batch of {batch}: advantages are normalised over each minibatch"
+            require(minibatches <= batch // 2, "ppo.minibatches", minibatches, right)
+
+
+def check_field(path: str, cls: Any = Config) -> None:
+    """Raises ConfigError unless `path` ("ppo.learning_rate") names a setting of the dataclass `cls`."""
+    walked = []
+    for part in path.split("."):
+        names = list(annotations(cls)) if dataclasses.is_dataclass(cls) else []
+        if not names:
+            raise ConfigError(f"config.{path} is unknown: config.{'.'.join(walked)} has no fields of its own")
+        choice(".".join(["config", *walked, "<field>"]), part, names)
+        walked.append(part)
+        cls = annotations(cls)[part]

@@ -1,0 +1,210 @@
+"""What one asks of ManiSkill, checked, and what its workers then say they give. Imports no simulator."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import itertools
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from rpd_jax.envs import rewards
+from rpd_jax.envs.base import ArraySpec, EnvSpec, divided
+from rpd_jax.envs.maniskill import tasks
+from rpd_jax.envs.tabletop.scene import Camera
+from rpd_jax.ipc.messages import RemoteError
+from rpd_jax.ipc.process import SidecarProcess
+from rpd_jax.types import Array
+
+_PROPRIO = ("qpos", "qvel", "tcp_pose")  # the slices of the state that a real robot knows about itself
+
+
+@dataclasses.dataclass
+class Settings:
+    """The arguments of `ManiSkillVectorEnv`, which describes them."""
+
+    task: str
+    num_envs: int
+    seeds: Sequence[int]
+    control_mode: str = "pd_ee_delta_pose"
+    reward_mode: str = "normalized_dense"
+    observations: Sequence[str] = ("state",)
+    image_size: int = 256
+    max_episode_steps: int | None = None
+    end_on_success: bool = True
+    processes: int | None = None
+    deadline_s: float = 60.0
+    horizon_scale: int = 1
+    instruction: str = ""
+    camera: Camera | None = None
+    random_ages: bool = False
+
+    def __post_init__(self) -> None:
+        """Fills in what was left open. Raises ValueError for what cannot be."""
+        facts = tasks.TASKS[tasks.check_choice("task", self.task, tasks.TASKS)]
+        tasks.check_choice("control_mode", self.control_mode, tasks.CONTROL_MODES)
+        tasks.check_choice("reward_mode", self.reward_mode, tasks.REWARD_MODES)
+        rewards.check(self.task, self.reward_mode)
+        if isinstance(self.observations, str):
+            raise ValueError(f"observations: need a sequence of names, got the string {self.observations!r}")
+        for name in self.observations:
+            tasks.check_choice("observations", name, tasks.OBSERVATIONS)
+        if self.max_episode_steps is None:
+            self.max_episode_steps = facts.max_episode_steps
+        for field in ("num_envs", "image_size", "max_episode_steps", "horizon_scale"):
+            _check_positive(field, getattr(self, field))
+        if self.horizon_scale > 1 and tasks.contract(self.control_mode) is None:
+            raise ValueError(
+                f"horizon_scale: must be 1 in control mode {self.control_mode!r}, got {self.horizon_scale}: "
+                "only end-effector deltas (pd_ee_delta_pose) can be divided"
+            )
+        self.instruction = self.instruction or facts.instruction
+        if self.processes is None:
+            self.processes = len(os.sched_getaffinity(0))
+        _check_positive("processes", self.processes)
+        self.processes = min(self.processes, self.num_envs)
+        if len(self.seeds) != self.num_envs:
+            raise ValueError(f"seeds: need one per environment ({self.num_envs}), got {len(self.seeds)}")
+        self.seeds = [int(seed) for seed in self.seeds]
+        if min(self.seeds) < 0:
+            raise ValueError(f"seeds: must not be negative, got {min(self.seeds)}")
+        if not self.deadline_s > 0:
+            raise ValueError(f"deadline_s: must be positive, got {self.deadline_s}")
+
+    @property
+    def draws(self) -> bool:
+        """Whether every state is drawn."""
+        return "rgb" in self.observations
+
+    @property
+    def episode_steps(self) -> int:
+        """Steps after which an episode is truncated."""
+        return self.horizon_scale * self.max_episode_steps
+
+    def rows(self) -> list[slice]:
+        """Which environments each worker has: consecutive ones, as evenly as can be."""
+        bounds = [worker * self.num_envs // self.processes for worker in range(self.processes + 1)]
+        return [slice(first, last) for first, last in itertools.pairwise(bounds)]
+
+    def request(self, rows: slice) -> dict[str, Any]:
+        """The fields of the "make" request to the worker that has these rows."""
+        return {
+            "task": self.task,
+            "control_mode": self.control_mode,
+            "reward_mode": self.reward_mode,
+            "max_episode_steps": self.episode_steps,
+            "end_on_success": bool(self.end_on_success),
+            "image_size": self.image_size,
+            "camera": None if self.camera is None else dataclasses.asdict(self.camera),
+            "draw": self.draws,
+            "first": rows.start,
+            "count": rows.stop - rows.start,
+        }
+
+
+def env_spec(settings: Settings, made: Mapping[str, Any]) -> EnvSpec:
+    """The specification, from the reply to a "make" request."""
+    state = layout(made["state"])
+    state_size = max(stop for _, stop in state.values())
+    proprio: dict[str, tuple[int, int]] = {}
+    end = 0
+    for name in _PROPRIO:
+        first, stop = state[name]
+        proprio[name] = (end, end := end + stop - first)
+    image = (settings.image_size, settings.image_size, 3)
+    observation = {"state": ArraySpec((state_size,), "float32"), "proprio": ArraySpec((end,), "float32")}
+    if settings.draws:
+        observation["rgb"] = ArraySpec(image, "uint8")
+    return EnvSpec(
+        name=f"maniskill:{settings.task}",
+        instruction=settings.instruction,
+        max_episode_steps=settings.episode_steps,
+        action_dim=len(made["action_low"]),
+        action_low=tuple(made["action_low"]),
+        action_high=tuple(made["action_high"]),
+        observation=observation,
+        layout={"state": state, "proprio": proprio},
+        contract=divided(tasks.contract(settings.control_mode), settings.horizon_scale),
+        frame_shape=image,
+        horizon_scale=settings.horizon_scale,
+    )
+
+
+def divide_motion(action: np.ndarray, horizon_scale: int) -> None:
+    """Turns actions [B, 7] of the box into what ManiSkill's `pd_ee_delta_pose` is told at that horizon scale, in place.
+
+    The controller limits the rotation's norm to 1; that is done here, since the divided rotation never gets there.
+    """
+    action[...] = divided_motion(action, horizon_scale)
+
+
+def divided_motion(action: Array, horizon_scale: int) -> Array:
+    """What `divide_motion` writes, as another array, numpy's or JAX's."""
+    if horizon_scale == 1:
+        return action
+    xp = action.__array_namespace__()
+    turn = action[:, 3:6] / xp.maximum(xp.linalg.norm(action[:, 3:6], axis=1, keepdims=True), 1.0)
+    return xp.concat([action[:, :3] / horizon_scale, turn / horizon_scale, action[:, 6:]], axis=1)
+
+
+def proprio_columns(spec: EnvSpec) -> np.ndarray:
+    """The columns of "state" that make "proprio", as indices."""
+    return np.concatenate([np.arange(*spec.layout["state"][name]) for name in spec.layout["proprio"]])
+
+
+def array_specs(spec: EnvSpec, num_envs: int) -> dict[str, tuple[tuple[int, ...], str]]:
+    """The arrays that the workers share with the learner; `maniskill_worker` says what they are for."""
+    state, image = spec.observation["state"].shape, spec.frame_shape
+    shapes = {
+        "seed": ((), "int64"),
+        "age": ((), "int32"),
+        "action": ((spec.action_dim,), "float32"),
+        "state": (state, "float32"),
+        "final_state": (state, "float32"),
+        "reward": ((), "float32"),
+        "terminated": ((), "bool"),
+        "truncated": ((), "bool"),
+        "success": ((), "bool"),
+        "broken": ((), "bool"),
+        "frame": (image, "uint8"),  # takes memory only where something was drawn
+        "final_frame": (image, "uint8"),
+    }
+    return {name: ((num_envs, *shape), dtype) for name, (shape, dtype) in shapes.items()}
+
+
+def start_error(error: Exception, process: SidecarProcess) -> RuntimeError:
+    """Why a worker does not start, in one line where the cause is known."""
+    text = f"{error}\n{process.log_tail()}"
+    if isinstance(error, RemoteError) and error.type_name in ("ModuleNotFoundError", "ImportError"):
+        return RuntimeError(
+            f"ManiSkill cannot be imported ({error.message}): pip install 'rpd_jax[maniskill]', "
+            "then check with python -m launch.doctor"
+        )
+    if "vk::" in text or "support Vulkan" in text or "supported physical device" in text:
+        return RuntimeError(
+            "ManiSkill needs a Vulkan device and found none; Mesa's software one, lavapipe 24.3 or newer, "
+            "will do: python -m launch.doctor says what to install"
+        )
+    return RuntimeError(f"{process.name} does not start: {text}")
+
+
+def layout(leaves: Sequence[tuple[str, int]]) -> dict[str, tuple[int, int]]:
+    """Names of the slices of the flat state: the last component of a path, or all of it where ambiguous.
+
+    `leaves` are the paths and lengths of its parts, in order.
+    """
+    names = collections.Counter(path.rsplit("/", 1)[-1] for path, _ in leaves)
+    found: dict[str, tuple[int, int]] = {}
+    end = 0
+    for path, length in leaves:
+        name = path.rsplit("/", 1)[-1]
+        found[name if names[name] == 1 else path] = (end, end := end + length)
+    return found
+
+
+def _check_positive(field: str, value: object) -> None:
+    if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < 1:
+        raise ValueError(f"{field}: must be a positive integer, got {value!r}")

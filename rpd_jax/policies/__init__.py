@@ -1,0 +1,1 @@
+"""Student policies: networks, distributions and the normalisation of observations."""

@@ -1,0 +1,1 @@
+"""The training program: population, rollouts, loops, evaluation and the trainer."""

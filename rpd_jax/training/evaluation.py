@@ -1,0 +1,241 @@
+"""Deterministic evaluation: whole episodes in environments of their own, for students and teachers alike."""
+
+from __future__ import annotations
+
+import collections
+import math
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, Protocol
+
+import jax
+import numpy as np
+from absl import logging
+
+from rpd_jax.algorithms.update import MemberState
+from rpd_jax.config import EvalConfig
+from rpd_jax.envs.base import VectorEnv
+from rpd_jax.envs.registry import env_seeds
+from rpd_jax.guidance.labels import asking, checked
+from rpd_jax.keys import stream
+from rpd_jax.training.episodes import EpisodeTracker
+from rpd_jax.training.population import Population
+from rpd_jax.types import Array, Observation, Teacher, TeacherSpec
+
+
+class Policy(Protocol):
+    """Acts in B environments at once."""
+
+    def __call__(self, observation: Observation, starts: np.ndarray) -> Array:
+        """Actions [B, A] for observations [B, ...]; `starts` [B] marks the first step of an episode."""
+        ...
+
+
+class Film(NamedTuple):
+    """One filmed episode."""
+
+    frames: np.ndarray  # uint8 [T, H, W, 3]
+    success: bool
+
+
+class Episodes(NamedTuple):
+    """Finished episodes of one policy or member, each [E]."""
+
+    success_once: np.ndarray  # bool
+    success_at_end: np.ndarray  # bool
+    returns: np.ndarray  # float
+
+
+class StudentPolicy:
+    """The members' mean actions; environment p * N + n belongs to member p.
+
+    `convert_action` turns actions [P, N, A] as the members were trained to give them into the environment's.
+    """
+
+    def __init__(
+        self, population: Population, members: MemberState, convert_action: Callable[[Array], Array] | None = None
+    ) -> None:
+        self._population, self._members = population, members
+        self._convert = convert_action or (lambda action: action)
+
+    def __call__(self, observation: Observation, starts: np.ndarray) -> Array:
+        num_members = len(self._population)
+        grouped = {key: np.reshape(x, (num_members, -1, *np.shape(x)[1:])) for key, x in observation.items()}
+        action = np.asarray(self._convert(self._population.mean_action(self._members, grouped)))
+        return action.reshape(-1, action.shape[-1])
+
+
+class TeacherPolicy:
+    """A teacher that acts: it draws what frames it needs and remembers as many observations as it wants.
+
+    It acts in the first `num_envs` environments, by default in all; the others get actions of zero. Answers that cannot
+    be used become NaN, which `executable` makes something of.
+    """
+
+    def __init__(self, teacher: Teacher, env: VectorEnv, key: Array, num_envs: int | None = None) -> None:
+        self._teacher, self._env, self._key = teacher, env, key
+        self._num_envs = env.num_envs if num_envs is None else num_envs
+        self._warned = False
+        self._memory: collections.deque[Observation] = collections.deque(maxlen=teacher.spec.history)
+        self._step = 0
+
+    def __call__(self, observation: Observation, starts: np.ndarray) -> Array:
+        spec, mine = self._teacher.spec, slice(self._num_envs)
+        starts = starts[mine]
+        seen = {key: np.array(observation[key][mine]) for key in spec.observation_keys if key in observation}
+        if "rgb" in spec.observation_keys and "rgb" not in seen:
+            seen["rgb"] = np.array(self._env.frames(range(self._num_envs)))
+        for past in self._memory:  # a new episode has no past but its first observation
+            for key, x in past.items():
+                x[starts] = seen[key][starts]
+        while len(self._memory) < spec.history - 1:
+            self._memory.append({key: x.copy() for key, x in seen.items()})
+        self._memory.append(seen)
+        batch = seen
+        if spec.history > 1:
+            batch = {key: np.stack([o[key] for o in self._memory], axis=1) for key in seen}
+        key = jax.random.fold_in(self._key, self._step)
+        self._step += 1
+        with asking(spec):
+            answer = checked(self._teacher.label(batch, self._env.spec.instruction, key))
+        valid = np.asarray(answer.valid)
+        if not valid.all() and not self._warned:
+            self._warned = True
+            bad = sum(~valid)
+            logging.warning(
+                "teacher %s: %d of %d answers cannot be used; the arm stands still", spec.name, bad, len(valid)
+            )
+        action = np.zeros((self._env.num_envs, self._env.spec.action_dim), np.float32)
+        action[mine] = np.where(valid[:, None], answer.action, np.nan)
+        return action
+
+
+def executable(action: Array) -> np.ndarray:
+    """Actions [B, A] with zeros for what is no number, so that an arm without an action stands still."""
+    action = np.asarray(action, np.float32)
+    return np.where(np.isfinite(action), action, np.float32(0.0))
+
+
+def run_episodes(
+    env: VectorEnv, policy: Policy, episodes_per_env: int, film: Sequence[int] = ()
+) -> tuple[list[Episodes], list[Film]]:
+    """Runs `episodes_per_env` episodes in each environment, which begin anew.
+
+    Args:
+      env: its episodes should run to their time limit.
+      policy: acts in all environments.
+      episodes_per_env: at least 1.
+      film: environments whose first episode is filmed.
+
+    Returns:
+      the episodes of each environment, in their order, and the films.
+    """
+    tracker = EpisodeTracker(env.num_envs)
+    finished: list[list[tuple[bool, bool, float]]] = [[] for _ in range(env.num_envs)]
+    frames: dict[int, list[np.ndarray]] = {index: [] for index in film}
+    observation = env.reset()
+    starts = np.ones(env.num_envs, bool)
+    while min(len(episodes) for episodes in finished) < episodes_per_env:
+        rolling = [index for index in film if not finished[index]]
+        if rolling:
+            for index, frame in zip(rolling, np.asarray(env.frames(rolling)), strict=True):
+                frames[index].append(frame)
+        result = env.step(executable(policy(observation, starts)))
+        ended = tracker.add(result)
+        starts = np.zeros(env.num_envs, bool)
+        starts[ended["index"]] = True
+        for row, index in enumerate(ended["index"]):
+            finished[index].append((ended["success_once"][row], ended["success_at_end"][row], ended["return"][row]))
+        observation = result.observation
+    episodes = [Episodes(*map(np.array, zip(*rows[:episodes_per_env], strict=True))) for rows in finished]
+    films = [Film(np.stack(frames[index]), bool(episodes[index].success_once[0])) for index in film]
+    return episodes, films
+
+
+def concatenate(episodes: Sequence[Episodes]) -> Episodes:
+    """Pools the episodes of several environments."""
+    return Episodes(*(np.concatenate(x) for x in zip(*episodes, strict=True)))
+
+
+def teacher_episodes(
+    env: VectorEnv, teacher: Teacher, settings: EvalConfig, film: int = 0
+) -> tuple[Episodes, list[Film]]:
+    """At least `settings.episodes` episodes of a teacher acting by itself.
+
+    It acts in the first `settings.num_envs` environments; the first `film` of them are filmed.
+    """
+    num_envs = settings.num_envs
+    policy = TeacherPolicy(teacher, env, stream(settings.seed, "teacher"), num_envs)
+    results, films = run_episodes(env, policy, math.ceil(settings.episodes / num_envs), list(range(film)))
+    return concatenate(results[:num_envs]), films
+
+
+def evaluation_seeds(settings: EvalConfig, num_members: int) -> list[int]:
+    """Base seeds of P x N environments: every member has the same N, so that its result does not depend on the others.
+
+    Members, the teacher and later evaluations play the same episodes: their results are paired.
+    """
+    return env_seeds(settings.seed, settings.num_envs) * num_members
+
+
+class Evaluator:
+    """Evaluates a run's students and its teacher, all on the same sequence of episodes (see `evaluation_seeds`).
+
+    Environment p * N + n is member p's; the teacher acts in the first N. `convert_action`: see `StudentPolicy`.
+    """
+
+    def __init__(
+        self, env: VectorEnv, population: Population, convert_action: Callable[[Array], Array] | None = None
+    ) -> None:
+        self.env, self.population, self._convert = env, population, convert_action
+        self.num_envs = env.num_envs // len(population)
+        self._first = env.state_dict()
+
+    def students(
+        self, members: MemberState, episodes: int, film: Sequence[tuple[int, int]] = ()
+    ) -> tuple[list[Episodes], list[Film]]:
+        """At least `episodes` episodes of each member; `film` lists (member, environment) pairs."""
+        self.env.load_state_dict(self._first)
+        filmed = [member * self.num_envs + index for member, index in film]
+        policy = StudentPolicy(self.population, members, self._convert)
+        results, films = run_episodes(self.env, policy, math.ceil(episodes / self.num_envs), filmed)
+        by_member = [concatenate(results[i : i + self.num_envs]) for i in range(0, len(results), self.num_envs)]
+        return by_member, films
+
+    def teacher(self, teacher: Teacher, settings: EvalConfig, film: int = 0) -> tuple[Episodes, list[Film]]:
+        """The teacher's episodes, see `teacher_episodes`."""
+        self.env.load_state_dict(self._first)
+        return teacher_episodes(self.env, teacher, settings, film)
+
+
+def teacher_label(spec: TeacherSpec) -> str:
+    """What a teacher is called in pictures and videos: toys are labelled as such."""
+    return "scripted teacher" if spec.is_scripted else f"teacher {spec.name}"
+
+
+class Assessment(NamedTuple):
+    """The final evaluation of a run."""
+
+    students: list[Episodes]  # one per member
+    teacher: Episodes | None
+    teacher_spec: TeacherSpec | None
+    films: dict[str, list[Film]]  # by policy: the teacher first, then one member of each variant
+
+
+def assess(evaluator: Evaluator, members: MemberState, teacher: Teacher | None, settings: EvalConfig) -> Assessment:
+    """Evaluates all members and the teacher under one protocol; films some episodes of each where it can be drawn."""
+    population = evaluator.population
+    videos = settings.videos if evaluator.env.spec.frame_shape is not None else 0
+    videos = min(videos, evaluator.num_envs)
+    films: dict[str, list[Film]] = {}
+    played = None
+    if teacher is not None:
+        played, teacher_films = evaluator.teacher(teacher, settings, videos)
+        films[teacher_label(teacher.spec)] = teacher_films
+    variants = [member.variant.name for member in population.members]
+    filmed = [(variants.index(spec.name), index) for spec in population.specs for index in range(videos)]
+    students, student_films = evaluator.students(members, settings.episodes, filmed)
+    for i, spec in enumerate(population.specs):
+        films[spec.name] = student_films[i * videos : (i + 1) * videos]
+    if not videos:
+        films = {}
+    return Assessment(students, played, teacher.spec if teacher else None, films)

@@ -1,0 +1,77 @@
+"""Whether guidance fits a run: its environment, its rollouts, its rewards, its teacher."""
+
+from __future__ import annotations
+
+import math
+
+from rpd_jax.algorithms.variants import VariantSpec
+from rpd_jax.config import Config, ConfigError
+from rpd_jax.envs.base import EnvSpec
+from rpd_jax.envs.registry import contract, episode_steps, random_ages, unsettled_iterations
+from rpd_jax.types import Teacher
+
+
+def check_guidance(spec: VariantSpec, config: Config) -> None:
+    """Raises ConfigError for a variant whose guidance the run cannot give, or could never end."""
+    guidance, env, where = spec.guidance, config.env, f"variant {spec.name!r}"
+    try:
+        guidance.max_calls(config.ppo.rollout_length)
+    except ConfigError as error:
+        raise ConfigError(f"{where}: {error}") from None
+    if (guidance.sparse or {"direction", "gripper"} & set(spec.terms)) and contract(env) is None:
+        raise ConfigError(
+            f"{where} cannot work in {env.name} with {env.control_mode}: "
+            "windows and directions are of end-effector deltas"
+        )
+    if guidance.sparse and guidance.window < env.horizon_scale:
+        raise ConfigError(
+            f"{where}: window={guidance.window} cannot work with env.horizon_scale={env.horizon_scale}: a delta takes "
+            f"at least {env.horizon_scale} of the environment's steps"
+        )
+    if guidance.is_transient or guidance.kappa > 0:
+        _check_progress(where, config)
+
+
+def _check_progress(where: str, config: Config) -> None:
+    """Raises ConfigError where a run's rewards do not say how far a student has come."""
+    settings, env = config.guidance, config.env
+    remembered = settings.windows * settings.window_iterations
+    if remembered > config.iterations:
+        raise ConfigError(
+            f"guidance.windows={settings.windows} of guidance.window_iterations={settings.window_iterations} cannot "
+            f"work for {where}: the run has {config.iterations} iterations, fewer than {remembered}"
+        )
+    if settings.attainable_reward is None and env.reward == "dense":
+        raise ConfigError(
+            f"guidance.attainable_reward=None cannot work for {where} with env.reward='dense': "
+            "say what a step pays at most, or use normalized_dense"
+        )
+    if settings.attainable_reward is None and env.end_on_success:
+        raise ConfigError(
+            f"guidance.attainable_reward=None cannot work for {where} with env.end_on_success=True: no mean reward "
+            "comes near 1 where success ends episodes; set env.end_on_success=False, or say what can be attained"
+        )
+    length, steps = config.ppo.rollout_length, episode_steps(env)
+    window = settings.window_iterations * length
+    if window % steps and not random_ages(env, length, steps):
+        raise ConfigError(
+            f"guidance.window_iterations={settings.window_iterations} cannot work for {where}: {window} steps are no "
+            f"whole number of episodes of {steps}, and environments that begin together say then which part of an "
+            f"episode it is, not how well the student does; set env.random_ages=True, or a multiple of "
+            f"{math.lcm(length, steps) // length}"
+        )
+    unsettled = unsettled_iterations(env, length, steps)
+    if unsettled + remembered > config.iterations:
+        raise ConfigError(
+            f"ppo.total_steps={config.ppo.total_steps} cannot work for {where}: these are {config.iterations} "
+            f"iterations, fewer than {unsettled} in which episodes begun at random ages end and {remembered} that "
+            "guidance.windows x guidance.window_iterations remember"
+        )
+
+
+def check_teacher(teacher: Teacher, spec: EnvSpec) -> None:
+    """Raises ConfigError where the environment lacks something that the teacher reads."""
+    known = {*spec.observation, *(["rgb"] if spec.frame_shape is not None else [])}
+    missing = [key for key in teacher.spec.observation_keys if key not in known]
+    if missing:
+        raise ConfigError(f"teacher {teacher.spec.name} reads {missing}: {spec.name} has {sorted(known)}")

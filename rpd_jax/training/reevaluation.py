@@ -1,0 +1,186 @@
+"""Evaluates a saved run again: more episodes, another environment, another teacher beside it."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+
+from rpd_jax.actions.contracts import check_convertible, clip, convert
+from rpd_jax.algorithms.update import MemberState, learned
+from rpd_jax.config import Config, ConfigError
+from rpd_jax.envs.registry import applicable, check_env, contract, make_env
+from rpd_jax.policies.networks import STUDENT_KEYS
+from rpd_jax.report.results import FILES, RESULTS_FILE, ResultRow
+from rpd_jax.runs.checkpoint import Checkpoint, CheckpointError, from_paths, load_checkpoint
+from rpd_jax.runs.directory import EVALUATION
+from rpd_jax.runs.output_directory import Claim, Kind, check_path
+from rpd_jax.training.alarms import Alarms
+from rpd_jax.training.evaluation import Evaluator, assess, evaluation_seeds, teacher_episodes, teacher_label
+from rpd_jax.training.population import Population
+from rpd_jax.training.trainer import TeacherFactory, make_teacher, summary
+from rpd_jax.types import ActionContract, Array, Teacher
+
+KIND = Kind(
+    field="output",
+    what="an evaluation",
+    file=RESULTS_FILE,
+    keys=frozenset({"rows", "fingerprint", "versions", "config"}),
+    entries=FILES,
+)
+
+
+def evaluate(
+    directory: Path | str,
+    teacher: Teacher | TeacherFactory | None = None,
+    *,
+    env: str = "",
+    episodes: int = 0,
+    videos: int | None = None,
+    iteration: int | None = None,
+    output: Path | str = "",
+    overwrite: bool = False,
+) -> list[ResultRow]:
+    """Evaluates every member of a saved run, deterministically, and writes table, results and video.
+
+    In another suite the students' actions are converted into its action contract.
+
+    Args:
+      directory: of the run.
+      teacher: evaluated under the same protocol if given; a teacher, or a function that makes one for the environment.
+      env: another environment's name ("suite:task"); observations must have the run's shapes, as "ee" has in every
+        suite that knows the task.
+      episodes: per member; 0: as the run's config says.
+      videos: filmed episodes per variant; None: as the run's config says.
+      iteration: of the checkpoint; None: the newest.
+      output: directory for the results; empty: "evaluation" within the run.
+      overwrite: replace the results that it holds.
+
+    Returns:
+      the table.
+
+    Raises:
+      CheckpointError: no run or checkpoint there, or it does not fit the environment.
+      ConfigError: unknown environment, actions that cannot be converted, or the output directory holds something,
+        or is in use.
+    """
+    trained, checkpoint = load_checkpoint(directory, iteration)
+    config = _adapted(trained, env, episodes, videos)
+    check_env(config.env)
+    convert_action = action_converter(contract(trained.env), contract(config.env))
+    target = Path(output) if output else Path(directory) / EVALUATION
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(jax.enable_x64(False))
+        claim = _claim(target, overwrite)
+        stack.enter_context(claim)
+        num_members = len(config.variants) * len(config.seeds)
+        seeds = evaluation_seeds(config.eval, num_members)
+        rgb = "rgb" in STUDENT_KEYS[config.env.observation]
+        eval_env = make_env(config.env, seeds, rgb=rgb, end_on_success=False)
+        stack.callback(eval_env.close)
+        population = Population(config, eval_env.spec)
+        members = _restore(population, checkpoint, trained)
+        evaluator = Evaluator(eval_env, population, convert_action)
+        assessment = assess(evaluator, members, make_teacher(teacher, config, eval_env, stack), config.eval)
+        env_steps = checkpoint.host["iteration"] * config.ppo.batch_size(config.env.num_envs)
+        labels = [ledger["labels"] for ledger in checkpoint.host["ledgers"]]
+        cost = summary.Cost(env_steps, labels, checkpoint.host["seconds"])
+        alarms = Alarms(population)
+        alarms.load_state_dict(checkpoint.host.get("alarms", {}))  # runs of earlier versions have none
+        table = summary.rows(config.env.name, population, assessment, cost, alarms.notes())
+        claim.clear()
+        summary.write(target, config, table, [], assessment.films, assessment.teacher_spec)
+    return table
+
+
+def evaluate_teacher(
+    config: Config, teacher: Teacher | TeacherFactory, output: Path | str, *, overwrite: bool = False
+) -> list[ResultRow]:
+    """Evaluates a teacher by itself, under the protocol of `evaluate`, and writes table, results and video.
+
+    Args:
+      config: names the environment; `eval` says how many episodes are played and filmed.
+      teacher: a teacher, or a function that makes one for the environment.
+      output: directory for the results.
+      overwrite: replace the results that it holds.
+
+    Returns:
+      the table, of one row.
+
+    Raises:
+      ConfigError: unknown environment, a teacher that does not fit it, or the output directory holds something.
+    """
+    check_env(config.env)
+    target = Path(output)
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(jax.enable_x64(False))
+        claim = _claim(target, overwrite)
+        stack.enter_context(claim)
+        env = make_env(config.env, evaluation_seeds(config.eval, 1), rgb=False, end_on_success=False)
+        stack.callback(env.close)
+        made = make_teacher(teacher, config, env, stack)
+        assert made is not None
+        videos = min(config.eval.videos, env.num_envs) if env.spec.frame_shape is not None else 0
+        episodes, films = teacher_episodes(env, made, config.eval, videos)
+        table = [summary.teacher_row(config.env.name, made.spec.name, episodes)]
+        claim.clear()
+        shown = {teacher_label(made.spec): films} if films else {}
+        summary.write(target, config, table, [], shown, made.spec)
+    return table
+
+
+def restore_members(population: Population, checkpoint: Checkpoint) -> MemberState:
+    """The members of a checkpoint, good for acting; raises CheckpointError if their parameters do not fit."""
+    shapes = jax.eval_shape(population.init)
+    template = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), learned(shapes))
+    stored = from_paths(checkpoint.params, template, "params")
+    return MemberState(**stored, opt_state=None, key=jnp.zeros(len(population), jnp.uint32))
+
+
+def action_converter(source: ActionContract | None, target: ActionContract | None) -> Callable[[Array], Array] | None:
+    """Turns actions [..., 7] of `source`, limited to its box, into those of `target`; None where both are the same.
+
+    Raises ConfigError where they cannot be converted.
+    """
+    if source == target:
+        return None
+    try:
+        check_convertible(source, target)
+    except ValueError as error:
+        raise ConfigError(f"the run's actions do not fit the environment: {error}") from error
+    assert source is not None and target is not None
+    return jax.jit(lambda action: convert(clip(action, source), source, target))
+
+
+def _restore(population: Population, checkpoint: Checkpoint, trained: Config) -> MemberState:
+    """`restore_members`, with a word on what would fit another suite's environment."""
+    try:
+        return restore_members(population, checkpoint)
+    except CheckpointError as error:
+        there, here = (config.env.name.split(":")[0] for config in (trained, population.config))
+        if there == here:
+            raise
+        raise CheckpointError(
+            f"{error}; {trained.env.observation!r} of {there} is not that of {here}: "
+            "train with --config.env.observation=ee, which both suites can give"
+        ) from error
+
+
+def _claim(target: Path, overwrite: bool) -> Claim:
+    return Claim(target, KIND, lambda: check_path(target, KIND, resume=None, overwrite=overwrite))
+
+
+def _adapted(config: Config, env: str, episodes: int, videos: int | None) -> Config:
+    return dataclasses.replace(
+        config,
+        env=applicable(dataclasses.replace(config.env, name=env or config.env.name)),
+        eval=dataclasses.replace(
+            config.eval,
+            episodes=episodes or config.eval.episodes,
+            videos=config.eval.videos if videos is None else videos,
+        ),
+    ).validate()

@@ -1,0 +1,337 @@
+"""The training loop: collect, label, update, evaluate, checkpoint, write."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+from absl import logging
+
+from rpd_jax.algorithms.update import MemberState, learned
+from rpd_jax.algorithms.variants import is_scheduled, resolve_variants
+from rpd_jax.config import Config, ConfigError
+from rpd_jax.envs.base import EnvSpec, VectorEnv
+from rpd_jax.envs.registry import check_env, env_seeds, make_env, make_functional, random_ages
+from rpd_jax.guidance.labels import Ledger
+from rpd_jax.policies.networks import STUDENT_KEYS, Params
+from rpd_jax.report.results import ResultRow
+from rpd_jax.runs import directory
+from rpd_jax.runs.checkpoint import Checkpoint, CheckpointStore, from_paths, to_paths
+from rpd_jax.runs.interrupt import StopRequest, stop_on_signal
+from rpd_jax.runs.metrics import METRICS_FILE, ProgressBar, make_writers, read_metrics
+from rpd_jax.training import summary
+from rpd_jax.training.alarms import Alarms
+from rpd_jax.training.evaluation import Evaluator, assess, evaluation_seeds
+from rpd_jax.training.guidance_check import check_guidance, check_teacher
+from rpd_jax.training.loops import GraphLoop, HostLoop, Loop
+from rpd_jax.training.population import Population
+from rpd_jax.types import Teacher
+
+MEMBER_STATE = ("opt_state", "key", "schedule", "diverged")
+"""Fields of MemberState that only training needs; the others are learned."""
+
+TeacherFactory = Callable[[VectorEnv], Teacher]
+"""Makes a teacher for an environment; it may move that environment to check the action contract."""
+
+
+class Snapshot(NamedTuple):
+    """What callbacks see after every iteration, or after several where they are done in one call."""
+
+    iteration: int  # iterations done
+    env_steps: int  # per member
+    metrics: dict[str, float]
+    members: MemberState  # the next iteration consumes its arrays: copy what is to be kept
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """What a run leaves behind."""
+
+    params: Params  # leaves [P, ...], members in the order of `population.members`
+    population: Population
+    table: list[ResultRow]  # one row for the teacher and one per variant; empty if interrupted
+    directory: Path
+    signal: int | None  # that stopped the run; `resume=True` goes on
+    diverged: Mapping[str, int]  # members "variant/seed" that stopped learning -> iteration
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether a signal stopped the run before its end."""
+        return self.signal is not None
+
+    @property
+    def history(self) -> list[dict[str, float]]:
+        """One row of metrics per iteration, read from the run's log."""
+        return read_metrics(self.directory / METRICS_FILE)
+
+
+def train(
+    config: Config,
+    teacher: Teacher | TeacherFactory | None = None,
+    *,
+    resume: bool | int = False,
+    overwrite: bool = False,
+    callbacks: Sequence[Callable[[Snapshot], None]] = (),
+) -> Result:
+    """Trains every variant of `config` with every seed, side by side.
+
+    Args:
+      config: what to run; it is validated first.
+      teacher: a teacher, or a function that makes one for an environment; needed if any variant is guided.
+      resume: go on with the run in `config.run.directory` if there is one, from its newest intact checkpoint; a number:
+        from the checkpoint of that iteration.
+      overwrite: delete that run first.
+      callbacks: called after every iteration.
+
+    Raises:
+      ConfigError: a setting cannot work, or the run directory is taken.
+      CheckpointError: the checkpoint to resume does not fit.
+      TeacherError: the teacher failed, or gave nothing that could be used.
+      RuntimeError: a simulator process kept failing.
+
+    Whatever ends the run early, the last whole iteration is saved first: `resume` goes on from there.
+    """
+    check(config, has_teacher=teacher is not None)
+    directory.check(config, resume, overwrite)
+    directory.check_free(config)
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(jax.enable_x64(False))  # whatever the program has switched on: ours is single precision
+        stop = stack.enter_context(stop_on_signal())
+        trainer = Trainer(
+            config, teacher, lambda: stack.enter_context(directory.claim(config, resume, overwrite)), stack
+        )
+        if resume:
+            trainer.restore(None if resume is True else resume)
+        trainer.run(stop, callbacks)
+        return trainer.result(signal=None if trainer.done else stop.signal)
+
+
+def check(config: Config, has_teacher: bool) -> None:
+    """Raises ConfigError for anything in a config that cannot work, before anything is started."""
+    config.validate()
+    check_env(config.env)
+    specs = [spec for spec in resolve_variants(config) if spec.guided]
+    if specs and not has_teacher:
+        names = [spec.name for spec in specs]
+        raise ConfigError(f"variants={names} cannot work without a teacher: train(config, teacher=...)")
+    for spec in specs:
+        check_guidance(spec, config)
+
+
+def make_teacher(
+    teacher: Teacher | TeacherFactory | None, config: Config, env: VectorEnv, stack: contextlib.ExitStack
+) -> Teacher | None:
+    """The teacher for an environment; one that draws every frame is spared the factory's probe by a stand-in.
+
+    A teacher that is made here is closed with `stack`, if it can be; one that was given is its owner's to close.
+    """
+    if not callable(teacher):
+        return teacher
+    if "rgb" not in env.spec.observation:
+        made = teacher(env)
+    else:
+        stand_in = make_env(config.env, [config.eval.seed], rgb=False, end_on_success=False)
+        with contextlib.closing(stand_in):
+            made = teacher(stand_in)
+    if hasattr(made, "close"):
+        stack.callback(made.close)
+    return made
+
+
+def make_loop(
+    config: Config, spec: EnvSpec, population: Population, teacher: Teacher | None, stack: contextlib.ExitStack
+) -> Loop:
+    """The loop for an environment and a teacher: one program where both are written in JAX, else one on the host."""
+    if teacher is not None and population.guided:
+        check_teacher(teacher, spec)
+    rgb = "rgb" in STUDENT_KEYS[config.env.observation]
+    ages = random_ages(config.env, config.ppo.rollout_length, spec.max_episode_steps)
+    seeds = [s for _ in config.variants for seed in config.seeds for s in env_seeds(seed, config.env.num_envs)]
+    if teacher is None or teacher.spec.in_graph or not population.guided:
+        env = make_functional(config.env, rgb=rgb, end_on_success=config.env.end_on_success)
+        if env is not None:
+            return GraphLoop(config, env, seeds, population, teacher, random_ages=ages)
+    vector_env = make_env(config.env, seeds, rgb=rgb, end_on_success=config.env.end_on_success, random_ages=ages)
+    stack.callback(vector_env.close)
+    return HostLoop(config, vector_env, population, teacher)
+
+
+class Trainer:
+    """A run between its first iteration and its last."""
+
+    def __init__(
+        self,
+        config: Config,
+        teacher: Teacher | TeacherFactory | None,
+        claim: Callable[[], Path],
+        stack: contextlib.ExitStack,
+    ) -> None:
+        self.config = config
+        rgb = "rgb" in STUDENT_KEYS[config.env.observation]
+        num_members = len(config.variants) * len(config.seeds)
+        eval_env = make_env(config.env, evaluation_seeds(config.eval, num_members), rgb=rgb, end_on_success=False)
+        stack.callback(eval_env.close)
+
+        self.population = Population(config, eval_env.spec)
+        self.members = self.population.init()
+        self.evaluator = Evaluator(eval_env, self.population)
+        self.teacher = make_teacher(teacher, config, eval_env, stack)
+        self.alarms = Alarms(self.population, self.teacher.spec.name if self.teacher else "")
+        self.loop = make_loop(config, eval_env.spec, self.population, self.teacher, stack)
+        self.directory = claim()  # only now: whatever fails before leaves no directory behind
+        self.store = CheckpointStore(self.directory, config.run.keep_checkpoints)
+        stack.callback(self.store.close)
+        self.writer = make_writers(self.directory, config.run.tensorboard, config.run.wandb_project)
+        stack.callback(self.writer.close)
+
+        self.iteration = 0
+        self.seconds = 0.0  # of training and evaluation, over all sessions
+        self.curve: list[summary.CurvePoint] = []
+
+    @property
+    def env_steps(self) -> int:
+        """Environment steps per member so far."""
+        return self.steps_after(self.iteration)
+
+    def steps_after(self, iterations: int) -> int:
+        """Environment steps per member after so many iterations."""
+        return iterations * self.config.ppo.batch_size(self.config.env.num_envs)
+
+    @property
+    def done(self) -> bool:
+        return self.iteration >= self.config.iterations or self.alarms.everyone_diverged
+
+    def run(self, stop: StopRequest, callbacks: Sequence[Callable[[Snapshot], None]]) -> None:
+        """Iterates until the steps are done or a signal asks to stop, and saves, whatever ends it."""
+        try:
+            self._iterate(stop, callbacks)
+        except BaseException as error:
+            self._save_after(error)
+            raise
+        self.save()
+
+    def _iterate(self, stop: StopRequest, callbacks: Sequence[Callable[[Snapshot], None]]) -> None:
+        started = time.perf_counter() - self.seconds
+        evaluated = self.curve[-1].env_steps if self.curve else 0
+        if self._due(self.config.eval.every) and evaluated < self.env_steps:
+            self.evaluate()  # the session before this one ended within that evaluation
+        with ProgressBar(self.config.iterations, initial=self.iteration, description="training") as progress:
+            while not self.done and not stop:
+                first, count = self.iteration, self._next_call()
+                self.members, rows = self.loop.run(self.members, first, count)
+                self.iteration += count
+                try:
+                    for i, metrics in enumerate(rows):
+                        self.alarms.look(first + i + 1, metrics)
+                    if self._due(self.config.eval.every):
+                        rows[-1] |= self.evaluate()
+                finally:  # the iterations are done, and what is saved of them includes their metrics
+                    self.seconds = time.perf_counter() - started
+                    rows[-1]["time/seconds"] = self.seconds
+                    for i, metrics in enumerate(rows):
+                        self.writer.write(self.steps_after(first + i + 1), metrics)
+                progress.update(count, summary.headline(self.population, rows[-1], "train"))
+                if self._due(self.config.run.checkpoint_every):
+                    self.save()
+                for callback in callbacks:
+                    callback(Snapshot(self.iteration, self.env_steps, rows[-1], self.members))
+
+    def _save_after(self, error: BaseException) -> None:
+        """Saves the last whole iteration, and adds to the error how to go on from there."""
+        if any(leaf.is_deleted() for leaf in jax.tree.leaves(self.members)):
+            logging.error("iteration %d failed inside its program, which had consumed the state", self.iteration + 1)
+        else:
+            try:
+                self.save()
+            except Exception:
+                logging.exception("the last whole iteration could not be saved")
+        saved = self.store.latest()
+        if saved is not None:
+            error.add_note(f"{self.directory} is saved at iteration {saved}: --resume goes on from there")
+
+    def evaluate(self) -> dict[str, float]:
+        """A point of the learning curve for every member."""
+        episodes, _ = self.evaluator.students(self.members, self.config.eval.curve_episodes)
+        points = summary.curve_points(self.population, self.env_steps, self._labels, episodes)
+        self.curve.extend(points)
+        metrics = summary.flatten("eval", self.population, [point.metrics() for point in points])
+        success = summary.headline(self.population, metrics, "eval")
+        line = "  ".join(f"{name} {value:.2f}" for name, value in success.items())
+        logging.info("success in evaluation after %s env steps a member: %s", f"{self.env_steps:,}", line)
+        return metrics
+
+    def save(self) -> None:
+        """Writes a checkpoint of everything that `restore` needs."""
+        host = {
+            "iteration": self.iteration,
+            "total_steps": self.config.ppo.total_steps,
+            "seconds": self.seconds,
+            "ledgers": [dataclasses.asdict(ledger) for ledger in self.loop.ledgers],
+            "metrics_position": self.writer.position(),
+            "curve": [point._asdict() for point in self.curve],
+            "alarms": self.alarms.state_dict(),
+        }
+        self.writer.flush()  # else a kill would lose rows that the resumed run does not write again
+        train_state = to_paths(self._train_state())
+        self.store.save(self.iteration, Checkpoint(to_paths(learned(self.members)), train_state, host))
+
+    def restore(self, iteration: int | None = None) -> None:
+        """Goes on from a checkpoint, by default the newest that is intact; without any the run starts anew."""
+        if self.store.latest() is None:
+            self.writer.truncate(0, 0)
+            return
+        stored = self.store.resume(iteration)
+        params = from_paths(stored.params, learned(self.members), "params")
+        state = from_paths(stored.train_state, self._train_state(), "train_state")
+        self.members = MemberState(**params, **{name: state[name] for name in MEMBER_STATE})
+        self.loop.load_state_dict(state["loop"])
+        self.iteration, self.seconds = stored.host["iteration"], stored.host["seconds"]
+        self.loop.ledgers[:] = [Ledger(**ledger) for ledger in stored.host["ledgers"]]
+        self.curve = [summary.CurvePoint(**point) for point in stored.host["curve"]]
+        self.writer.truncate(stored.host["metrics_position"], self.env_steps)
+        self.alarms.load_state_dict(stored.host["alarms"])
+        before, now = stored.host["total_steps"], self.config.ppo.total_steps
+        scheduled = [spec.name for spec in self.population.specs if is_scheduled(spec, self.config.ppo)]
+        reached = min(1.0, self.env_steps / before)
+        if before != now and scheduled:
+            logging.warning(
+                "ppo.total_steps was %s and is %s now: schedules (learning rate, entropy, annealing) of %s go on from "
+                "progress %.2f, where they had reached %.2f",
+                f"{before:,}", f"{now:,}", ", ".join(scheduled), self.env_steps / now, reached,
+            )  # fmt: skip
+
+    def result(self, signal: int | None) -> Result:
+        """Evaluates everyone and writes table, curves and videos; leaves that out if a signal stopped the run."""
+        table: list[ResultRow] = []
+        if signal is None:
+            assessment = assess(self.evaluator, self.members, self.teacher, self.config.eval)
+            cost = summary.Cost(self.env_steps, self._labels, self.seconds)
+            table = summary.rows(self.config.env.name, self.population, assessment, cost, self.alarms.notes())
+            points = summary.curve_points(self.population, self.env_steps, self._labels, assessment.students)
+            curve = [*self.curve, *points]
+            summary.write(self.directory, self.config, table, curve, assessment.films, assessment.teacher_spec)
+        params, diverged = self.members.params, dict(self.alarms.diverged)
+        return Result(params, self.population, table, self.directory, signal, diverged)
+
+    @property
+    def _labels(self) -> list[int]:
+        """Observations that the teacher was asked about, of each member."""
+        return [ledger.labels for ledger in self.loop.ledgers]
+
+    def _train_state(self) -> dict[str, Any]:
+        state = {name: getattr(self.members, name) for name in MEMBER_STATE}
+        return state | {"loop": self.loop.state_dict()}
+
+    def _next_call(self) -> int:
+        """Iterations until the next evaluation, checkpoint or end, but no more than the loop does at once."""
+        every = [n for n in (self.config.eval.every, self.config.run.checkpoint_every) if n > 0]
+        until = [n - self.iteration % n for n in every] + [self.config.iterations - self.iteration]
+        return min(*until, self.loop.at_once)
+
+    def _due(self, every: int) -> bool:
+        return every > 0 and self.iteration % every == 0 and not self.done
