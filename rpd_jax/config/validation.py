@@ -102,6 +102,8 @@ def field_value(cls: Any, name: str, value: Any, prefix: str = "") -> Any:
 def from_dict(cls: Any, values: Mapping[str, Any], prefix: str = "") -> Any:
     """A dataclass of settings from (nested) tables; raises ConfigError for unknown fields and as `check` does."""
     require(isinstance(values, Mapping), prefix.rstrip(".") or "config", values, "a table of settings")
+    if hasattr(cls, "fields_of"):  # one of several kinds, see `tagged`
+        cls, values = cls.fields_of(values)
     converted = {}
     for name, value in values.items():
         _check_name(cls, name, f"config.{prefix}<field>")

@@ -1,0 +1,111 @@
+"""Settings of several kinds: `name` says which, and each kind has fields of its own beside the common ones.
+
+    @dataclasses.dataclass
+    class TeacherConfig(Tagged):                  # the common fields
+        name: str = "scripted"
+
+    @dataclasses.dataclass
+    class OctoSettings(TeacherConfig):            # those of one kind
+        name: str = "octo"
+        path: str = ""
+
+    TeacherConfig.kinds["octo"] = OctoSettings    # or "package.module:OctoSettings", which is imported when needed
+
+    TeacherConfig(name="octo", path="octo-nano")  # is an OctoSettings
+    config.teacher.name = "octo"                  # becomes one: its own fields get their defaults
+
+A field that only other kinds have is refused. Code that reads the common fields needs no cases.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+from collections.abc import Mapping
+from typing import Any, ClassVar, Self
+
+from rpd_jax.config.validation import ConfigError, Settings, choice
+
+
+class Tagged(Settings):
+    """Base of the dataclass that declares the common fields, `name` among them with a default."""
+
+    kinds: ClassVar[dict[str, type | str]]  # of each direct subclass: tag -> its dataclass, or where to import it from
+    root: ClassVar[type[Tagged]]  # the dataclass that declares the common fields
+    section: ClassVar[str]  # what the settings are called in messages, e.g. "teacher"
+
+    def __init_subclass__(cls, section: str = "") -> None:
+        super().__init_subclass__()
+        if Tagged in cls.__bases__:
+            cls.root, cls.kinds, cls.section = cls, {}, section
+
+    def __new__(cls, name: Any = None, *others: Any, **fields: Any) -> Self:
+        if cls is not cls.root:
+            return object.__new__(cls)
+        return object.__new__(cls.kind_of(cls.__dataclass_fields__["name"].default if name is None else name))
+
+    @classmethod
+    def tag_of(cls, name: str) -> str:
+        """Which kind a name means; the name itself, unless a subclass says otherwise."""
+        return name
+
+    @classmethod
+    def kind_of(cls, name: Any) -> type[Self]:
+        """The dataclass of a kind; that of the common fields where there is no such kind (`check_kind` refuses it)."""
+        tag = cls.tag_of(name) if isinstance(name, str) else ""
+        return cls._kind(tag) if tag in cls.kinds else cls.root  # type: ignore[return-value]
+
+    @classmethod
+    def owners(cls, field: str) -> list[str]:
+        """The kinds that have a field."""
+        return [tag for tag in cls.kinds if field in cls._kind(tag).__dataclass_fields__]
+
+    @classmethod
+    def _kind(cls, tag: str) -> type[Self]:
+        kind = cls.kinds[tag]
+        if isinstance(kind, str):
+            module, _, attribute = kind.partition(":")
+            kind = cls.kinds[tag] = getattr(importlib.import_module(module), attribute)
+        return kind  # type: ignore[return-value]
+
+    def check_kind(self) -> None:
+        """Raises ConfigError where `name` is of no known kind."""
+        choice(f"{self.section}.name", self.tag_of(self.name), self.kinds)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name == "name":
+            self._become(self.kind_of(value))
+        elif name not in type(self).__dataclass_fields__ and (owners := self.owners(name)):
+            raise ConfigError(
+                f"{self.section}.{name} cannot work with {self.section}.name={self.name!r}: "
+                f"only {', '.join(owners)} have such a setting"
+            )
+        super().__setattr__(name, value)
+
+    def _become(self, kind: type[Self]) -> None:
+        if kind is type(self):
+            return
+        for name in set(type(self).__dataclass_fields__) - set(kind.__dataclass_fields__):
+            self.__dict__.pop(name, None)
+        object.__setattr__(self, "__class__", kind)
+        for field in dataclasses.fields(kind):
+            if field.name not in self.__dict__:
+                made = field.default_factory is not dataclasses.MISSING
+                object.__setattr__(self, field.name, field.default_factory() if made else field.default)
+
+    @classmethod
+    def fields_of(cls, values: Mapping[str, Any]) -> tuple[type[Self], Mapping[str, Any]]:
+        """The dataclass that a table of settings is for, and the entries that concern it.
+
+        Entries of other kinds at their defaults are left out: configs of earlier versions listed all kinds' fields.
+        """
+        default = cls.__dataclass_fields__["name"].default
+        kind = cls.kind_of(values.get("name", default))
+
+        def concerns(name: str, value: Any) -> bool:
+            if name in kind.__dataclass_fields__:
+                return True
+            defaults = [cls._kind(tag).__dataclass_fields__[name].default for tag in cls.owners(name)]
+            return not any(value == each or (isinstance(each, tuple) and value == list(each)) for each in defaults)
+
+        return kind, {name: value for name, value in values.items() if concerns(name, value)}
