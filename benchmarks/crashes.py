@@ -33,8 +33,8 @@ COMMON = (
     "--config.variants=ppo,rpd-mse",
     "--config.seeds=0,",
     "--config.network.hidden=(32,32)",
-    "--config.ppo.minibatches=4",
-    "--config.ppo.epochs=2",
+    "--config.algorithm.minibatches=4",
+    "--config.algorithm.epochs=2",
     # episodes end with rollouts: a simulator that cannot save its state begins new ones after a restart anyway
     "--config.env.end_on_success=False",
     "--config.run.checkpoint_every=1",
@@ -45,8 +45,8 @@ COMMON = (
     "--config.eval.videos=0",
 )
 SUITES = {
-    "tabletop": (*TABLETOP, "--config.ppo.total_steps=12000", *COMMON),
-    "maniskill": (*MANISKILL, "--config.ppo.total_steps=2000", *COMMON),
+    "tabletop": (*TABLETOP, "--config.algorithm.total_steps=12000", *COMMON),
+    "maniskill": (*MANISKILL, "--config.algorithm.total_steps=2000", *COMMON),
 }
 
 

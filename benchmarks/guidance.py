@@ -43,7 +43,7 @@ def config_for(variant: str) -> Config:
     """One member of the preset."""
     config = quickstart_vla()
     config.variants, config.seeds = (variant,), (0,)
-    config.ppo.rollout_length, config.env.end_on_success = 60, False
+    config.algorithm.rollout_length, config.env.end_on_success = 60, False
     return config.validate()
 
 

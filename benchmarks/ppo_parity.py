@@ -48,13 +48,13 @@ Runs = Mapping[tuple[str, str, int], Points]
 def settings(task: str, steps: int, seeds: Sequence[int], quick: bool = False) -> Config:
     """What both sides learn with; `quick`: three small iterations, to see that they run."""
     config = get_preset("tabletop-ppo")
-    config.env.name, config.seeds, config.ppo.total_steps = f"tabletop:{task}", tuple(seeds), steps
+    config.env.name, config.seeds, config.algorithm.total_steps = f"tabletop:{task}", tuple(seeds), steps
     config.eval.every, config.eval.curve_episodes, config.eval.num_envs = 10, 32, 32
     config.eval.episodes, config.eval.videos, config.run.tensorboard = 128, 0, False
     if quick:
         config.env.num_envs, config.eval.num_envs, config.eval.every = 8, 4, 1
         config.eval.episodes = config.eval.curve_episodes = 4
-        config.ppo.total_steps = 3 * config.ppo.batch_size(config.env.num_envs)
+        config.algorithm.total_steps = 3 * config.algorithm.iteration_steps(config.env.num_envs)
     return config
 
 

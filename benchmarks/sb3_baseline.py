@@ -91,8 +91,8 @@ class _Evaluations(BaseCallback):
 
 def make_model(config: Config, env: VecEnv, seed: int) -> PPO:
     """PPO with a config's settings; `env` normalises its observations."""
-    ppo, network = config.ppo, config.network
-    batch = ppo.batch_size(config.env.num_envs)
+    ppo, network = config.algorithm, config.network
+    batch = ppo.iteration_steps(config.env.num_envs)
     assert batch % ppo.minibatches == 0, "SB3 would make another minibatch of the remainder"
     assert ppo.advantage == "gae" and ppo.value_clip is None and ppo.target_kl is None, "not compared here"
 
@@ -137,7 +137,7 @@ def learn(config: Config, seed: int) -> Points:
     train_env = make_env(envs, env_seeds(seed, envs.num_envs), rgb=False, end_on_success=envs.end_on_success)
     eval_env = make_env(envs, env_seeds(settings.seed, settings.num_envs), rgb=False, end_on_success=False)
     with contextlib.closing(train_env), contextlib.closing(eval_env):
-        adapted = Environments(train_env, key, config.ppo.bootstrap_terminated)
+        adapted = Environments(train_env, key, config.algorithm.bootstrap_terminated)
         normalised = VecNormalize(
             adapted, norm_obs=config.network.normalize_observations, norm_reward=False, clip_obs=CLIP
         )
@@ -153,7 +153,7 @@ def learn(config: Config, seed: int) -> Points:
             played, _ = run_episodes(eval_env, act, math.ceil(episodes / settings.num_envs))
             return float(np.mean([e.success_once for e in played]))
 
-        batch = config.ppo.batch_size(envs.num_envs)
+        batch = config.algorithm.iteration_steps(envs.num_envs)
         total = config.iterations * batch
         curve = _Evaluations(settings.every * batch, lambda: evaluate(settings.curve_episodes))
         model.learn(total, callback=curve)

@@ -48,7 +48,7 @@ def config_for(engine: str, observation: str, batch: int, image_size: int = 64) 
             name=f"tabletop:{TASK}", physics=engine, observation=observation, num_envs=batch, image_size=image_size
         ),
         network=NetworkConfig(hidden=(128, 128)),
-        ppo=PPOConfig(rollout_length=STEPS, minibatches=8, target_kl=None),
+        algorithm=PPOConfig(rollout_length=STEPS, minibatches=8, target_kl=None),
         teacher=TeacherConfig(noise=0.15),
     ).validate()
 

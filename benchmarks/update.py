@@ -53,7 +53,7 @@ def make_update(sizes: Sizes, members: int, pixels: int = 0) -> Callable[[], Non
         variants=("rpd-mse",),
         seeds=tuple(range(members)),
         env=EnvConfig(num_envs=num_envs, observation="rgb" if pixels else "state", image_size=pixels or 128),
-        ppo=PPOConfig(rollout_length=length, epochs=sizes.epochs, minibatches=sizes.minibatches, target_kl=None),
+        algorithm=PPOConfig(rollout_length=length, epochs=sizes.epochs, minibatches=sizes.minibatches, target_kl=None),
     ).validate()
     population = Population(config, spec)
     rng = np.random.default_rng(0)
@@ -67,9 +67,8 @@ def make_update(sizes: Sizes, members: int, pixels: int = 0) -> Callable[[], Non
     else:
         observation = {"state": normal(STATE)}
     no_end = np.zeros(shape, bool)
-    rollout = jax.device_put(
-        Transition(observation, normal(ACTION), normal() - 9, normal(), normal(), normal(), no_end, no_end)
-    )
+    extras = {"log_prob": normal() - 9, "value": normal(), "next_value": normal()}
+    rollout = jax.device_put(Transition(observation, normal(ACTION), normal(), no_end, no_end, extras))
     labels = jax.device_put(TeacherLabels(normal(ACTION), ~no_end, np.ones((*shape, ACTION), np.float32)))
     state = [population.init()]
 

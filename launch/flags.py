@@ -32,7 +32,7 @@ LONGEST_RANGE = 10_000
 
 
 def define_config(default_preset: str) -> flags.FlagHolder[Config]:
-    """Defines --preset and --config; fields of the preset can be set by --config.ppo.learning_rate=1e-3."""
+    """Defines --preset and --config; fields of the preset can be set by --config.algorithm.learning_rate=1e-3."""
     flags.DEFINE_string("preset", default_preset, f"Starting point: {', '.join(PRESETS)}.")
     return _define_overrides(lambda arguments: requested_preset(arguments, default_preset), "env.num_envs=16")
 

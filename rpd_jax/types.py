@@ -31,19 +31,18 @@ Observation = dict[str, Array]
 class Transition(NamedTuple):
     """One environment step; in a rollout every leaf has leading axes [T, P, N].
 
-    `next_value` is the value of the *true* next observation: at the end of an episode that is the
-    final observation, never the first one of the following episode. `terminated` (the task ended)
-    and `truncated` (time ran out, or a worker died) are kept apart.
+    `extras` are what the algorithm remembers of it (`algorithms.base.Algorithm.act`): for PPO "log_prob", "value", and
+    "next_value", the value of the *true* next observation: at the end of an episode that is the final observation,
+    never the first one of the following episode. `terminated` (the task ended) and `truncated` (time ran out, or a
+    worker died) are kept apart.
     """
 
     observation: Observation
     action: Array  # [..., A] as sampled, before the environment clips it
-    log_prob: Array  # [...]
-    value: Array  # [...]
-    next_value: Array  # [...]
     reward: Array  # [...]
     terminated: Array  # [...] bool
     truncated: Array  # [...] bool
+    extras: dict[str, Array]  # [..., ...]
 
 
 class TeacherLabels(NamedTuple):

@@ -12,12 +12,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from rpd_jax.actions.contracts import clip
-from rpd_jax.algorithms.update import MemberState
+from rpd_jax.algorithms.base import MemberState
 from rpd_jax.config import ConfigError
 from rpd_jax.envs.base import EnvSpec
 from rpd_jax.envs.registry import contract
+from rpd_jax.policies.base import STUDENT_KEYS
 from rpd_jax.policies.gaussian import Gaussian
-from rpd_jax.policies.networks import STUDENT_KEYS
 from rpd_jax.runs.checkpoint import load_checkpoint
 from rpd_jax.training.population import Population
 from rpd_jax.training.reevaluation import restore_members

@@ -22,15 +22,15 @@ def test_presets_are_valid_and_survive_json(name):
 
 def test_rpd_paper_numbers():
     config = get_preset("rpd-paper")
-    assert config.ppo.batch_size(config.env.num_envs) == 6400
+    assert config.algorithm.iteration_steps(config.env.num_envs) == 6400
     assert config.iterations == 4688  # 30 M / 6,400, the last one begun
-    assert (config.ppo.gamma, config.ppo.gae_lambda, config.ppo.target_kl) == (0.8, 0.9, 0.2)
+    assert (config.algorithm.gamma, config.algorithm.gae_lambda, config.algorithm.target_kl) == (0.8, 0.9, 0.2)
     assert (config.eval.every, config.eval.episodes) == (10, 500)
 
 
 def test_rpd_code_departs_where_the_methods_say():
     paper, code = get_preset("rpd-paper"), get_preset("rpd-code")
-    assert (paper.ppo.advantage, code.ppo.advantage) == ("gae", "finite_horizon")
+    assert (paper.algorithm.advantage, code.algorithm.advantage) == ("gae", "finite_horizon")
     assert (paper.teacher.gripper, code.teacher.gripper) == ("fixed", "reference")
     assert "ppd" in paper.variants and "ppd-reverse" in code.variants
 
@@ -63,19 +63,19 @@ BAD = [
     ("env.max_episode_steps", 0, "at least 1"),
     ("env.processes", 0, "at least 1"),
     ("env.deadline_seconds", 0.0, "positive"),
-    ("ppo.minibatches", 10_000, "at most the batch of 1600"),
-    ("ppo.minibatches", 0, "at least 1"),
-    ("ppo.total_steps", 0, "at least 1"),
-    ("ppo.rollout_length", -1, "at least 1"),
-    ("ppo.epochs", 0, "at least 1"),
-    ("ppo.learning_rate", -1.0, "positive"),
-    ("ppo.learning_rate", float("nan"), "positive"),
-    ("ppo.gamma", 1.1, "[0, 1]"),
-    ("ppo.gae_lambda", -0.1, "[0, 1]"),
-    ("ppo.advantage", "gea", "did you mean 'gae'"),
-    ("ppo.target_kl", 0.0, "None or a positive number"),
-    ("ppo.value_clip", -1.0, "None or a positive number"),
-    ("ppo.entropy_coef", -0.1, "at least 0"),
+    ("algorithm.minibatches", 10_000, "at most the batch of 1600"),
+    ("algorithm.minibatches", 0, "at least 1"),
+    ("algorithm.total_steps", 0, "at least 1"),
+    ("algorithm.rollout_length", -1, "at least 1"),
+    ("algorithm.epochs", 0, "at least 1"),
+    ("algorithm.learning_rate", -1.0, "positive"),
+    ("algorithm.learning_rate", float("nan"), "positive"),
+    ("algorithm.gamma", 1.1, "[0, 1]"),
+    ("algorithm.gae_lambda", -0.1, "[0, 1]"),
+    ("algorithm.advantage", "gea", "did you mean 'gae'"),
+    ("algorithm.target_kl", 0.0, "None or a positive number"),
+    ("algorithm.value_clip", -1.0, "None or a positive number"),
+    ("algorithm.entropy_coef", -0.1, "at least 0"),
     ("network.hidden", (), "at least one width"),
     ("network.hidden", (8, 0), "at least 1"),
     ("teacher.gripper", "fix", "did you mean 'fixed'"),
@@ -118,15 +118,15 @@ def test_bad_values_are_named(field, value, right):
 
 
 def test_mistyped_fields_are_named_with_the_closest_match():
-    check_field("ppo.learning_rate")
+    check_field("algorithm.learning_rate")
     with pytest.raises(ConfigError, match="did you mean 'learning_rate'"):
-        check_field("ppo.learning_rat")
-    with pytest.raises(ConfigError, match="did you mean 'ppo'"):
-        check_field("pppo.learning_rate")
+        check_field("algorithm.learning_rat")
+    with pytest.raises(ConfigError, match="did you mean 'algorithm'"):
+        check_field("algoritm.learning_rate")
     with pytest.raises(ConfigError, match="has no fields of its own"):
-        check_field("ppo.learning_rate.x")
-    with pytest.raises(ConfigError, match="did you mean 'ppo'"):
-        Config.from_dict({"pop": {}})
+        check_field("algorithm.learning_rate.x")
+    with pytest.raises(ConfigError, match="did you mean 'algorithm'"):
+        Config.from_dict({"algoritm": {}})
 
 
 def test_toys_have_no_camera():

@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 def settings(directory):
     config = rpd_jax.get_preset("debug")
-    config.variants, config.seeds, config.ppo.total_steps = ("travelling",), (0,), 320
+    config.variants, config.seeds, config.algorithm.total_steps = ("travelling",), (0,), 320
     config.run.directory, config.run.tensorboard = str(directory), False
     return config
 

@@ -115,7 +115,7 @@ def test_a_run_goes_on_without_its_diverged_members(tmp_path, caplog):
     assert notes == {"ppo": "", "mad": "diverged at iteration 1 (1 of 1 seeds)"}
     assert "diverged at iteration 1" in (result.directory / "table.md").read_text()
     again = settings(tmp_path, "ppo", "ppo:learning_rate=1e35:name=mad")
-    again.ppo.total_steps += 320
+    again.algorithm.total_steps += 320
     assert rpd_jax.train(again, resume=True).diverged == {"mad/0": 1}
 
 

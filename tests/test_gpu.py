@@ -39,7 +39,7 @@ def test_tabletop_trains_in_mjx_as_one_program(devices, tmp_path):
     config = rpd_jax.get_preset("quickstart")
     config.variants, config.seeds = ("ppo", "rpd-mse"), (0,)
     config.env.physics = "mjx"
-    config.ppo.total_steps = 2 * 32 * 50
+    config.algorithm.total_steps = 2 * 32 * 50
     config.eval.curve_episodes = config.eval.episodes = config.eval.num_envs = 8
     config.run.directory, config.run.tensorboard = str(tmp_path / "run"), False
     result = rpd_jax.train(config, teacher_factory(config.teacher))

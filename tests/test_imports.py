@@ -28,7 +28,7 @@ ROOMS: tuple[tuple[str, ...], ...] = (
     ("rpd_jax.export",),
 )
 WITHOUT_JAX_OR_TORCH = ("rpd_jax.ipc", "rpd_jax.types", "rpd_jax.envs.base", "rpd_jax.runtime")
-MAY_IMPORT_LINEN = ("rpd_jax.policies.networks", "teachers.octo")
+MAY_IMPORT_LINEN = ("rpd_jax.policies", "teachers.octo")
 OPENVLA_SERVER, OPENVLA_FINETUNE = "teachers.openvla.server", "teachers.openvla.finetune"
 MAY_IMPORT_TORCH = (
     "rpd_jax.envs.maniskill.fast",

@@ -5,7 +5,7 @@ import itertools
 import jax
 import numpy as np
 
-from rpd_jax.algorithms.update import iteration_keys
+from rpd_jax.algorithms.base import iteration_keys
 from rpd_jax.guidance.labels import member_key
 from rpd_jax.guidance.queries import begin, query_key
 from rpd_jax.keys import stream

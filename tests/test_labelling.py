@@ -32,9 +32,10 @@ def config_for(variants=VARIANTS):
     config = rpd_jax.get_preset("debug")
     config.variants, config.seeds = variants, (0,)
     config.env.max_episode_steps = 7  # episodes end in the middle of rollouts
-    config.ppo.total_steps = ITERATIONS * 8 * 20
+    config.algorithm.total_steps = ITERATIONS * 8 * 20
     config.teacher.noise = 0.2  # drawn: labels must be asked with the same keys
     config.teacher.batch_size = 64
+    config.run.iterations_per_call = 4
     config.guidance.window_iterations, config.guidance.attainable_reward = 1, 1.0
     return config.validate()
 
@@ -57,7 +58,6 @@ def loops(config, teacher=None):
 def both():
     config = config_for()
     population, host, graph = loops(config)
-    graph.at_once = 4
     host_members, host_rows = host.run(population.init(), 0, ITERATIONS)
     members, rows = graph.run(population.init(), 0, 4)
     members, last = graph.run(members, 4, 2)
@@ -169,7 +169,7 @@ def test_a_variant_is_the_same_alone_and_in_a_population(both):
                 "variants": ("vlajs",),
                 "env.name": "tabletop:PickCube-v1",
                 "env.reward": "dense",
-                "ppo.total_steps": 6400,
+                "algorithm.total_steps": 6400,
             },
             "env.reward='dense'",
         ),
@@ -230,7 +230,7 @@ def test_frames_are_those_of_the_steps_that_ask():
     config.env = dataclasses.replace(
         config.env, name="tabletop:PushCube-v1", image_size=36, horizon_scale=10, num_envs=2, max_episode_steps=1
     )
-    config.ppo.rollout_length, config.ppo.minibatches = 20, 2
+    config.algorithm.rollout_length, config.algorithm.minibatches = 20, 2
     population, host, graph = loops(config.validate(), Pixels())
     a, rows_a = host.run(population.init(), 0, 1)
     b, rows_b = graph.run(population.init(), 0, 1)

@@ -19,6 +19,7 @@ def config_for(**teacher):
     config.variants = ("ppo", "rpd-mse", "kickstart:anneal_until=0.4")
     config.env.max_episode_steps = 7  # episodes end in the middle of rollouts
     config.teacher.batch_size = 64  # 160 transitions a member: three batches
+    config.run.iterations_per_call = 3
     for field, value in teacher.items():
         setattr(config.teacher, field, value)
     return config.validate()
@@ -40,7 +41,6 @@ def both():
     """Members, metrics and ledgers after all four iterations of both kinds of loop."""
     config = config_for()
     population, host, graph = loops(config)
-    graph.at_once = 3
     host_members, host_rows = host.run(population.init(), 0, 4)
     members, rows = graph.run(population.init(), 0, 3)
     members, last = graph.run(members, 3, 1)

@@ -6,15 +6,19 @@ import numpy as np
 import pytest
 
 from rpd_jax.config import EnvConfig, NetworkConfig
-from rpd_jax.policies.networks import convolve_by_matmul, convolve_natively, make_actor_critic
+from rpd_jax.envs.base import ArraySpec, EnvSpec
+from rpd_jax.policies.base import make_policy
+from rpd_jax.policies.nature_cnn import convolve_by_matmul, convolve_natively
 
-SHAPES = {"state": (42,), "proprio": (25,), "rgb": (128, 128, 3)}
+SHAPES = {"state": (42,), "proprio": (25,), "ee": (28,), "rgb": (128, 128, 3)}
 
 
 def build(observation="state", image_size=128, **network):
     shapes = SHAPES | {"rgb": (image_size, image_size, 3)}
+    entries = {name: ArraySpec(shape, "uint8" if name == "rgb" else "float32") for name, shape in shapes.items()}
+    spec = EnvSpec("toy:x", "", 10, 7, (-1.0,) * 7, (1.0,) * 7, entries, {})
     env = EnvConfig(observation=observation, image_size=image_size)
-    return make_actor_critic(env, NetworkConfig(**network), shapes, 7)
+    return make_policy(env, NetworkConfig(**network), spec)
 
 
 def count(tree) -> int:
@@ -37,7 +41,7 @@ def test_mlp_has_separate_orthogonal_trunks():
 
 
 def test_an_ee_student_sees_its_entry_alone():
-    network = make_actor_critic(EnvConfig(observation="ee"), NetworkConfig(hidden=(8,)), SHAPES | {"ee": (28,)}, 7)
+    network = build("ee", hidden=(8,))
     params = network.init(jax.random.key(0))
     assert params["actor_0"]["kernel"].shape == (28, 8)
     entries = {"ee": jnp.ones((3, 28)), "state": jnp.ones((3, 42)), "proprio": jnp.ones((3, 25))}

@@ -80,8 +80,8 @@ def test_a_population_learns_moments_and_acting_agrees_with_learning(key):
     normal = (observation - moments.mean[:, None]) / std[:, None]
     for member in range(len(population)):
         params = jax.tree.map(lambda x, m=member: x[m], members.params)
-        expected = population.network.apply(params, {key: normal[member]})[1]
-        value = population.values(members, {key: observation})[member]
+        expected = population.algorithm.policy.apply(params, {key: normal[member]})[1]
+        value = population.look_ahead(members, {key: observation})["value"][member]
         np.testing.assert_allclose(value, expected, rtol=1e-3, atol=1e-3)
 
 
@@ -96,8 +96,8 @@ def test_old_log_probabilities_stay_exact():
     for iteration in range(3):
         observation = {"state": (raw + iteration) * scale}
         acted = [population.act(members, {"state": x}, step) for step, x in enumerate(observation["state"])]
-        action, log_prob, value = (np.stack(x) for x in zip(*acted, strict=True))
-        rollout = rollout._replace(observation=observation, action=action, log_prob=log_prob, value=value)
+        action, extras = jax.tree.map(lambda *x: np.stack(x), *acted)
+        rollout = rollout._replace(observation=observation, action=action, extras=rollout.extras | extras)
         members, metrics = population.update(members, rollout, None, 0.0)
         np.testing.assert_allclose(metrics["approx_kl"], 0.0, atol=1e-6)
         np.testing.assert_array_equal(metrics["clip_fraction"], 0.0)

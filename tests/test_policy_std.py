@@ -9,9 +9,10 @@ import pytest
 from test_networks import build
 from test_update import SPEC, A, N, T, data, make_config
 
-from rpd_jax.algorithms.variants import entropy_coef, parse_variant, to_variant
+from rpd_jax.algorithms.schedules import entropy_coef
+from rpd_jax.algorithms.variants import parse_variant, to_variant
 from rpd_jax.config import ConfigError, NetworkConfig
-from rpd_jax.losses.distill import masked_mean
+from rpd_jax.losses import masked_mean
 from rpd_jax.training.alarms import Alarms, first_std
 from rpd_jax.training.population import Population
 from rpd_jax.types import TeacherError
@@ -56,7 +57,7 @@ def test_bounds_hold_in_training():
 
 
 def test_entropy_coefficient_falls_linearly():
-    variant = to_variant(parse_variant("ppo:entropy_coef=0.01:entropy_coef_end=0.2"), make_config().ppo, (), A)
+    variant = to_variant(parse_variant("ppo:entropy_coef=0.01:entropy_coef_end=0.2"), make_config().algorithm, (), A)
     # 0.01 (1 - 0.8 p)
     np.testing.assert_allclose([entropy_coef(variant, p) for p in (0.0, 0.5, 1.0)], [0.01, 0.006, 0.002], rtol=1e-6)
 

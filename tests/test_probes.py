@@ -23,7 +23,7 @@ def solve(task: str, iterations: int):
         seeds=SEEDS,
         env=EnvConfig(name=f"toy:{task}", num_envs=N),
         network=NetworkConfig(hidden=(16,)),
-        ppo=PPOConfig(
+        algorithm=PPOConfig(
             rollout_length=8,
             epochs=4,
             minibatches=4,
@@ -36,7 +36,7 @@ def solve(task: str, iterations: int):
     seeds = [s for seed in SEEDS for s in env_seeds(seed, N)]
     env = FunctionalVectorEnv(PROBES[task](), len(seeds), seeds)
     population = Population(config, env.spec)
-    collector = HostCollector(env, population, config.ppo.rollout_length)
+    collector = HostCollector(env, population, config.algorithm.rollout_length)
     members = population.init()
     for _ in range(iterations):
         rollout = collector.collect(members)
@@ -45,7 +45,7 @@ def solve(task: str, iterations: int):
     def ask(x: float):
         """Value and mean action of every seed for the observation x."""
         observation = {"state": np.full((len(SEEDS), 1, 1), x, np.float32)}
-        value = population.values(members, observation)
+        value = population.look_ahead(members, observation)["value"]
         return jax.device_get((value[:, 0], population.mean_action(members, observation)[:, 0, 0]))
 
     return ask

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 import pytest
 
-from rpd_jax.algorithms.update import learned
+from rpd_jax.algorithms.base import learned
 from rpd_jax.config import Config, ConfigError, EnvConfig, EvalConfig, NetworkConfig
 from rpd_jax.envs.base import ArraySpec, EnvSpec, StepResult
 from rpd_jax.envs.maniskill.tasks import contract as maniskill_contract

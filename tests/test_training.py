@@ -27,7 +27,7 @@ def debug_config(directory, **ppo) -> Config:
     config.run.directory = str(directory)
     config.run.tensorboard = False
     for field, value in ppo.items():
-        setattr(config.ppo, field, value)
+        setattr(config.algorithm, field, value)
     return config
 
 
@@ -91,7 +91,7 @@ def test_a_taken_directory_is_refused_and_kept(finished):
     with pytest.raises(ConfigError, match="contradict"):
         train(config, resume=True, overwrite=True)
     other = debug_config(config.run.directory, learning_rate=1e-2)
-    with pytest.raises(ConfigError, match=r"ppo\.learning_rate=0\.01 .* has 0\.0003"):
+    with pytest.raises(ConfigError, match=r"algorithm\.learning_rate=0\.01 .* has 0\.0003"):
         train(other, resume=True)
     assert (result.directory / "results.json").read_bytes() == before
 
@@ -117,7 +117,7 @@ def test_guided_variants_need_a_teacher(tmp_path):
 
 def test_mistakes_are_found_before_anything_is_written(tmp_path):
     config = debug_config(tmp_path / "run", minibatches=10_000)
-    with pytest.raises(ConfigError, match=r"ppo\.minibatches"):
+    with pytest.raises(ConfigError, match=r"algorithm\.minibatches"):
         train(config)
     assert not (tmp_path / "run").exists()
 
@@ -127,8 +127,8 @@ def test_rpd_mse_passes_its_teacher_and_ppo(tmp_path):
     PPO alone is not as far after as many steps."""
     config = debug_config(tmp_path / "run", total_steps=10 * 640, rollout_length=20, minibatches=4, epochs=4)
     config.env.num_envs = 32
-    config.ppo.learning_rate = 3e-3
-    config.ppo.target_kl = None
+    config.algorithm.learning_rate = 3e-3
+    config.algorithm.target_kl = None
     config.network.hidden = (64, 64)
     config.teacher.bias, config.teacher.noise = (0.04, 0.0, 0.0), 0.1
     config.variants = ("ppo", "rpd-mse:anneal=linear:anneal_end=0")
@@ -150,7 +150,7 @@ def launch(directory, *arguments, **kwargs):
 @pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
 def test_signals_save_and_exit_cleanly_and_the_run_goes_on(tmp_path, number):
     directory = tmp_path / "run"
-    steps = "--config.ppo.total_steps=1000000"
+    steps = "--config.algorithm.total_steps=1000000"
     process = launch(directory, steps)
     deadline = time.monotonic() + 120
     while not (directory / "metrics.jsonl").exists() or not (directory / "metrics.jsonl").read_text():
@@ -163,7 +163,7 @@ def test_signals_save_and_exit_cleanly_and_the_run_goes_on(tmp_path, number):
     done = len((directory / "metrics.jsonl").read_text().splitlines())
     saved = max(int(path.name) for path in (directory / "checkpoints").iterdir() if path.name.isdigit())
     assert saved == done  # everything that was written is also saved
-    result = launch(directory, "--resume", f"--config.ppo.total_steps={(done + 1) * 160}")
+    result = launch(directory, "--resume", f"--config.algorithm.total_steps={(done + 1) * 160}")
     output, _ = result.communicate(timeout=120)
     assert result.returncode == 0, output
     assert len((directory / "metrics.jsonl").read_text().splitlines()) == done + 1

@@ -99,12 +99,12 @@ def test_a_directory_in_use_is_refused_before_anything_starts(tmp_path):
 
 def test_a_longer_run_says_which_schedules_it_repeats(tmp_path, caplog):
     config = settings(tmp_path / "run")
-    config.variants, config.ppo.total_steps = ("ppo", "ppo:learning_rate_end=0.2:name=falling"), 320
+    config.variants, config.algorithm.total_steps = ("ppo", "ppo:learning_rate_end=0.2:name=falling"), 320
     rpd_jax.train(config)
     with caplog.at_level(logging.WARNING):
         rpd_jax.train(config, resume=True)
         assert "schedules" not in caplog.text
-        config.ppo.total_steps = 640
+        config.algorithm.total_steps = 640
         rpd_jax.train(config, resume=True)
     assert "was 320 and is 640 now" in caplog.text
     assert "annealing) of falling go on from progress 0.50, where they had reached 1.00" in caplog.text

@@ -18,7 +18,7 @@ def tiny(directory, **env) -> Config:
     config = rpd_jax.get_preset("maniskill-quickstart")
     config.variants, config.seeds = ("ppo", "rpd-mse"), (0,)
     config.env.num_envs, config.env.processes, config.env.max_episode_steps = 2, 2, 30  # the probe needs 24 steps
-    config.ppo.rollout_length, config.ppo.total_steps, config.ppo.minibatches = 4, 24, 2
+    config.algorithm.rollout_length, config.algorithm.total_steps, config.algorithm.minibatches = 4, 24, 2
     config.network.hidden = (8,)
     config.eval.every, config.eval.episodes, config.eval.num_envs, config.eval.videos = 0, 2, 1, 0
     config.run.directory, config.run.tensorboard, config.run.checkpoint_every = str(directory), False, 1
@@ -44,7 +44,7 @@ def test_a_run_survives_a_killed_simulator_and_resumes(tmp_path):
     assert children() == []  # nothing is left running
 
     # two more iterations: environments go on with the next seeds of their sequences
-    config.ppo.total_steps = 40
+    config.algorithm.total_steps = 40
     seen = []
     again = rpd_jax.train(
         config, teacher_factory(config.teacher), resume=True, callbacks=[lambda s: seen.append(s.iteration)]
@@ -58,7 +58,7 @@ def test_a_run_survives_a_killed_simulator_and_resumes(tmp_path):
 @pytest.mark.slow
 def test_a_vision_student_and_its_video(tmp_path):
     config = tiny(tmp_path / "run", observation="rgb+proprio", image_size=64)
-    config.ppo.total_steps, config.eval.videos = 8, 1
+    config.algorithm.total_steps, config.eval.videos = 8, 1
     result = rpd_jax.train(config, teacher_factory(config.teacher))
     assert "encoder" in result.params and np.isfinite(result.history[0]["update/loss/rpd-mse/0"])
     assert (result.directory / "episodes.mp4").stat().st_size > 1000
@@ -73,6 +73,6 @@ def children() -> list[int]:
                 fields, line = stat.read().rsplit(")", 1)[1].split(), command.read()
         except (OSError, NotADirectoryError):
             continue
-        if int(fields[1]) == os.getpid() and fields[0] != "Z" and "maniskill_worker" in line:
+        if int(fields[1]) == os.getpid() and fields[0] != "Z" and "maniskill.worker" in line:
             found.append(int(entry))
     return sorted(found)

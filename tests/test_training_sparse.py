@@ -15,7 +15,7 @@ RISING = "vlajs:kappa=2:shut_off=1e-6:query_fraction=0.2:name=vlajs"  # ends as 
 def config_for(directory, variants=("ppo", RISING, "sparse-rpd")):
     config = rpd_jax.get_preset("debug")
     config.variants, config.seeds = variants, (0,)
-    config.ppo.total_steps = 8 * 8 * 20
+    config.algorithm.total_steps = 8 * 8 * 20
     config.guidance.window_iterations, config.guidance.attainable_reward = 1, 1.0
     config.run.checkpoint_every = 2
     config.run.directory = str(directory)

@@ -15,8 +15,8 @@ def tiny(directory, *, films=False):
     config.env.num_envs, config.env.image_size = 4, 48
     config.env.max_episode_steps = 12
     config.network.hidden = (32,)
-    config.ppo.total_steps, config.ppo.rollout_length = 4 * 4 * 10, 10
-    config.ppo.epochs, config.ppo.minibatches = 2, 2
+    config.algorithm.total_steps, config.algorithm.rollout_length = 4 * 4 * 10, 10
+    config.algorithm.epochs, config.algorithm.minibatches = 2, 2
     config.eval.every, config.eval.curve_episodes, config.eval.episodes, config.eval.num_envs = 2, 4, 4, 4
     config.eval.videos = 1 if films else 0
     config.teacher.probe = False  # it takes 24 steps
@@ -69,8 +69,8 @@ def test_octo_nano_teaches_in_the_loop(tmp_path, preset):
     """Camera, model, labels and student in one program; too short to learn anything."""
     config = rpd_jax.get_preset(preset)
     small = tiny(tmp_path / "run")
-    config.seeds, config.ppo, config.eval, config.run = (0,), small.ppo, small.eval, small.run
-    config.ppo.total_steps = 2 * 4 * 10
+    config.seeds, config.algorithm, config.eval, config.run = (0,), small.algorithm, small.eval, small.run
+    config.algorithm.total_steps = 2 * 4 * 10
     config.env.num_envs, config.env.max_episode_steps = 4, 12
     config.teacher.probe = False
     result = rpd_jax.train(config, teacher_factory(config.teacher))

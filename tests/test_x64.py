@@ -51,7 +51,7 @@ def test_training_works(name, tmp_path):
     config.env.name, config.env.num_envs = name, 2
     config.network.normalize_observations = True
     config.teacher.name = "toy" if name.startswith("toy") else "scripted"
-    config.ppo.rollout_length, config.ppo.total_steps = 10, 40
+    config.algorithm.rollout_length, config.algorithm.total_steps = 10, 40
     config.eval.episodes = config.eval.num_envs = config.eval.curve_episodes = 2
     config.run.directory, config.run.tensorboard = str(tmp_path / "run"), False
     result = rpd_jax.train(config, teacher_factory(config.teacher))

@@ -15,7 +15,7 @@ def test_a_tabletop_student_acts_in_maniskill(tmp_path):
     config.env.name, config.env.observation, config.env.physics = "tabletop:PickCube-v1", "ee", "c"
     config.env.num_envs, config.env.max_episode_steps = 2, 5
     config.network.hidden, config.network.normalize_observations = (8,), True
-    config.ppo.rollout_length, config.ppo.total_steps, config.ppo.minibatches = 4, 16, 2
+    config.algorithm.rollout_length, config.algorithm.total_steps, config.algorithm.minibatches = 4, 16, 2
     config.eval.every, config.eval.episodes, config.eval.num_envs, config.eval.videos = 0, 2, 2, 0
     config.run.directory, config.run.tensorboard = str(tmp_path / "run"), False
     rpd_jax.train(config.validate())

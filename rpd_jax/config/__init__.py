@@ -2,13 +2,15 @@
 
     config = Config()
     config.env.name = "tabletop:PushCube-v1"
-    config.ppo.learning_rate = 1e-3
+    config.algorithm.learning_rate = 1e-3
     config.validate()
 
-`experiment.py` holds `Config` and most of its sections, `variant.py` what describes an algorithm, `teacher.py` the
-teacher's; `validation.py` checks them, whether they come from flags, from Python or from a file. Needs no jax.
+`experiment.py` holds `Config` and most of its sections, `algorithm.py` and `variant.py` what members learn by,
+`teacher.py` the teacher's; `validation.py` checks them, whether they come from flags, from Python or from a file.
+Needs no jax.
 """
 
+from rpd_jax.config.algorithm import AlgorithmConfig, PPOConfig, SFTConfig
 from rpd_jax.config.experiment import (
     OBSERVATIONS,
     PHYSICS,
@@ -24,13 +26,14 @@ from rpd_jax.config.experiment import (
 )
 from rpd_jax.config.teacher import TeacherConfig
 from rpd_jax.config.validation import ConfigError, choice, require, setting
-from rpd_jax.config.variant import GuidanceSpec, PPOConfig, VariantSpec
+from rpd_jax.config.variant import GuidanceSpec, VariantSpec
 
 __all__ = [
     "OBSERVATIONS",
     "PHYSICS",
     "REWARDS",
     "SIMULATORS",
+    "AlgorithmConfig",
     "Config",
     "ConfigError",
     "EnvConfig",
@@ -40,6 +43,7 @@ __all__ = [
     "NetworkConfig",
     "PPOConfig",
     "RunConfig",
+    "SFTConfig",
     "TeacherConfig",
     "VariantSpec",
     "check_field",

@@ -9,12 +9,14 @@ import dataclasses
 import json
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
+from rpd_jax.config.algorithm import AlgorithmConfig
 from rpd_jax.config.teacher import TeacherConfig
 from rpd_jax.config.validation import (
     ConfigError,
     Settings,
+    accept_former_names,
     annotations,
     check,
     choice,
@@ -23,7 +25,7 @@ from rpd_jax.config.validation import (
     setting,
     to_dict,
 )
-from rpd_jax.config.variant import PPOConfig, VariantSpec
+from rpd_jax.config.variant import VariantSpec
 
 OBSERVATIONS = ("state", "ee", "rgb", "rgb+proprio")
 REWARDS = ("normalized_dense", "dense", "sparse", "v2", "v3")
@@ -65,8 +67,9 @@ class EnvConfig(Settings):
 
 @dataclasses.dataclass
 class NetworkConfig(Settings):
-    """The actor-critic; structure is shared by the population."""
+    """The student's network; structure is shared by the population."""
 
+    name: str = setting("standard", required=True)  # see policies/base.py
     # Widths of the state student's separate actor and critic trunks.
     hidden: tuple[int, ...] = setting((256, 256, 256), low=1, required=True, right="at least one width")
     log_std_init: float = setting(-0.5, low=-20, high=20)  # of every action dimension
@@ -76,6 +79,7 @@ class NetworkConfig(Settings):
     log_std_min: float | None = setting(None, low=-20, high=20)
     log_std_max: float | None = setting(None, low=-20, high=20)
     mean_init: tuple[float, ...] = ()  # of the actions, one for each dimension, in action units; empty: 0
+    bins: int = setting(256, low=2)  # tokens of each action dimension, of token policies
     normalize_observations: bool = False  # by running moments, each member its own; frames are left alone
 
 
@@ -116,9 +120,12 @@ class RunConfig(Settings):
     wandb_project: str = ""  # empty: no W&B
 
 
+@accept_former_names
 @dataclasses.dataclass
 class Config(Settings):
-    """A whole experiment: an environment, a teacher, variants and seeds."""
+    """A whole experiment: an environment, a teacher, an algorithm, its variants and seeds."""
+
+    renamed: ClassVar[Mapping[str, str]] = {"ppo": "algorithm"}  # former name -> name: both work for one version
 
     preset: str = ""
     # Each a name, perhaps with overrides ("rpd-mse:mse=5"), or a spec; see losses/variants.py.
@@ -126,7 +133,7 @@ class Config(Settings):
     seeds: tuple[int, ...] = setting((0, 1, 2), low=0, required=True, right="a list of at least one whole number")
     env: EnvConfig = dataclasses.field(default_factory=EnvConfig)
     network: NetworkConfig = dataclasses.field(default_factory=NetworkConfig)
-    ppo: PPOConfig = dataclasses.field(default_factory=PPOConfig)
+    algorithm: AlgorithmConfig = dataclasses.field(default_factory=AlgorithmConfig)
     teacher: TeacherConfig = dataclasses.field(default_factory=TeacherConfig)
     guidance: GuidanceConfig = dataclasses.field(default_factory=GuidanceConfig)
     eval: EvalConfig = dataclasses.field(default_factory=EvalConfig)
@@ -134,8 +141,8 @@ class Config(Settings):
 
     @property
     def iterations(self) -> int:
-        """Rollouts that make up `ppo.total_steps`, rounded up."""
-        return math.ceil(self.ppo.total_steps / self.ppo.batch_size(self.env.num_envs))
+        """Iterations that make up `algorithm.total_steps`, rounded up."""
+        return math.ceil(self.algorithm.total_steps / self.algorithm.iteration_steps(self.env.num_envs))
 
     def to_dict(self) -> dict[str, Any]:
         return to_dict(self)
@@ -159,7 +166,8 @@ class Config(Settings):
         require(len(set(names)) == len(names), "variants", names, "no name twice")
         require(len(set(self.seeds)) == len(self.seeds), "seeds", self.seeds, "no seed twice")
         self._check_env()
-        self._check_minibatches()
+        self.algorithm.check_kind()
+        self.algorithm.validate(self.env.num_envs)
         low, high = self.network.log_std_min, self.network.log_std_max
         ordered = low is None or high is None or low < high
         require(ordered, "network.log_std_max", high, f"above network.log_std_min={low}")
@@ -176,19 +184,12 @@ class Config(Settings):
         if "rgb" in env.observation:
             require(env.image_size >= smallest, "env.image_size", env.image_size, f"at least {smallest}")
 
-    def _check_minibatches(self) -> None:
-        minibatches, batch = self.ppo.minibatches, self.ppo.batch_size(self.env.num_envs)
-        right = f"at most the batch of {batch} (ppo.rollout_length x env.num_envs)"
-        require(minibatches <= batch, "ppo.minibatches", minibatches, right)
-        if self.ppo.normalize_advantage:  # of one transition it is 0
-            right = f"at most half the batch of {batch}: advantages are normalised over each minibatch"
-            require(minibatches <= batch // 2, "ppo.minibatches", minibatches, right)
-
 
 def check_field(path: str, cls: Any = Config) -> None:
-    """Raises ConfigError unless `path` ("ppo.learning_rate") names a setting of the dataclass `cls`."""
+    """Raises ConfigError unless `path` ("algorithm.learning_rate") names a setting of the dataclass `cls`."""
     walked = []
     for part in path.split("."):
+        part = getattr(cls, "renamed", {}).get(part, part)
         names = list(annotations(cls)) if dataclasses.is_dataclass(cls) else []
         if not names:
             raise ConfigError(f"config.{path} is unknown: config.{'.'.join(walked)} has no fields of its own")

@@ -18,8 +18,9 @@ import os
 import re
 import types
 import typing
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 TINY, HUGE = 1.2e-38, 1e18  # below: 0 in 32 bits; above: its square is infinite in 32 bits
 INT_LIMIT = 2**31
@@ -57,9 +58,37 @@ def setting(default: Any, **bound: Any) -> Any:
 class Settings:
     """Base of dataclasses of settings that can be changed: a field that they do not have cannot be set."""
 
+    renamed: ClassVar[Mapping[str, str]] = {}  # former name of a field -> its name; both work, with a warning
+
     def __setattr__(self, name: str, value: Any) -> None:
+        name = current_name(type(self), name)
         _check_name(type(self), name, f"{type(self).__name__}.<field>")
         object.__setattr__(self, name, value)
+
+    def __getattr__(self, name: str) -> Any:  # only of what is not there
+        if name not in type(self).renamed:
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        return getattr(self, current_name(type(self), name))
+
+
+def current_name(cls: Any, name: str) -> str:
+    """The field's name, with a warning where `name` is its former one."""
+    new = getattr(cls, "renamed", {}).get(name, name)
+    if new != name:
+        warnings.warn(f"{cls.__name__}.{name} is called {new} now", DeprecationWarning, stacklevel=3)
+    return new
+
+
+def accept_former_names(cls: type) -> type:
+    """Decorates a dataclass of settings whose constructor takes the names in `renamed` too."""
+    init = cls.__init__  # type: ignore[misc]
+
+    @functools.wraps(init)
+    def __init__(self: Any, *arguments: Any, **values: Any) -> None:
+        init(self, *arguments, **{current_name(cls, name): value for name, value in values.items()})
+
+    cls.__init__ = __init__  # type: ignore[misc]
+    return cls
 
 
 def choice(field: str, value: Any, choices: Iterable[str], closest: str = "") -> None:
@@ -106,6 +135,7 @@ def from_dict(cls: Any, values: Mapping[str, Any], prefix: str = "") -> Any:
         cls, values = cls.fields_of(values)
     converted = {}
     for name, value in values.items():
+        name = getattr(cls, "renamed", {}).get(name, name)
         _check_name(cls, name, f"config.{prefix}<field>")
         converted[name] = field_value(cls, name, value, prefix)
     for field in dataclasses.fields(cls):

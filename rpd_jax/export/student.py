@@ -10,13 +10,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rpd_jax.algorithms.update import MemberState
+from rpd_jax.algorithms.base import MemberState
 from rpd_jax.config import Config, EnvConfig
 from rpd_jax.config.validation import ConfigError, choice
 from rpd_jax.envs.base import ArraySpec, EnvSpec
 from rpd_jax.envs.registry import check_env, env_seeds, make_env, make_functional
 from rpd_jax.policies import normalization
-from rpd_jax.policies.networks import STUDENT_KEYS
+from rpd_jax.policies.base import STUDENT_KEYS
 from rpd_jax.policies.normalization import CLIP, Normalizer
 from rpd_jax.runs.checkpoint import load_checkpoint
 from rpd_jax.training.population import Population
@@ -56,7 +56,7 @@ class Student:
     @property
     def env_steps(self) -> int:
         """Environment steps that it was trained for."""
-        return self.iteration * self.config.ppo.batch_size(self.config.env.num_envs)
+        return self.iteration * self.config.algorithm.iteration_steps(self.config.env.num_envs)
 
     @property
     def scales(self) -> dict[str, Scale]:

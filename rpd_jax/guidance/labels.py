@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import math
-import time
 from collections.abc import Iterator, Sequence
 
 import jax
@@ -120,67 +119,10 @@ def label_member(
     return jax.tree.map(lambda x: x.reshape(horizon, num_envs, *x.shape[1:]), labels)
 
 
-def label_rollout(
-    teacher: Teacher,
-    instruction: str,
-    observation: Observation,
-    starts: Array,
-    seeds: Sequence[int],
-    iteration: int,
-    batch_size: int,
-    ledgers: Sequence[Ledger],
-) -> TeacherLabels:
-    """Labels the guided members' transitions on the host, see `label_member`.
-
-    Args:
-      observation: what the teacher reads, leaves [T, G, N, ...].
-      starts: bool [T, G, N].
-      seeds: of the G guided members.
-      batch_size: most observations in one call.
-      ledgers: of the G guided members; each is charged for its own.
-
-    Returns:
-      labels [T, G, N, ...].
-    """
-    answers = []
-    for member, (seed, ledger) in enumerate(zip(seeds, ledgers, strict=True)):
-        mine = {key: x[:, member] for key, x in observation.items()}
-        started = time.perf_counter()
-        labels = label_member(teacher, instruction, mine, starts[:, member], seed, iteration, batch_size)
-        answers.append(jax.block_until_ready(labels))
-        charge_dense(ledger, labels, batch_size, time.perf_counter() - started)
-    return jax.tree.map(lambda *x: jnp.stack(x, axis=1), *answers)
-
-
 def charge_dense(ledger: Ledger, labels: TeacherLabels, batch_size: int, seconds: float) -> None:
     """Charges a member for labels [T, N, ...] of every step; each is the target of its own."""
     usable = int(labels.valid.sum())
     ledger.charge(labels.valid.size, batch_size, seconds=seconds, covered=usable, refused=labels.valid.size - usable)
-
-
-def label_in_graph(
-    teacher: Teacher,
-    instruction: str,
-    observation: Observation,
-    starts: Array,
-    seeds: Sequence[int],
-    iteration: Array,
-    batch_size: int,
-) -> TeacherLabels:
-    """The labels of `label_rollout` as part of a jitted program, for teachers that can be traced."""
-
-    def one(observation: Observation, starts: Array, seed: Array) -> TeacherLabels:
-        return label_member(teacher, instruction, observation, starts, seed, iteration, batch_size)
-
-    return jax.vmap(one, in_axes=(1, 1, 0), out_axes=1)(observation, starts, jnp.asarray(seeds, jnp.uint32))
-
-
-def spread(labels: TeacherLabels, guided: Sequence[int], num_members: int) -> TeacherLabels:
-    """Puts labels [T, G, N, ...] into arrays for all members, [T, P, N, ...]; the others' are not valid."""
-    horizon, _, num_envs, action_dim = labels.action.shape
-    everyone = no_labels((horizon, num_members, num_envs), action_dim)
-    members = jnp.asarray(guided, jnp.int32)
-    return jax.tree.map(lambda whole, mine: whole.at[:, members].set(mine), everyone, labels)
 
 
 def no_labels(shape: tuple[int, int, int], action_dim: int) -> TeacherLabels:

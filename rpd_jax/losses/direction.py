@@ -5,6 +5,8 @@ from __future__ import annotations
 import chex
 import jax.numpy as jnp
 
+from rpd_jax.losses.terms import term
+
 TRANSLATION, ROTATION, GRIPPER = slice(0, 3), slice(3, 6), slice(6, 7)  # of an end-effector delta
 NEAR_ZERO = 1e-3  # a target shorter than this has no direction; of a window that is the part of one step
 EPSILON = 1e-8  # under the square root of the student's length: its gradient is at most 1e4, and clipped with the rest
@@ -20,9 +22,16 @@ def cosine(mean: chex.Array, target: chex.Array) -> chex.Array:
     return jnp.where(is_far, 1.0 - along, 0.0)
 
 
-def direction(mean: chex.Array, target: chex.Array) -> chex.Array:
-    """[1 - cos of the translations, 1 - cos of the rotations] of actions [7], each 0 where it is to be skipped.
+@term("direction", reduction="fixed")
+def direction(student_mean: chex.Array, teacher_action: chex.Array) -> chex.Array:
+    """[1 - cos of the translations, 1 - cos of the rotations] of actions [7]: VLAJS (arXiv 2604.13733).
 
-    The gripper is left out.
+    A part whose target is near zero is 0; the gripper is left out.
     """
-    return jnp.stack([cosine(mean[part], target[part]) for part in (TRANSLATION, ROTATION)])
+    return jnp.stack([cosine(student_mean[part], teacher_action[part]) for part in (TRANSLATION, ROTATION)])
+
+
+@term("gripper", reduction="fixed")
+def gripper(student_mean: chex.Array, teacher_action: chex.Array) -> chex.Array:
+    """(mu - a_T)^2 of the gripper alone, [1]: what VLAJS leaves out and tasks with a grasp may need (ours)."""
+    return (student_mean[GRIPPER] - teacher_action[GRIPPER]) ** 2

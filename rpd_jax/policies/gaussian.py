@@ -1,4 +1,4 @@
-"""The diagonal Gaussian of the student's policy: functions of one action vector; the caller vmaps."""
+"""The diagonal Gaussian over continuous actions: functions of one action vector; the caller vmaps."""
 
 from __future__ import annotations
 
@@ -22,10 +22,21 @@ class Gaussian(NamedTuple):
     def std(self) -> chex.Array:
         return jnp.exp(self.log_std)
 
+    def mode(self) -> chex.Array:
+        """The most likely action [A]."""
+        return self.mean
 
-def sample(policy: Gaussian, key: chex.PRNGKey) -> chex.Array:
-    """Draws an action [A]."""
-    return policy.mean + policy.std * jax.random.normal(key, policy.mean.shape, policy.mean.dtype)
+    def sample(self, key: chex.PRNGKey) -> chex.Array:
+        """Draws an action [A]."""
+        return self.mean + self.std * jax.random.normal(key, self.mean.shape, self.mean.dtype)
+
+    def log_prob(self, action: chex.Array) -> chex.Array:
+        """Log density of an action [A], a scalar."""
+        return jnp.sum(log_prob_dims(self, action), axis=-1)
+
+    def entropy(self) -> chex.Array:
+        """Differential entropy in nats, a scalar."""
+        return jnp.sum(self.log_std + 0.5 * (1.0 + _LOG_2PI), axis=-1)
 
 
 def log_prob_dims(policy: Gaussian, action: chex.Array) -> chex.Array:
@@ -33,16 +44,6 @@ def log_prob_dims(policy: Gaussian, action: chex.Array) -> chex.Array:
     chex.assert_equal_shape([policy.mean, policy.log_std, action])
     z = (action - policy.mean) * jnp.exp(-policy.log_std)
     return -0.5 * (z**2 + _LOG_2PI) - policy.log_std
-
-
-def log_prob(policy: Gaussian, action: chex.Array) -> chex.Array:
-    """Log density of an action [A], a scalar."""
-    return jnp.sum(log_prob_dims(policy, action), axis=-1)
-
-
-def entropy(policy: Gaussian) -> chex.Array:
-    """Differential entropy in nats, a scalar."""
-    return jnp.sum(policy.log_std + 0.5 * (1.0 + _LOG_2PI), axis=-1)
 
 
 def kl_dims(p: Gaussian, q: Gaussian) -> chex.Array:

@@ -34,7 +34,9 @@ def quickstart() -> Config:
         seeds=(0, 1, 2),
         env=EnvConfig(name="tabletop:PickCube-v1", num_envs=32),
         network=NetworkConfig(hidden=(128, 128), log_std_init=-1.5, normalize_observations=True),
-        ppo=PPOConfig(total_steps=80_000, minibatches=16, learning_rate=6e-4, learning_rate_end=0.2, target_kl=None),
+        algorithm=PPOConfig(
+            total_steps=80_000, minibatches=16, learning_rate=6e-4, learning_rate_end=0.2, target_kl=None
+        ),
         teacher=TeacherConfig(noise=0.15, aim_error=0.045, aim_error_fraction=0.4),
         eval=EvalConfig(every=10, curve_episodes=32, episodes=128, num_envs=32),
         run=RunConfig(directory="runs/quickstart", checkpoint_every=0, iterations_per_call=10),
@@ -52,7 +54,7 @@ def sparse() -> Config:
     config = quickstart()
     config.variants = ("ppo", "rpd-mse:mse=20:anneal=exponential:anneal_end=0.01:name=rpd-mse")
     config.env.reward, config.env.num_envs = "sparse", 64
-    ppo = config.ppo
+    ppo = config.algorithm
     ppo.total_steps, ppo.epochs, ppo.learning_rate = 320_000, 6, 5e-4
     ppo.gamma, ppo.bootstrap_terminated = 0.95, False
     config.run.directory = "runs/sparse"
@@ -72,7 +74,7 @@ def quickstart_vla() -> Config:
     env.image_size = 64
     env.camera_eye, env.camera_target, env.camera_fov = (0.5, 0.55, 0.55), (0.0, 0.0, 0.1), 0.7
     config.teacher = TeacherConfig(name="octo", path="octo-nano")
-    config.ppo.total_steps = 160_000  # a weaker teacher than quickstart's
+    config.algorithm.total_steps = 160_000  # a weaker teacher than quickstart's
     config.run.directory = "runs/quickstart-vla"
     return config
 
@@ -80,10 +82,10 @@ def quickstart_vla() -> Config:
 def quickstart_vla_rgb() -> Config:
     """As `quickstart_vla` with PushCube, and a student that sees frames and feels its arm; fewer epochs."""
     config = quickstart_vla()
-    config.env.name, config.ppo.total_steps = "tabletop:PushCube-v1", 180_000
+    config.env.name, config.algorithm.total_steps = "tabletop:PushCube-v1", 180_000
     config.env.observation = "rgb+proprio"
     config.network.normalize_observations = False
-    config.ppo.epochs = 4
+    config.algorithm.epochs = 4
     config.run.directory = "runs/quickstart-vla-rgb"
     return config
 
@@ -98,7 +100,7 @@ def maniskill_quickstart() -> Config:
         seeds=(0, 1),
         env=EnvConfig(name="maniskill:PickCube-v1", num_envs=32),
         network=NetworkConfig(hidden=(256, 256), log_std_init=-1.5, normalize_observations=True),
-        ppo=PPOConfig(total_steps=72_000, minibatches=32, target_kl=None),
+        algorithm=PPOConfig(total_steps=72_000, minibatches=32, target_kl=None),
         teacher=TeacherConfig(noise=0.15, aim_error=0.045, aim_error_fraction=0.4),
         eval=EvalConfig(every=9, curve_episodes=24, num_envs=12),
         run=RunConfig(directory="runs/maniskill-quickstart"),
@@ -110,7 +112,7 @@ def tabletop_ppo() -> Config:
     config = quickstart()
     config.variants, config.seeds = ("ppo",), (0, 1)
     config.env.num_envs = 64
-    config.ppo.total_steps, config.ppo.learning_rate_end = 1_000_000, 0.1
+    config.algorithm.total_steps, config.algorithm.learning_rate_end = 1_000_000, 0.1
     config.eval.every = 40
     config.run.directory = "runs/tabletop-ppo"
     return config
@@ -121,7 +123,7 @@ def maniskill_state() -> Config:
     return Config(
         variants=("ppo", "rpd-mse", "rpd-l1", "rpd-bc", "ppd"),
         env=EnvConfig(name="maniskill:PickCube-v1", num_envs=32),
-        ppo=PPOConfig(total_steps=1_000_000),
+        algorithm=PPOConfig(total_steps=1_000_000),
         teacher=TeacherConfig(noise=0.15, aim_error=0.045, aim_error_fraction=0.4),
         run=RunConfig(directory="runs/maniskill-state"),
     )
@@ -131,7 +133,7 @@ def maniskill_rgb() -> Config:
     """A vision student with proprioception, 128 x 128 pixels, as ManiSkill's RGB baseline."""
     return Config(
         env=EnvConfig(name="maniskill:PickCube-v1", observation="rgb+proprio", image_size=128, num_envs=16),
-        ppo=PPOConfig(total_steps=1_000_000, minibatches=8, target_kl=0.2),
+        algorithm=PPOConfig(total_steps=1_000_000, minibatches=8, target_kl=0.2),
         teacher=TeacherConfig(noise=0.15, aim_error=0.045, aim_error_fraction=0.4),
         run=RunConfig(directory="runs/maniskill-rgb"),
     )
@@ -147,7 +149,7 @@ def rpd_paper() -> Config:
         variants=("ppo", "rpd-mse", "rpd-l1", "rpd-bc", "ppd"),
         seeds=(0, 1, 2, 3, 4),
         env=EnvConfig(name="maniskill:PickCube-v1", observation="rgb", image_size=256, num_envs=128),
-        ppo=PPOConfig(
+        algorithm=PPOConfig(
             total_steps=30_000_000,
             rollout_length=50,
             epochs=8,
@@ -175,7 +177,7 @@ def rpd_code() -> Config:
     """As the paper's public code behaves; only the departures from `rpd_paper` are set."""
     config = rpd_paper()
     config.variants = ("ppo", "rpd-mse", "rpd-l1", "rpd-bc", "ppd-reverse")  # code: KL(student || teacher)
-    config.ppo.advantage = "finite_horizon"  # code: finite_horizon_gae=True; paper: GAE
+    config.algorithm.advantage = "finite_horizon"  # code: finite_horizon_gae=True; paper: GAE
     config.teacher.gripper = "reference"  # code: gripper left in [0, 1]; its evaluator maps to [-1, 1]
     config.run.directory = "runs/rpd-code"
     return config
@@ -188,7 +190,7 @@ def debug() -> Config:
         seeds=(0, 1),
         env=EnvConfig(name="toy:Reach-v0", num_envs=8),
         network=NetworkConfig(hidden=(32, 32)),
-        ppo=PPOConfig(total_steps=4 * 8 * 20, rollout_length=20, epochs=2, minibatches=4),
+        algorithm=PPOConfig(total_steps=4 * 8 * 20, rollout_length=20, epochs=2, minibatches=4),
         teacher=TeacherConfig(name="toy", noise=0.2),
         eval=EvalConfig(every=2, curve_episodes=8, episodes=16, num_envs=8, videos=0),
         run=RunConfig(directory="runs/debug", checkpoint_every=2),

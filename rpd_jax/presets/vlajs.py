@@ -25,7 +25,7 @@ def vlajs_push() -> Config:
     config.seeds = (100, 101, 102, 103, 104)
     env = config.env
     env.name, env.reward, env.end_on_success = "tabletop:PushCube-v1", "v2", False
-    config.ppo.total_steps, config.ppo.gamma = 96_000, 0.95
+    config.algorithm.total_steps, config.algorithm.gamma = 96_000, 0.95
     config.guidance.window_iterations = 2
     config.eval.every, config.eval.seed = 5, 2_000_003
     config.run.directory = "runs/vlajs-push"
@@ -40,7 +40,7 @@ def vlajs_pick() -> Config:
     """As `vlajs_push` with PickCube, which pays nothing until the cube is raised, and quickstart's scripted teacher."""
     config = vlajs_push()
     config.variants = (*config.variants, GRIPPER)
-    config.env.name, config.ppo.total_steps = "tabletop:PickCube-v1", 128_000
+    config.env.name, config.algorithm.total_steps = "tabletop:PickCube-v1", 128_000
     config.teacher = quickstart().teacher
     config.run.directory = "runs/vlajs-pick"
     return config
@@ -77,7 +77,7 @@ def vlajs_horizon() -> Config:
         f"vlajs-persistent:direction=1:{asked}:name=vlajs-persistent",
     )
     config.env.reward, config.env.horizon_scale = "normalized_dense", 10
-    config.ppo.total_steps, config.ppo.gamma = 320_000, 0.98
+    config.algorithm.total_steps, config.algorithm.gamma = 320_000, 0.98
     config.teacher.gripper_shift = 0.015
     config.guidance.window_iterations = 10  # one episode
     config.eval.every, config.eval.curve_episodes = 20, 16
@@ -91,7 +91,7 @@ def vlajs_maniskill_push() -> Config:
     config.variants = tuple(variant for variant in config.variants if not variant.startswith("rpd-mse"))
     config.seeds = (100, 101)
     config.env = EnvConfig(name="maniskill:PushCube-v1", reward="v2", end_on_success=False)
-    config.ppo.total_steps = 64_000
+    config.algorithm.total_steps = 64_000
     config.teacher = TeacherConfig(noise=0.6)
     config.eval = EvalConfig(every=8, curve_episodes=16, num_envs=8, seed=2_000_003)
     config.run = RunConfig(directory="runs/vlajs-maniskill-push", checkpoint_every=10)
@@ -102,7 +102,7 @@ def vlajs_maniskill_pick() -> Config:
     """As `vlajs_maniskill_push` with PickCube and the scripted teacher of `maniskill_quickstart`."""
     config = vlajs_maniskill_push()
     config.variants = ("ppo", "sparse-rpd:mse=3:name=sparse-rpd", GRIPPER)
-    config.env.name, config.ppo.total_steps = "maniskill:PickCube-v1", 96_000
+    config.env.name, config.algorithm.total_steps = "maniskill:PickCube-v1", 96_000
     config.teacher = quickstart().teacher
     config.run.directory = "runs/vlajs-maniskill-pick"
     return config

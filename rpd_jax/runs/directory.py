@@ -14,7 +14,7 @@ from rpd_jax.runs.metrics import METRICS_FILE, TENSORBOARD_DIRECTORY, WANDB_DIRE
 from rpd_jax.runs.output_directory import Claim, Kind, check_path, refuse_difference
 
 MAY_CHANGE = ("preset", "run", "eval")
-"""Parts of the config that a resumed run may set anew; `ppo.total_steps` may change too."""
+"""Parts of the config that a resumed run may set anew; `algorithm.total_steps` may change too."""
 EVALUATION, EXPORT = "evaluation", "export"
 """Where `evaluate` and `export_student` write unless told otherwise."""
 KIND = Kind(
@@ -82,5 +82,5 @@ def _check_same_experiment(stored: Config, given: Config) -> None:
         settings["variants"] = {spec["name"]: spec for spec in settings["variants"]}
         for part in MAY_CHANGE:
             settings.pop(part)
-        settings["ppo"].pop("total_steps")
+        settings["algorithm"].pop("total_steps")
     refuse_difference(before, now, "run.directory")

@@ -54,7 +54,7 @@ class Alarms:
                 if name not in self.widened:
                     logging.warning(
                         "%s: the policy's std has grown from %.2f to %.2f: a strong pull beside PPO may push it. "
-                        "Bound it with network.log_std_max, or set ppo.target_kl (with ppo.kl_stop='surrogate')",
+                        "Bound it with network.log_std_max, or set algorithm.target_kl (with kl_stop='surrogate')",
                         name, self._std, std,
                     )  # fmt: skip
                 self.widened[name] = max(std, self.widened.get(name, 0.0))

@@ -11,7 +11,7 @@ import jax
 import numpy as np
 from absl import logging
 
-from rpd_jax.algorithms.update import MemberState
+from rpd_jax.algorithms.base import MemberState
 from rpd_jax.config import EvalConfig
 from rpd_jax.envs.base import VectorEnv
 from rpd_jax.envs.registry import env_seeds

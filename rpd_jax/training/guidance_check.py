@@ -15,7 +15,7 @@ def check_guidance(spec: VariantSpec, config: Config) -> None:
     """Raises ConfigError for a variant whose guidance the run cannot give, or could never end."""
     guidance, env, where = spec.guidance, config.env, f"variant {spec.name!r}"
     try:
-        guidance.max_calls(config.ppo.rollout_length)
+        guidance.max_calls(config.algorithm.rollout_length)
     except ConfigError as error:
         raise ConfigError(f"{where}: {error}") from None
     if (guidance.sparse or {"direction", "gripper"} & set(spec.terms)) and contract(env) is None:
@@ -51,7 +51,7 @@ def _check_progress(where: str, config: Config) -> None:
             f"guidance.attainable_reward=None cannot work for {where} with env.end_on_success=True: no mean reward "
             "comes near 1 where success ends episodes; set env.end_on_success=False, or say what can be attained"
         )
-    length, steps = config.ppo.rollout_length, episode_steps(env)
+    length, steps = config.algorithm.rollout_length, episode_steps(env)
     window = settings.window_iterations * length
     if window % steps and not random_ages(env, length, steps):
         raise ConfigError(
@@ -63,9 +63,9 @@ def _check_progress(where: str, config: Config) -> None:
     unsettled = unsettled_iterations(env, length, steps)
     if unsettled + remembered > config.iterations:
         raise ConfigError(
-            f"ppo.total_steps={config.ppo.total_steps} cannot work for {where}: these are {config.iterations} "
-            f"iterations, fewer than {unsettled} in which episodes begun at random ages end and {remembered} that "
-            "guidance.windows x guidance.window_iterations remember"
+            f"algorithm.total_steps={config.algorithm.total_steps} cannot work for {where}: these are "
+            f"{config.iterations} iterations, fewer than {unsettled} in which episodes begun at random ages end and "
+            f"{remembered} that guidance.windows x guidance.window_iterations remember"
         )
 
 

@@ -1,7 +1,7 @@
 """Iterations of a run: rollout, labels, advantages, update. On the host around a simulator, or as one program.
 
-Both kinds have the same face, so that the trainer need not know where the environment lives, and they give the same
-result on an environment that can do both.
+Both kinds have the same interface, so that the trainer need not know where the environment lives, and they give the
+same result on an environment that can do both.
 """
 
 from __future__ import annotations
@@ -9,22 +9,25 @@ from __future__ import annotations
 import dataclasses
 import functools
 import time
-from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol, Self, TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rpd_jax.algorithms.update import MemberState, guidance_weight
+from rpd_jax.algorithms.base import MemberState, guidance_weight
+from rpd_jax.algorithms.variants import Variant
 from rpd_jax.config import Config
-from rpd_jax.envs.base import FunctionalEnv, VectorEnv, first_ages
-from rpd_jax.guidance.labels import Ledger, label_rollout, ledger_metrics, no_labels, spread
-from rpd_jax.guidance.stream import STREAMED, BackgroundTeacher, LabelStream
+from rpd_jax.envs.base import EnvSpec, FunctionalEnv, VectorEnv, first_ages
+from rpd_jax.envs.functional import draw
+from rpd_jax.guidance.labeler import Askers, Labeler
+from rpd_jax.guidance.labeler_host import HostLabeler
+from rpd_jax.guidance.labeler_traced import TracedLabeler
+from rpd_jax.guidance.labels import Ledger, ledger_metrics
 from rpd_jax.training import rollout_host, rollout_traced, summary
-from rpd_jax.training.labelling import RolloutQueries, label_in_program, label_questions
 from rpd_jax.training.population import Population
-from rpd_jax.types import Array, Teacher, TeacherLabels
+from rpd_jax.types import Array, Teacher
 
 Row = dict[str, float]
 
@@ -56,7 +59,8 @@ class HostLoop:
         self.ledgers = [Ledger() for _ in population.members]
         keys = teacher.spec.observation_keys if teacher else ()
         self._weights = jax.jit(jax.vmap(guidance_weight, in_axes=(0, 0, None)))
-        self._collector = rollout_host.HostCollector(env, population, config.ppo.rollout_length, keys)
+        self._collector = rollout_host.HostCollector(env, population, config.algorithm.rollout_length, keys)
+        self._labeler = _labeler(HostLabeler, teacher, env.spec, population, self._collector.num_envs)
         self._before: dict[str, Any] | None = None  # the state before an iteration that is under way, or failed
 
     def run(self, members: MemberState, first: int, count: int) -> tuple[MemberState, list[Row]]:
@@ -75,25 +79,24 @@ class HostLoop:
 
     def _iterate(self, members: MemberState, iteration: int) -> tuple[MemberState, Row]:
         progress = iteration / self._config.iterations
-        # of the distillation losses, [P]: a member whose weight is zero causes no query
-        weight = np.asarray(self._weights(members, self._population.variants, np.float32(progress)))
-        dense = [index for index in self._population.dense if weight[index] > 0]
-        asking = [index for index in self._population.sparse if weight[index] > 0]
-        questions = RolloutQueries(self._population, asking, members.schedule.calls, iteration) if asking else None
         started = time.perf_counter()
-        stream = self._stream(dense, iteration)
-        rollout = self._collector.collect(members, dense, stream.add if stream else None, questions)
+        labels = None
+        if self._labeler is not None:
+            # of the distillation losses, [P]: a member whose weight is zero causes no query
+            weight = np.asarray(self._weights(members, self._population.variants, np.float32(progress)))
+            labels = self._labeler.rollout(weight, members.schedule.calls, iteration, self.ledgers)
+        rollout = self._collector.collect(members, labels)
         collected = time.perf_counter()
-        labels = self._label(rollout, dense, iteration, stream, questions)
+        targets = labels.finish() if labels is not None else None
         labelled = time.perf_counter()
-        members, metrics = self._population.update(members, rollout.transition, labels, progress)
+        members, metrics = self._population.update(members, rollout.transition, targets, progress)
         metrics = jax.device_get(metrics)
         updated = time.perf_counter()
         row = summary.flatten("train", self._population, rollout.episodes)
         row |= summary.flatten("update", self._population, summary.by_member(metrics))
         row |= self._env.metrics() | getattr(self._teacher, "metrics", dict)()
         row |= _costs(self._population, self.ledgers)  # of all sessions, where a teacher counts its own
-        steps = self._config.ppo.batch_size(self._env.num_envs)
+        steps = self._config.algorithm.iteration_steps(self._env.num_envs)
         return members, row | {
             "time/rollout": collected - started,
             "time/label": labelled - collected,
@@ -101,56 +104,75 @@ class HostLoop:
             "time/env_steps_per_second": steps / (collected - started),
         }
 
-    def _stream(self, guided: list[int], iteration: int) -> LabelStream | None:
-        """Labels the rollout while it is collected, where the teacher can."""
-        if not guided or not isinstance(self._teacher, BackgroundTeacher):
-            return None
-        seeds, iteration, batch_size, ledgers = self._asked(guided, iteration)
-        num_envs = self._env.num_envs // len(self._population)
-        steps = -(-STREAMED // num_envs)  # whole steps, so that a batch begins as soon as they are made
-        batch_size = min(batch_size, steps * num_envs)
-        return LabelStream(self._teacher, self._env.spec.instruction, seeds, iteration, batch_size, ledgers)
-
-    def _label(
-        self,
-        rollout: rollout_host.Rollout,
-        dense: list[int],
-        iteration: int,
-        stream: LabelStream | None,
-        questions: RolloutQueries | None,
-    ) -> TeacherLabels | None:
-        if not self._population.terms:
-            return None
-        spec, starts = self._env.spec, rollout.starts
-        labels = no_labels(starts.shape, spec.action_dim)
-        if not dense and questions is None:
-            return labels
-        assert self._teacher is not None
-        if dense:
-            answers = stream.finish() if stream is not None else label_rollout(
-                self._teacher, spec.instruction, rollout.teacher_observation, starts[:, dense],
-                *self._asked(dense, iteration),
-            )  # fmt: skip
-            labels = spread(answers, dense, len(self._population))
-        if questions is not None:
-            targets = label_questions(
-                self._population, self._teacher, spec, questions, rollout.asked, starts, iteration, self.ledgers
-            )
-            for member, mine in zip(questions.members, targets, strict=True):
-                labels = jax.tree.map(lambda whole, x, p=member: whole.at[:, p].set(x), labels, mine)
-        return labels
-
-    def _asked(self, guided: list[int], iteration: int) -> tuple[list[int], int, int, list[Ledger]]:
-        """(seeds, iteration, batch size, ledgers) of the guided members' labels."""
-        seeds = [self._population.seeds[index] for index in guided]
-        return seeds, iteration, self._config.teacher.batch_size, [self.ledgers[index] for index in guided]
-
     def state_dict(self) -> dict[str, Any]:
         """Where the environments stand after the last iteration that was finished."""
         return self._collector.state_dict() if self._before is None else self._before
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self._collector.load_state_dict(state)
+
+
+class Program(NamedTuple):
+    """What an iteration in one program is made of; nothing of it changes."""
+
+    env: FunctionalEnv
+    population: Population
+    labeler: TracedLabeler | None  # None where nobody asks
+
+    @classmethod
+    def of(cls, env: FunctionalEnv, population: Population, teacher: Teacher | None) -> Self:
+        num_envs = population.config.env.num_envs
+        make = functools.partial(TracedLabeler, draw=functools.partial(draw, env))
+        return cls(env, population, _labeler(make, teacher, env.spec, population, num_envs))
+
+    def iteration(
+        self,
+        members: MemberState,
+        running: rollout_traced.Running,
+        iteration: Array,
+        variants: Variant,
+        askers: Askers | None = None,
+    ) -> tuple[MemberState, rollout_traced.Running, tuple[dict[str, Array], rollout_traced.Ended]]:
+        """Collects, labels and updates; pure. `askers`: with traced seeds, see `TracedLabeler.label`."""
+        population, labeler = self.population, self.labeler
+        config = population.config
+        progress = iteration.astype(jnp.float32) / config.iterations
+        keys = labeler.teacher.spec.observation_keys if labeler else ()
+        running, rollout = rollout_traced.collect(
+            self.env, population, config.algorithm.rollout_length, members, running, keys
+        )
+        targets, costs = None, dict.fromkeys(COSTS, jnp.zeros(len(population), jnp.int32))
+        if labeler is not None:
+            weight = jax.vmap(guidance_weight, in_axes=(0, 0, None))(members, variants, progress)
+            found = labeler.label(rollout.seen, weight, members.schedule.calls, iteration, askers)
+            targets = found.labels
+            costs = dict(zip(COSTS, (found.queries, jnp.sum(targets.valid, axis=(0, 2)), found.refused), strict=True))
+        members, metrics = population.algorithm.update(members, variants, rollout.transition, targets, progress)
+        return members, running, (metrics | costs | {"not_finite": jnp.sum(running.env.not_finite)}, rollout.ended)
+
+
+COSTS = ("queries", "covered", "refused")
+
+
+def run_iterations(
+    program: Program,
+    at_once: int,
+    members: MemberState,
+    running: rollout_traced.Running,
+    first: Array,
+    count: Array,
+    variants: Variant,
+) -> tuple[MemberState, rollout_traced.Running, Any]:
+    """`count` iterations from `first` on, at most `at_once`; the metrics' leaves are [at_once, P]."""
+    blank = jax.eval_shape(program.iteration, members, running, first, variants)[2]
+    buffers = jax.tree.map(lambda x: jnp.zeros((at_once, *x.shape), x.dtype), blank)
+
+    def body(i: Array, carry: tuple) -> tuple:
+        members, running, buffers = carry
+        members, running, metrics = program.iteration(members, running, first + i, variants)
+        return members, running, jax.tree.map(lambda buffer, x: buffer.at[i].set(x), buffers, metrics)
+
+    return jax.lax.fori_loop(0, count, body, (members, running, buffers))
 
 
 class GraphLoop:
@@ -169,23 +191,30 @@ class GraphLoop:
         *,
         random_ages: bool = False,
     ) -> None:
-        self._config, self._env, self._population, self._teacher = config, env, population, teacher
+        self._config, self._population = config, population
         self.at_once = config.run.iterations_per_call
         self.ledgers = [Ledger() for _ in population.members]
         ages = first_ages(seeds, env.spec.max_episode_steps) if random_ages else np.zeros(len(seeds), np.int32)
-        self._running = jax.jit(functools.partial(rollout_traced.begin, env))(np.asarray(seeds, np.uint32), ages)
-        self._program = jax.jit(self._iterations, donate_argnums=(0, 1))
+        begin = jax.jit(functools.partial(rollout_traced.begin, env))
+        self._running = population.mesh.place(begin(np.asarray(seeds, np.uint32), ages))
+        program = Program.of(env, population, teacher)
+        self._labeler = program.labeler
+        # Variants are constants of the program, which XLA folds: most coefficients are 0.
+        run = functools.partial(run_iterations, program, self.at_once, variants=population.variants)
+        self._program = jax.jit(run, donate_argnums=(0, 1))
 
     def run(self, members: MemberState, first: int, count: int) -> tuple[MemberState, list[Row]]:
         started = time.perf_counter()
         members, self._running, metrics = self._program(members, self._running, np.int32(first), np.int32(count))
         metrics, ended = jax.device_get(metrics)
         seconds = (time.perf_counter() - started) / count
-        steps = self._config.ppo.batch_size(self._config.env.num_envs * len(self._population))
+        steps = self._config.algorithm.iteration_steps(self._config.env.num_envs * len(self._population))
         rows = []
         for i in range(count):
             update = {name: values[i] for name, values in metrics.items()}
-            self._charge(*(update.pop(name) for name in ("queries", "covered", "refused")))
+            costs = [update.pop(name) for name in COSTS]
+            if self._labeler is not None:
+                self._labeler.charge(self.ledgers, *costs)
             not_finite = float(update.pop("not_finite"))
             row = summary.flatten("train", self._population, _means(rollout_traced.Ended(*(x[i] for x in ended))))
             row |= summary.flatten("update", self._population, summary.by_member(update))
@@ -194,58 +223,6 @@ class GraphLoop:
             rows.append(row | {"time/iteration": seconds, "time/train_steps_per_second": steps / seconds})
         return members, rows
 
-    def _iterations(
-        self, members: MemberState, running: rollout_traced.Running, first: Array, count: Array
-    ) -> tuple[MemberState, rollout_traced.Running, Any]:
-        """`count` iterations, at most `at_once`; the metrics' leaves are [at_once, P]."""
-        blank = jax.eval_shape(self._iteration, members, running, first)[2]
-        buffers = jax.tree.map(lambda x: jnp.zeros((self.at_once, *x.shape), x.dtype), blank)
-
-        def body(i: Array, carry: tuple) -> tuple:
-            members, running, buffers = carry
-            members, running, metrics = self._iteration(members, running, first + i)
-            return members, running, jax.tree.map(lambda buffer, x: buffer.at[i].set(x), buffers, metrics)
-
-        return jax.lax.fori_loop(0, count, body, (members, running, buffers))
-
-    def _iteration(
-        self, members: MemberState, running: rollout_traced.Running, iteration: Array
-    ) -> tuple[MemberState, rollout_traced.Running, Any]:
-        config, population = self._config, self._population
-        progress = iteration.astype(jnp.float32) / config.iterations
-        keys = self._teacher.spec.observation_keys if self._teacher and population.guided else ()
-        running, rollout = rollout_traced.collect(
-            self._env, population, config.ppo.rollout_length, members, running, keys
-        )
-        labels, queries, refused = self._label(members, rollout, progress, iteration)
-        members, metrics = population.update_function(
-            members, population.variants, rollout.transition, labels, progress
-        )
-        covered = queries if labels is None else jnp.sum(labels.valid, axis=(0, 2))
-        costs = {"queries": queries, "covered": covered, "refused": refused}
-        metrics |= costs | {"not_finite": jnp.sum(running.env.not_finite)}
-        return members, running, (metrics, rollout.ended)
-
-    def _label(
-        self, members: MemberState, rollout: rollout_traced.Rollout, progress: Array, iteration: Array
-    ) -> tuple[TeacherLabels | None, Array, Array]:
-        population = self._population
-        if not population.terms:
-            nothing = jnp.zeros(len(population), jnp.int32)
-            return None, nothing, nothing
-        assert self._teacher is not None
-        weight = jax.vmap(guidance_weight, in_axes=(0, 0, None))(members, population.variants, progress)
-        return label_in_program(self._env, population, self._teacher, members, rollout, weight, iteration)
-
-    def _charge(self, queries: np.ndarray, covered: np.ndarray, refused: np.ndarray) -> None:
-        config = self._config
-        for index in self._population.guided:
-            sparse = index in self._population.sparse
-            batch_size = min(config.teacher.batch_size, config.env.num_envs) if sparse else config.teacher.batch_size
-            self.ledgers[index].charge(
-                int(queries[index]), batch_size, covered=int(covered[index]), refused=int(refused[index])
-            )
-
     def state_dict(self) -> rollout_traced.Running:
         return self._running
 
@@ -253,10 +230,22 @@ class GraphLoop:
         self._running = state
 
 
+LabelerOf = TypeVar("LabelerOf", bound=Labeler)
+
+
+def _labeler(
+    make: Callable[..., LabelerOf], teacher: Teacher | None, spec: EnvSpec, population: Population, num_envs: int
+) -> LabelerOf | None:
+    """What asks the teacher for a population; None where nobody asks."""
+    if teacher is None or not population.terms:
+        return None
+    return make(teacher, spec, population.askers, population.config.teacher.batch_size, num_envs)
+
+
 def _costs(population: Population, ledgers: Sequence[Ledger]) -> Row:
     """What guidance has cost so far: all members together, and each guided one."""
     row = ledger_metrics(ledgers)
-    for index in population.guided:
+    for index in np.flatnonzero(population.askers.guided):
         member, ledger = population.members[index], ledgers[index]
         where = f"{member.variant.name}/{member.seed}"
         row |= {f"teacher/labels/{where}": float(ledger.labels), f"teacher/covered/{where}": float(ledger.covered)}

@@ -11,10 +11,10 @@ import jax
 import jax.numpy as jnp
 
 from rpd_jax.actions.contracts import check_convertible, clip, convert
-from rpd_jax.algorithms.update import MemberState, learned
+from rpd_jax.algorithms.base import MemberState, learned
 from rpd_jax.config import Config, ConfigError
 from rpd_jax.envs.registry import applicable, check_env, contract, make_env
-from rpd_jax.policies.networks import STUDENT_KEYS
+from rpd_jax.policies.base import STUDENT_KEYS
 from rpd_jax.report.results import FILES, RESULTS_FILE, ResultRow
 from rpd_jax.runs.checkpoint import Checkpoint, CheckpointError, from_paths, load_checkpoint
 from rpd_jax.runs.directory import EVALUATION
@@ -86,7 +86,7 @@ def evaluate(
         members = _restore(population, checkpoint, trained)
         evaluator = Evaluator(eval_env, population, convert_action)
         assessment = assess(evaluator, members, make_teacher(teacher, config, eval_env, stack), config.eval)
-        env_steps = checkpoint.host["iteration"] * config.ppo.batch_size(config.env.num_envs)
+        env_steps = checkpoint.host["iteration"] * config.algorithm.iteration_steps(config.env.num_envs)
         labels = [ledger["labels"] for ledger in checkpoint.host["ledgers"]]
         cost = summary.Cost(env_steps, labels, checkpoint.host["seconds"])
         alarms = Alarms(population)

@@ -6,51 +6,28 @@ copied to the host besides, for the statistics of episodes, and so are values wh
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from rpd_jax import placement
-from rpd_jax.algorithms.update import MemberState
+from rpd_jax.algorithms.base import MemberState
 from rpd_jax.envs.base import VectorEnv
-from rpd_jax.guidance.sparse import Asked
+from rpd_jax.guidance.labeler_host import RolloutLabels
 from rpd_jax.training.episodes import EpisodeTracker, check_finite
+from rpd_jax.training.lookahead import with_next
 from rpd_jax.training.population import Population
 from rpd_jax.types import Array, Observation, Transition
 
-Watch = Callable[[Observation, np.ndarray], None]
-
-
-class Questions(Protocol):
-    """Decides, as a rollout goes on, which environments ask the teacher."""
-
-    members: Sequence[int]  # S of them, whose environments it decides about
-
-    def begin(self, age: np.ndarray) -> None:
-        """Before the first step; `age` [S, N]: steps that the episodes under way have lasted."""
-        ...
-
-    def ask(self, step: int, begins: np.ndarray, values: np.ndarray) -> np.ndarray:
-        """Whether they ask at this step, bool [S, N].
-
-        Args:
-          step: of the rollout.
-          begins: bool [S, N], an episode begins with this observation.
-          values: [S, N] of the students.
-        """
-        ...
-
 
 class Rollout(NamedTuple):
-    """T steps of every member, and what the teacher is to see of them."""
+    """T steps of every member."""
 
     transition: Transition  # [T, P, N, ...]
     starts: np.ndarray  # [T, P, N] bool: an episode begins with this observation
-    teacher_observation: Observation  # [T, G, N, ...] of the guided members; empty where a `Watch` was shown it
-    asked: list[Asked]  # what the S members of `Questions` ask
     episodes: list[dict[str, float]]  # per member: count and mean return, length, success of ended episodes
 
 
@@ -58,8 +35,8 @@ class HostCollector:
     """Steps P x N environments and stores what happened.
 
     Environment p * N + n belongs to member p. `teacher_keys` are the entries of an observation that the teacher
-    reads; frames that the student does not see are drawn only for the members that are guided. With `keep_jax`, for
-    tests, JAX's arrays stay JAX's on the CPU too, as they do on an accelerator: the result is the same.
+    reads; frames that the student does not see are drawn only for the environments that are asked about. With
+    `keep_jax`, for tests, JAX's arrays stay JAX's on the CPU too, as they do on an accelerator: the result is the same.
     """
 
     def __init__(
@@ -75,77 +52,59 @@ class HostCollector:
         self.num_members = len(population)
         self.num_envs = env.num_envs // self.num_members
         self.teacher_keys = tuple(teacher_keys)
+        self._ahead = population.algorithm.ahead
         self.tracker = EpisodeTracker(env.num_envs)
         self._keep_jax = keep_jax
         self._observation: Observation | None = None
         self._starts = np.ones(env.num_envs, bool)
 
-    def collect(
-        self,
-        members: MemberState,
-        guided: Sequence[int] = (),
-        watch: Watch | None = None,
-        questions: Questions | None = None,
-    ) -> Rollout:
+    def collect(self, members: MemberState, labels: RolloutLabels | None = None) -> Rollout:
         """Runs the members for T steps from where the last rollout ended; parameters stay as they are.
 
-        Args:
-          members: who acts.
-          guided: indices of the members whose observations are all kept for the teacher.
-          watch: is shown what the teacher is to see of each step, leaves [G, N, ...], and where episodes begin, [G, N],
-            before the step is made.
-          questions: decides which observations of other members are kept for the teacher.
+        `labels` are shown each step before it is made: so the teacher can be asked as the rollout goes on.
         """
         if self._observation is None:
             self._observation = self._keep(self.env.reset())
             check_finite(self._observation)
         on_device = any(isinstance(x, jax.Array) for x in self._observation.values())
         xp = jnp if on_device else np
-        steps, seen = placement.StepBuffer(self.length), placement.StepBuffer(self.length)
+        steps = placement.StepBuffer(self.length)
         starts: list[np.ndarray] = []
         ended: list[dict[str, np.ndarray]] = []
-        asking = _Asking(self, questions) if questions is not None and questions.members else None
+        if labels is not None:
+            labels.begin(self.tracker.lengths.reshape(self.num_members, self.num_envs), self.length)
         for step in range(self.length):
             observation = self._members_first(self._observation)
             starts.append(self._starts.reshape(self.num_members, self.num_envs))
-            shown = self._teacher_sees(guided)
-            if watch is not None:
-                watch(shown, starts[-1][list(guided)])
-            else:
-                seen.write(step, shown)
             acted = self.population.act(members, observation, np.int32(step))
             if not on_device:
                 acted = jax.device_get(acted)
-            if asking is not None:
-                asking.step(step, starts[-1], np.asarray(acted.value))
+            if labels is not None:
+                labels.step(starts[-1], acted.extras.get("value"), self.seen)
             result = self.env.step(acted.action.reshape(self.env.num_envs, -1))
             terminated, truncated = np.array(result.terminated), np.array(result.truncated)
             self._starts = terminated | truncated
-            next_value = xp.zeros_like(acted.value)
-            if self._starts.any():  # the other entries are filled in below, by the next step's values
+            following = {name: xp.zeros_like(acted.extras[name]) for name in self._ahead}
+            if self._ahead and self._starts.any():  # the other entries are filled in below, by the next step's
                 final = self._members_first(self._keep(result.final_observation))
-                next_value = xp.asarray(self.population.values(members, final))
+                following = {name: xp.asarray(x) for name, x in self.population.look_ahead(members, final).items()}
             ended.append(self.tracker.add(result))
             self._observation = self._keep(result.observation)
+            shape = starts[-1].shape
             transition = Transition(
                 observation=self.population.student_sees(observation),
                 action=acted.action,
-                log_prob=acted.log_prob,
-                value=acted.value,
-                next_value=next_value,
-                reward=xp.asarray(result.reward, xp.float32).reshape(acted.value.shape),
-                terminated=terminated.reshape(acted.value.shape),
-                truncated=truncated.reshape(acted.value.shape),
+                reward=xp.asarray(result.reward, xp.float32).reshape(shape),
+                terminated=terminated.reshape(shape),
+                truncated=truncated.reshape(shape),
+                extras=acted.extras | {f"next_{name}": x for name, x in following.items()},
             )
             steps.write(step, transition)
         transition = steps.tree()
-        last_value = xp.asarray(self.population.values(members, self._members_first(self._observation)))
-        following = xp.concatenate([transition.value[1:], last_value[None]])
-        is_end = transition.terminated | transition.truncated
-        transition = transition._replace(next_value=xp.where(is_end, transition.next_value, following))
-        teacher_observation = seen.tree() if watch is None else {}
-        asked = asking.asked() if asking is not None else []
-        return Rollout(transition, np.stack(starts), teacher_observation, asked, self._per_member(ended))
+        if self._ahead:
+            last = self.population.look_ahead(members, self._members_first(self._observation))
+            transition = with_next(transition, {name: xp.asarray(x) for name, x in last.items()}, xp)
+        return Rollout(transition, np.stack(starts), self._per_member(ended))
 
     def _keep(self, observation: Observation) -> Observation:
         """Copies arrays of the host, which a simulator may overwrite in its next step; JAX's are constant."""
@@ -159,14 +118,6 @@ class HostCollector:
     def _members_first(self, observation: Observation) -> Observation:
         shape = (self.num_members, self.num_envs)
         return {key: x.reshape(shape + x.shape[1:]) for key, x in observation.items()}
-
-    def _teacher_sees(self, guided: Sequence[int]) -> Observation:
-        """Leaves [G, N, ...]."""
-        if not guided:
-            return {}
-        members = np.asarray(guided)
-        indices = members[:, None] * self.num_envs + np.arange(self.num_envs)
-        return {key: x.reshape(*indices.shape, *x.shape[1:]) for key, x in self.seen(indices.ravel()).items()}
 
     def seen(self, indices: np.ndarray) -> Observation:
         """What the teacher reads of environments [K] now, leaves [K, ...]; frames are drawn for them alone."""
@@ -199,39 +150,6 @@ class HostCollector:
         if restores_episodes(self.env):
             self.tracker.load_state_dict(state["tracker"])
             self._starts = np.array(state["starts"], bool)
-
-
-class _Asking:
-    """The queries of a rollout under way."""
-
-    def __init__(self, collector: HostCollector, questions: Questions) -> None:
-        self._collector, self._questions = collector, questions
-        self._where: list[np.ndarray] = []  # of each step, [S, N]
-        self._seen: list[tuple[np.ndarray, Observation]] = []  # (which of the S members, leaves [K, ...])
-        shape = (collector.num_members, collector.num_envs)
-        questions.begin(collector.tracker.lengths.reshape(shape)[list(questions.members)])
-
-    def step(self, step: int, begins: np.ndarray, values: np.ndarray) -> None:
-        """One step of all members, arrays [P, N]."""
-        members = np.asarray(self._questions.members)
-        where = self._questions.ask(step, begins[members], values[members])
-        self._where.append(where)
-        mine, envs = np.nonzero(where)
-        if len(mine):
-            self._seen.append((mine, self._collector.seen(members[mine] * self._collector.num_envs + envs)))
-
-    def asked(self) -> list[Asked]:
-        """Of each of the S members."""
-        where = np.stack(self._where)
-        found = []
-        for member in range(where.shape[1]):
-            mine = [
-                {key: placement.rows(x, np.flatnonzero(who == member)) for key, x in seen.items()}
-                for who, seen in self._seen
-            ]
-            observation = {key: placement.concatenate([each[key] for each in mine]) for key in mine[0]} if mine else {}
-            found.append(Asked(where[:, member], observation))
-        return found
 
 
 def restores_episodes(env: VectorEnv) -> bool:

@@ -9,9 +9,11 @@ import chex
 import jax
 import jax.numpy as jnp
 
-from rpd_jax.algorithms.update import MemberState
+from rpd_jax.algorithms.base import MemberState
 from rpd_jax.envs.base import FunctionalEnv, StepResult
 from rpd_jax.envs.functional import VectorState, vector_reset, vector_step
+from rpd_jax.guidance.labeler_traced import Seen
+from rpd_jax.training.lookahead import with_next
 from rpd_jax.training.population import Population
 from rpd_jax.types import Array, Observation, Transition
 
@@ -43,13 +45,10 @@ class Ended(NamedTuple):
 
 
 class Rollout(NamedTuple):
-    """T steps of every member, and what the teacher is to see of them."""
+    """T steps of every member."""
 
     transition: Transition  # [T, P, N, ...]
-    starts: Array  # [T, P, N] bool
-    age: Array  # [P, N] int32: steps that the episodes under way had lasted before the first step
-    teacher_observation: Observation  # [T, P, N, ...], but for frames that are still to be drawn
-    states: Any  # [T, P, N, ...] of the environment, where such frames are to be drawn; else None
+    seen: Seen  # what the teacher may be asked about
     ended: Ended
 
 
@@ -81,6 +80,7 @@ def collect(
     given = tuple(key for key in teacher_keys if key in env.spec.observation)
     kept = tuple(dict.fromkeys((*population.keys, *given)))
     keep_states = len(given) < len(teacher_keys)
+    ahead = population.algorithm.ahead
 
     def by_member(tree: chex.ArrayTree) -> chex.ArrayTree:
         return jax.tree.map(lambda x: x.reshape(num_members, -1, *x.shape[1:]), tree)
@@ -90,20 +90,18 @@ def collect(
         acted = population.act(members, observation, index)
         vector, result = vector_step(env, running.env, acted.action.reshape(running.starts.shape[0], -1))
         is_end = result.terminated | result.truncated
-        # the other entries are filled in below, by the next step's values
-        next_value = jax.lax.cond(
+        # The other entries are filled in below, by the next step's. Most steps end no episode, and cost nothing here.
+        following = jax.lax.cond(
             jnp.any(is_end),
-            lambda: population.values(members, by_member(result.final_observation)),
-            lambda: jnp.zeros_like(acted.value),
+            lambda: population.look_ahead(members, by_member(result.final_observation)),
+            lambda: {name: jnp.zeros_like(acted.extras[name]) for name in ahead},
         )
         tracker, ended = _track(running.tracker, result, is_end)
         transition = Transition(
             observation={},
             action=acted.action,
-            log_prob=acted.log_prob,
-            value=acted.value,
-            next_value=next_value,
             **by_member({name: getattr(result, name) for name in ("reward", "terminated", "truncated")}),
+            extras=acted.extras | {f"next_{name}": x for name, x in following.items()},
         )
         seen = {key: observation[key] for key in kept}
         states = by_member(running.env.env_state) if keep_states else None
@@ -114,15 +112,13 @@ def collect(
     running, (transition, seen, starts, states, ended) = jax.lax.scan(
         step, running, jnp.arange(length, dtype=jnp.int32)
     )
-    last_value = population.values(members, by_member(running.env.observation))
-    following = jnp.concatenate([transition.value[1:], last_value[None]])
-    is_end = transition.terminated | transition.truncated
-    transition = transition._replace(
-        observation={key: seen[key] for key in population.keys},
-        next_value=jnp.where(is_end, transition.next_value, following),
-    )
+    if ahead:
+        last = population.look_ahead(members, by_member(running.env.observation))
+        transition = with_next(transition, last, jnp)
+    transition = transition._replace(observation={key: seen[key] for key in population.keys})
     totals = jax.tree.map(lambda x: jnp.sum(x, axis=(0, 2)), ended)
-    return running, Rollout(transition, starts, age, {key: seen[key] for key in given}, states, totals)
+    shown = Seen(starts, age, transition.extras.get("value"), {key: seen[key] for key in given}, states)
+    return running, Rollout(transition, shown, totals)
 
 
 def _track(tracker: Tracker, result: StepResult, is_end: Array) -> tuple[Tracker, Ended]:

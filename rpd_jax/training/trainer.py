@@ -12,13 +12,13 @@ from typing import Any, NamedTuple
 import jax
 from absl import logging
 
-from rpd_jax.algorithms.update import MemberState, learned
+from rpd_jax.algorithms.base import MemberState, learned
 from rpd_jax.algorithms.variants import is_scheduled, resolve_variants
 from rpd_jax.config import Config, ConfigError
 from rpd_jax.envs.base import EnvSpec, VectorEnv
 from rpd_jax.envs.registry import check_env, env_seeds, make_env, make_functional, random_ages
 from rpd_jax.guidance.labels import Ledger
-from rpd_jax.policies.networks import STUDENT_KEYS, Params
+from rpd_jax.policies.base import STUDENT_KEYS, Params
 from rpd_jax.report.results import ResultRow
 from rpd_jax.runs import directory
 from rpd_jax.runs.checkpoint import Checkpoint, CheckpointStore, from_paths, to_paths
@@ -147,12 +147,13 @@ def make_loop(
     config: Config, spec: EnvSpec, population: Population, teacher: Teacher | None, stack: contextlib.ExitStack
 ) -> Loop:
     """The loop for an environment and a teacher: one program where both are written in JAX, else one on the host."""
-    if teacher is not None and population.guided:
+    guided = bool(population.terms)
+    if teacher is not None and guided:
         check_teacher(teacher, spec)
     rgb = "rgb" in STUDENT_KEYS[config.env.observation]
-    ages = random_ages(config.env, config.ppo.rollout_length, spec.max_episode_steps)
+    ages = random_ages(config.env, config.algorithm.rollout_length, spec.max_episode_steps)
     seeds = [s for _ in config.variants for seed in config.seeds for s in env_seeds(seed, config.env.num_envs)]
-    if teacher is None or teacher.spec.in_graph or not population.guided:
+    if teacher is None or teacher.spec.in_graph or not guided:
         env = make_functional(config.env, rgb=rgb, end_on_success=config.env.end_on_success)
         if env is not None:
             return GraphLoop(config, env, seeds, population, teacher, random_ages=ages)
@@ -200,7 +201,7 @@ class Trainer:
 
     def steps_after(self, iterations: int) -> int:
         """Environment steps per member after so many iterations."""
-        return iterations * self.config.ppo.batch_size(self.config.env.num_envs)
+        return iterations * self.config.algorithm.iteration_steps(self.config.env.num_envs)
 
     @property
     def done(self) -> bool:
@@ -269,7 +270,7 @@ class Trainer:
         """Writes a checkpoint of everything that `restore` needs."""
         host = {
             "iteration": self.iteration,
-            "total_steps": self.config.ppo.total_steps,
+            "total_steps": self.config.algorithm.total_steps,
             "seconds": self.seconds,
             "ledgers": [dataclasses.asdict(ledger) for ledger in self.loop.ledgers],
             "metrics_position": self.writer.position(),
@@ -295,13 +296,13 @@ class Trainer:
         self.curve = [summary.CurvePoint(**point) for point in stored.host["curve"]]
         self.writer.truncate(stored.host["metrics_position"], self.env_steps)
         self.alarms.load_state_dict(stored.host["alarms"])
-        before, now = stored.host["total_steps"], self.config.ppo.total_steps
-        scheduled = [spec.name for spec in self.population.specs if is_scheduled(spec, self.config.ppo)]
+        before, now = stored.host["total_steps"], self.config.algorithm.total_steps
+        scheduled = [spec.name for spec in self.population.specs if is_scheduled(spec, self.config.algorithm)]
         reached = min(1.0, self.env_steps / before)
         if before != now and scheduled:
             logging.warning(
-                "ppo.total_steps was %s and is %s now: schedules (learning rate, entropy, annealing) of %s go on from "
-                "progress %.2f, where they had reached %.2f",
+                "algorithm.total_steps was %s and is %s now: schedules (learning rate, entropy, annealing) of %s go on "
+                "from progress %.2f, where they had reached %.2f",
                 f"{before:,}", f"{now:,}", ", ".join(scheduled), self.env_steps / now, reached,
             )  # fmt: skip
 

@@ -121,7 +121,7 @@ def test_progress_inside_an_episode_is_refused(text):
     with pytest.raises(ConfigError, match=r"window_iterations=2 .* 100 steps are no whole .* of 500.* multiple of 10"):
         check_guidance(spec, config)
     check_guidance(parse_variant("vlajs-persistent:window=10:query_fraction=0.1"), config)
-    config.ppo.rollout_length, config.env.horizon_scale = 75, 1  # a window and a half of two episodes
+    config.algorithm.rollout_length, config.env.horizon_scale = 75, 1  # a window and a half of two episodes
     config.env.max_episode_steps = 50
     with pytest.raises(ConfigError, match=r"a multiple of 2$"):
         check_guidance(spec, horizon_of(config, 3))
@@ -136,8 +136,8 @@ def horizon_of(config, window_iterations):
 def test_the_first_episodes_iterations_count_as_well():
     """Random ages, 500 steps in rollouts of 50: ten iterations before the first of 3 windows of 2."""
     config = horizon(window_iterations=2)
-    config.ppo.total_steps = 50 * config.env.num_envs * 15
+    config.algorithm.total_steps = 50 * config.env.num_envs * 15
     with pytest.raises(ConfigError, match=r"15 iterations, fewer than 10 in which .* and 6 that"):
         check_guidance(TRANSIENT, config)
-    config.ppo.total_steps = 50 * config.env.num_envs * 16
+    config.algorithm.total_steps = 50 * config.env.num_envs * 16
     check_guidance(TRANSIENT, config)

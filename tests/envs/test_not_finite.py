@@ -98,13 +98,13 @@ def test_both_loops_go_on_and_count_alike():
     config = rpd_jax.get_preset("debug")
     config.variants, config.network.log_std_init = ("ppo",), 0.0
     config.env.max_episode_steps = 30  # longer than a rollout
+    config.run.iterations_per_call = 2
     seeds = list(range(2 * config.env.num_envs))
     env = Breaks(max_episode_steps=30)
     vector = FunctionalVectorEnv(env, len(seeds), seeds, random_ages=True)
     population = Population(config.validate(), env.spec)
     host = HostLoop(config, vector, population, None)
     graph = GraphLoop(config, env, seeds, population, None, random_ages=True)
-    graph.at_once = 2
     _, mine = host.run(population.init(), 0, 2)
     _, theirs = graph.run(population.init(), 0, 2)
     # of 20 x 16 steps an iteration

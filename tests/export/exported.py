@@ -6,7 +6,7 @@ import jax
 import numpy as np
 
 import rpd_jax
-from rpd_jax.algorithms.update import learned
+from rpd_jax.algorithms.base import learned
 from rpd_jax.export.student import env_spec
 from rpd_jax.policies import normalization
 from rpd_jax.runs.checkpoint import CONFIG_FILE, Checkpoint, CheckpointStore, to_paths
@@ -21,8 +21,8 @@ def configure(preset, directory):
     config.variants, config.seeds = ("ppo", "ppo:gamma=0.9:name=far"), (0, 1)
     config.env.num_envs, config.env.max_episode_steps = 2, STEPS
     config.network.hidden, config.network.normalize_observations = (32, 16), True
-    config.ppo.total_steps, config.ppo.rollout_length = 2 * 2 * 6, 6
-    config.ppo.epochs, config.ppo.minibatches, config.ppo.learning_rate = 4, 2, 1e-2
+    config.algorithm.total_steps, config.algorithm.rollout_length = 2 * 2 * 6, 6
+    config.algorithm.epochs, config.algorithm.minibatches, config.algorithm.learning_rate = 4, 2, 1e-2
     config.eval.every, config.eval.videos, config.eval.episodes, config.eval.num_envs = 0, 0, 1, 1
     config.run.directory, config.run.tensorboard = str(directory), False
     return config

@@ -3,15 +3,9 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+from labelled import label_rollout
 
-from rpd_jax.guidance.labels import (
-    Ledger,
-    history_windows,
-    label_rollout,
-    ledger_metrics,
-    no_labels,
-    spread,
-)
+from rpd_jax.guidance.labels import Ledger, history_windows, ledger_metrics, no_labels
 from rpd_jax.types import TeacherLabels, TeacherSpec
 
 T, G, N, D = 5, 2, 3, 2
@@ -88,9 +82,7 @@ def test_history_reaches_the_teacher():
     np.testing.assert_array_equal(labels.action[0], OBSERVATION[0])
 
 
-def test_spread_leaves_the_others_invalid_but_harmless():
-    labels = spread(ask(CountingTeacher(), OBSERVATION, STARTS, [0, 1]), [0, 2], 4)
-    assert labels.valid.shape == (T, 4, N)
-    assert labels.valid[:, [0, 2]].all() and not labels.valid[:, [1, 3]].any()
+def test_no_labels_are_invalid_but_harmless():
+    labels = no_labels((T, 4, N), D)
+    assert labels.valid.shape == (T, 4, N) and not labels.valid.any()
     assert (labels.std > 0).all() and np.isfinite(labels.action).all()
-    assert not no_labels((T, 4, N), D).valid.any()

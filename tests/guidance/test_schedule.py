@@ -120,6 +120,6 @@ def test_impossible_guidance(settings, message):
 
 
 def test_a_fraction_that_allows_no_call():
-    with pytest.raises(ConfigError, match=r"0.01 of ppo.rollout_length=50 steps are 0 calls"):
+    with pytest.raises(ConfigError, match=r"0.01 of algorithm.rollout_length=50 steps are 0 calls"):
         GuidanceSpec(queries="even", query_fraction=0.01).max_calls(50)
     assert GuidanceSpec(queries="even", query_fraction=0.3).max_calls(10) == 3  # 0.3 * 10 is 2.9999999999999996

@@ -6,10 +6,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from labelled import label_rollout
 
 import rpd_jax
 from rpd_jax.envs.registry import env_seeds, make_env
-from rpd_jax.guidance.labels import Ledger, label_rollout
+from rpd_jax.guidance.labels import Ledger
 from rpd_jax.guidance.stream import BackgroundTeacher, LabelStream
 from rpd_jax.training.loops import HostLoop
 from rpd_jax.training.population import Population
@@ -116,7 +117,7 @@ def test_the_loop_trains_the_same_with_labels_from_the_background():
         loop = HostLoop(config, env, population, teacher)
         members, rows = loop.run(population.init(), 0, 2)
         results.append((members.params, {k: v for k, v in rows[-1].items() if "time" not in k and "second" not in k}))
-    assert teacher.begun and teacher.polls == 2 * config.ppo.rollout_length
+    assert teacher.begun and teacher.polls == 2 * config.algorithm.rollout_length
     jax.tree.map(np.testing.assert_array_equal, *[params for params, _ in results])
     assert results[0][1] == results[1][1]
 

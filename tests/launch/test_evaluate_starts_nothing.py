@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     config = rpd_jax.get_preset("debug")
-    config.variants, config.seeds, config.ppo.total_steps = ("ppo",), (0,), 160
+    config.variants, config.seeds, config.algorithm.total_steps = ("ppo",), (0,), 160
     config.run.directory, config.run.tensorboard = str(tmp_path_factory.mktemp("shared") / "run"), False
     return rpd_jax.train(config, teacher_factory(config.teacher)).directory
 

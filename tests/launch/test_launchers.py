@@ -97,8 +97,11 @@ def test_a_saved_student_is_known_again_by_its_parameters(run, monkeypatch):
     ("arguments", "message"),
     [
         (["--preset=quikstart"], "did you mean 'quickstart'"),
-        (["--preset=debug", "--config.ppo.learning_rat=1"], "did you mean 'learning_rate'"),
-        (["--preset=debug", "--config.ppo.epochs=many"], "ppo.epochs='many' cannot work: it must be a whole number"),
+        (["--preset=debug", "--config.algorithm.learning_rat=1"], "did you mean 'learning_rate'"),
+        (
+            ["--preset=debug", "--config.algorithm.epochs=many"],
+            "epochs='many' cannot work: it must be a whole number",
+        ),
         (["--preset=debug", "--bogus=1"], "Unknown command line flag 'bogus'"),
         (["--preset=debug", "--config.env.num_envs=0"], "env.num_envs=0 cannot work: it must be at least 1"),
         (["--preset=debug", "--config.variants=ppo,rdp-mse"], "did you mean 'rpd-mse'"),

@@ -5,7 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rpd_jax.losses.direction import NEAR_ZERO, cosine, direction
+from rpd_jax.losses.direction import NEAR_ZERO, cosine
+from rpd_jax.losses.terms import TERMS
+
+direction = TERMS["direction"].elements
 
 
 @pytest.mark.parametrize(

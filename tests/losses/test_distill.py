@@ -5,15 +5,20 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rpd_jax.losses.distill import TERMS, Context, masked_mean
+from rpd_jax import losses
+from rpd_jax.config import ConfigError
+from rpd_jax.losses import TERMS, masked_mean, terms
 from rpd_jax.policies.gaussian import Gaussian
 
+STUDENT = Gaussian(jnp.array([0.0, 1.0]), jnp.zeros(2))  # N((0, 1), 1)
+TEACHER = Gaussian(jnp.array([0.5, -1.0]), jnp.log(jnp.full(2, 2.0)))  # N((0.5, -1), 2)
 
-def context(ratio: float = 1.0) -> Context:
-    """Student N((0, 1), 1), teacher N((0.5, -1), 2), eps 0.2."""
-    student = Gaussian(jnp.array([0.0, 1.0]), jnp.zeros(2))
-    teacher = Gaussian(jnp.array([0.5, -1.0]), jnp.log(jnp.full(2, 2.0)))
-    return Context(student, teacher, jnp.float32(ratio), 0.2)
+
+def elements(name, student=STUDENT, teacher=TEACHER, ratio=1.0):
+    """The components of a term, with eps 0.2."""
+    inputs = {"student": student, "student_mean": student.mean, "teacher": teacher, "teacher_action": teacher.mean}
+    inputs |= {"ratio": jnp.float32(ratio), "clip_ratio": 0.2}
+    return TERMS[name].elements(*(inputs[each] for each in TERMS[name].inputs))
 
 
 LOG_2 = np.log(2.0)
@@ -38,18 +43,18 @@ EXPECTED = {
 
 @pytest.mark.parametrize("name", TERMS)
 def test_value(name):
-    np.testing.assert_allclose(TERMS[name].loss(context()), EXPECTED[name], rtol=1e-5)
+    np.testing.assert_allclose(elements(name), EXPECTED[name], rtol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["ppd", "ppd_reverse"])
 @pytest.mark.parametrize(("ratio", "factor"), [(0.5, 0.8), (0.9, 0.9), (1.7, 1.7)])
 def test_proximal_factor_is_not_below_one_minus_eps(name, ratio, factor):
-    np.testing.assert_allclose(TERMS[name].loss(context(ratio)), factor * np.array(EXPECTED[name]), rtol=1e-5)
+    np.testing.assert_allclose(elements(name, ratio=ratio), factor * np.array(EXPECTED[name]), rtol=1e-5)
 
 
 def test_proximal_factor_passes_gradients_through_the_ratio():
     def loss(ratio):
-        return TERMS["ppd"].loss(context()._replace(ratio=ratio)).sum()
+        return elements("ppd", ratio=ratio).sum()
 
     np.testing.assert_allclose(jax.grad(loss)(jnp.float32(1.1)), sum(FORWARD), rtol=1e-5)
     assert jax.grad(loss)(jnp.float32(0.5)) == 0.0
@@ -58,8 +63,7 @@ def test_proximal_factor_passes_gradients_through_the_ratio():
 @pytest.mark.parametrize("name", ["mse", "l1", "kl"])
 def test_gradient_pulls_the_mean_towards_the_teacher(name):
     def loss(mean):
-        c = context()
-        return TERMS[name].loss(c._replace(student=c.student._replace(mean=mean))).sum()
+        return elements(name, STUDENT._replace(mean=mean)).sum()
 
     gradient = jax.grad(loss)(jnp.array([0.0, 1.0]))
     assert gradient[0] < 0 < gradient[1]
@@ -67,9 +71,8 @@ def test_gradient_pulls_the_mean_towards_the_teacher(name):
 
 def test_nll_shrinks_the_std_and_mse_leaves_it():
     def loss(log_std, name):
-        c = context()
-        teacher = c.teacher._replace(mean=c.student.mean + 0.1)
-        return TERMS[name].loss(c._replace(student=Gaussian(c.student.mean, log_std), teacher=teacher)).sum()
+        teacher = TEACHER._replace(mean=STUDENT.mean + 0.1)
+        return elements(name, STUDENT._replace(log_std=log_std), teacher).sum()
 
     gradient = jax.grad(loss)
     assert (gradient(jnp.zeros(2), "nll") > 0).all()
@@ -87,4 +90,30 @@ def test_the_gripper_is_the_last_of_seven_dimensions():
     """(0.5 - -1)^2 = 2.25, whatever the other six are."""
     student = Gaussian(jnp.arange(7.0).at[6].set(0.5), jnp.zeros(7))
     teacher = Gaussian(jnp.zeros(7).at[6].set(-1.0), jnp.zeros(7))
-    np.testing.assert_allclose(TERMS["gripper"].loss(Context(student, teacher, jnp.float32(1.0), 0.2)), [2.25])
+    np.testing.assert_allclose(elements("gripper", student, teacher), [2.25])
+
+
+def test_losses_take_arrays_and_reduce_over_dimensions():
+    """As parts of a library: of one action, or of a batch of them."""
+    np.testing.assert_allclose(losses.rpd_mse(STUDENT.mean, TEACHER.mean), 4.25 / 2)  # (0.25 + 4) / 2
+    np.testing.assert_allclose(losses.l1(jnp.zeros((3, 2)), jnp.ones((3, 2))), [1.0, 1.0, 1.0])
+    np.testing.assert_allclose(losses.kl(TEACHER, STUDENT), sum(FORWARD), rtol=1e-5)
+    batch = jax.tree.map(lambda x: jnp.tile(x, (4, 1)), (TEACHER, STUDENT))
+    ppd = losses.ppd(*batch, jnp.array([0.5, 0.8, 1.0, 2.0]), 0.2)
+    np.testing.assert_allclose(ppd, sum(FORWARD) * np.array([0.8, 0.8, 1.0, 2.0]), rtol=1e-5)
+    assert losses.direction(jnp.ones(7), -jnp.ones(7)) == pytest.approx(4.0, abs=1e-5)
+
+
+def test_a_term_is_one_function(monkeypatch):
+    monkeypatch.setattr(terms, "TERMS", dict(TERMS))
+
+    @terms.term("cubed", reduction="sum")
+    def cubed(student_mean, teacher_action):
+        return jnp.abs(student_mean - teacher_action) ** 3
+
+    assert terms.TERMS["cubed"].inputs == ("student_mean", "teacher_action")
+    assert cubed(jnp.array([1.0, 3.0]), jnp.array([0.0, 1.0])) == 9.0
+    with pytest.raises(ConfigError, match="'cubed' is already registered"):
+        terms.term("cubed")(lambda student_mean: student_mean)
+    with pytest.raises(ConfigError, match="did you mean 'mean'"):
+        terms.term("other", reduction="maen")

@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rpd_jax.algorithms import variants
+from rpd_jax.algorithms import schedules, variants
 from rpd_jax.algorithms.variants import VariantSpec, active_terms, parse_variant, resolve_variants, to_variant
 from rpd_jax.config import Config, ConfigError, PPOConfig
 
@@ -32,8 +32,8 @@ def test_mean_and_sum_over_dimensions():
 
 def test_floats_come_from_the_config_unless_overridden():
     variant = to_variant(parse_variant("ppo:gamma=0.5"), PPOConfig(target_kl=None), (), 7)
-    np.testing.assert_allclose([variant.gamma, variant.gae_lambda], [0.5, 0.9], rtol=1e-6)
-    assert np.isinf(variant.target_kl)  # None switches the stop off
+    np.testing.assert_allclose([variant.floats["gamma"], variant.floats["gae_lambda"]], [0.5, 0.9], rtol=1e-6)
+    assert np.isinf(variant.floats["target_kl"])  # None switches the stop off
     assert variant.coefficients.shape == (0,)
 
 
@@ -49,13 +49,13 @@ def test_floats_come_from_the_config_unless_overridden():
 )
 def test_annealing_by_hand(anneal, progress, expected):
     spec = VariantSpec("v", {"mse": 1.0}, anneal=anneal, anneal_end=0.2, anneal_until=0.5)
-    weight = variants.distillation_weight(to_variant(spec, PPOConfig(), ("mse",), 7), jnp.float32(progress))
+    weight = schedules.distillation_weight(to_variant(spec, PPOConfig(), ("mse",), 7), jnp.float32(progress))
     np.testing.assert_allclose(weight, expected, rtol=1e-5)
 
 
 def test_learning_rate_annealing():
     variant = to_variant(parse_variant("ppo:learning_rate=2e-3:learning_rate_end=0.5"), PPOConfig(), (), 7)
-    np.testing.assert_allclose(variants.learning_rate(variant, jnp.float32(0.5)), 1.5e-3, rtol=1e-6)
+    np.testing.assert_allclose(schedules.learning_rate(variant, jnp.float32(0.5)), 1.5e-3, rtol=1e-6)
 
 
 def test_only_terms_in_use_are_computed():

@@ -22,7 +22,7 @@ def make(variants=("ppo", "rpd-mse"), seeds=(0, 5), steps=5, random_ages=False, 
         seeds=seeds,
         env=EnvConfig(name="toy:Reach-v0", num_envs=N),
         network=NetworkConfig(hidden=(8,)),
-        ppo=PPOConfig(rollout_length=T, minibatches=1),
+        algorithm=PPOConfig(rollout_length=T, minibatches=1),
     ).validate()
     base = [s for _ in variants for seed in seeds for s in env_seeds(seed, N)]
     env = FunctionalVectorEnv(Reach(max_episode_steps=steps), len(base), base, random_ages=random_ages)
@@ -30,68 +30,57 @@ def make(variants=("ppo", "rpd-mse"), seeds=(0, 5), steps=5, random_ages=False, 
     return population, HostCollector(env, population, T, ("state",), **options)
 
 
+class Watching:
+    """Notes what a rollout shows of the environments of some members."""
+
+    def __init__(self, members):
+        self.rows = np.concatenate([p * N + np.arange(N) for p in members])
+        self.starts, self.values, self.seen = [], [], []
+
+    def begin(self, age, length):
+        assert age.shape == self.shape and length == T
+
+    def step(self, starts, value, see):
+        self.starts.append(starts)
+        self.values.append(value)
+        self.seen.append(see(self.rows))
+
+    shape = (4, N)
+
+
 @pytest.mark.parametrize("random_ages", [False, True])
 def test_bootstrap_values_are_those_of_the_true_next_observation(random_ages):
     population, collector = make(random_ages=random_ages)
     members = population.init()
-    rollout = collector.collect(members, guided=[1])
+    rollout = collector.collect(members)
     t = rollout.transition
     assert t.reward.shape == (T, 4, N)
     ended = t.terminated | t.truncated
     assert t.truncated[4].any() and not (t.terminated & t.truncated).any()
     assert t.truncated[:4].any() == random_ages  # first episodes that are cut short
     # inside an episode the next value is the next step's value
-    np.testing.assert_allclose(t.next_value[:-1][~ended[:-1]], t.value[1:][~ended[:-1]], rtol=1e-6)
+    value, next_value = t.extras["value"], t.extras["next_value"]
+    np.testing.assert_allclose(next_value[:-1][~ended[:-1]], value[1:][~ended[:-1]], rtol=1e-6)
     # at its end it is the value of where the action led: position + 0.05 * clipped action, same goal
     state = t.observation["state"].copy()
     state[..., :3] += 0.05 * np.clip(t.action[..., :3], -1, 1)
     for step in range(T):
-        final = np.asarray(population.values(members, {"state": state[step]}))
-        np.testing.assert_allclose(t.next_value[step], final, rtol=1e-4, atol=1e-5)
+        final = np.asarray(population.look_ahead(members, {"state": state[step]})["value"])
+        np.testing.assert_allclose(next_value[step], final, rtol=1e-4, atol=1e-5)
 
 
 def test_arrays_that_stay_on_a_device_give_the_same_rollout():
     rollouts = []
     for keep_jax in (False, True):
         population, collector = make(keep_jax=keep_jax)
-        members = population.init()
-        rollouts.append([collector.collect(members, guided=[1, 2]) for _ in range(2)])
+        members, watching = population.init(), Watching([1, 2])
+        rollouts.append([(collector.collect(members, watching), watching.seen, watching.starts) for _ in range(2)])
         kind = jax.Array if keep_jax else np.ndarray
-        for rollout in rollouts[-1]:
+        for rollout, seen, _ in rollouts[-1]:
             t = rollout.transition
-            kept = (t.observation["state"], t.action, t.log_prob, t.value, t.next_value, t.reward)
-            assert all(isinstance(x, kind) for x in (*kept, rollout.teacher_observation["state"]))
+            kept = (t.observation["state"], t.action, t.reward, *t.extras.values())
+            assert all(isinstance(x, kind) for x in (*kept, *(each["state"] for each in seen)))
     jax.tree.map(np.testing.assert_array_equal, *rollouts)
-
-
-class EveryThird:
-    """Of two members, the environments whose number and the step's add up to a multiple of three ask."""
-
-    members = (1, 3)
-
-    def begin(self, age):
-        self.ages = age
-
-    def ask(self, step, begins, values):
-        assert isinstance(values, np.ndarray) and values.shape == begins.shape == (2, N)
-        return np.tile((np.arange(N) + step) % 3 == 0, (2, 1)) & (step < 7)
-
-
-def test_what_is_asked_and_shown_is_the_same_where_it_stays_on_a_device():
-    found = []
-    for keep_jax in (False, True):
-        population, collector = make(keep_jax=keep_jax)
-        shown = []
-        rollout = collector.collect(
-            population.init(), [0], lambda seen, starts, to=shown: to.append((seen, starts)), EveryThird()
-        )
-        assert rollout.teacher_observation == {} and len(shown) == T
-        kind = jax.Array if keep_jax else np.ndarray
-        assert all(isinstance(asked.observation["state"], kind) for asked in rollout.asked)
-        found.append((rollout.asked, shown))
-    jax.tree.map(np.testing.assert_array_equal, *found)
-    asked = found[0][0][1]
-    assert asked.where.sum() == len(asked.observation["state"]) == 7
 
 
 def test_starts_follow_ends_and_rollouts_continue():
@@ -117,14 +106,17 @@ def test_a_members_rollout_is_the_same_alone():
     )
 
 
-def test_only_guided_members_are_kept_for_the_teacher():
+def test_the_teacher_is_shown_what_the_students_saw():
     population, collector = make()
-    rollout = collector.collect(population.init(), guided=[2, 3])
-    np.testing.assert_array_equal(rollout.teacher_observation["state"], rollout.transition.observation["state"][:, 2:])
-    assert collector.collect(population.init()).teacher_observation == {}
+    watching = Watching([2, 3])
+    rollout = collector.collect(population.init(), watching)
+    seen = np.stack([each["state"] for each in watching.seen]).reshape(T, 2, N, -1)
+    np.testing.assert_array_equal(seen, rollout.transition.observation["state"][:, 2:])
+    np.testing.assert_array_equal(np.stack(watching.starts), rollout.starts)
+    np.testing.assert_array_equal(np.stack(watching.values), rollout.transition.extras["value"])
 
 
-def test_frames_are_drawn_for_guided_members_only():
+def test_frames_are_drawn_of_those_asked_about_only():
     population, collector = make()
     asked: list[list[int]] = []
 
@@ -134,10 +126,10 @@ def test_frames_are_drawn_for_guided_members_only():
 
     collector.env.frames = frames
     collector.teacher_keys = ("rgb",)
-    rollout = collector.collect(population.init(), guided=[1, 3])
+    watching = Watching([1, 3])
+    collector.collect(population.init(), watching)
     assert asked == [[3, 4, 5, 9, 10, 11]] * T
-    assert rollout.teacher_observation["rgb"].shape == (T, 2, N, 2, 2, 3)
-    assert rollout.teacher_observation["rgb"][0, 1, 2, 0, 0, 0] == 11
+    assert watching.seen[0]["rgb"].shape == (6, 2, 2, 3) and watching.seen[0]["rgb"][5, 0, 0, 0] == 11
 
 
 def test_episode_statistics_by_hand():

@@ -304,7 +304,12 @@ def test_training_with_a_served_teacher(tmp_path, openpi):
     config.env.name, config.env.num_envs, config.env.image_size = "tabletop:PickCube-v1", 2, SIZE
     config.env.max_episode_steps, config.env.processes = 8, 1
     config.network.hidden = (16,)
-    config.ppo.total_steps, config.ppo.rollout_length, config.ppo.epochs, config.ppo.minibatches = 32, 8, 1, 2
+    (
+        config.algorithm.total_steps,
+        config.algorithm.rollout_length,
+        config.algorithm.epochs,
+        config.algorithm.minibatches,
+    ) = 32, 8, 1, 2
     config.teacher = type(config.teacher)(name="remote", address=openpi.url, contract="maniskill", probe=False)
     config.teacher.connections, config.teacher.frame_size, config.teacher.batch_size = 2, 32, 8
     config.eval.every, config.eval.episodes, config.eval.num_envs, config.eval.videos = 0, 2, 2, 0

@@ -1,7 +1,7 @@
 """The process that runs one batched ManiSkill environment, on a GPU or, with one environment, on the CPU.
 
 The arrays lie in memory of the device that simulates (`ipc.device`) and are written in place. It answers the requests
-of `maniskill_worker`; "make" has the field "device" besides, and "frames" puts its pictures into the first rows of
+of `worker`; "make" has the field "device" besides, and "frames" puts its pictures into the first rows of
 `frame` where not every state is drawn.
 """
 

@@ -156,7 +156,7 @@ def proprio_columns(spec: EnvSpec) -> np.ndarray:
 
 
 def array_specs(spec: EnvSpec, num_envs: int) -> dict[str, tuple[tuple[int, ...], str]]:
-    """The arrays that the workers share with the learner; `maniskill_worker` says what they are for."""
+    """The arrays that the workers share with the learner; `worker` says what they are for."""
     state, image = spec.observation["state"].shape, spec.frame_shape
     shapes = {
         "seed": ((), "int64"),

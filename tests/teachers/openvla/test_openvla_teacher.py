@@ -32,7 +32,12 @@ def config_for(directory, checkpoint, env="tabletop:PickCube-v1"):
     config.env.name, config.env.num_envs, config.env.image_size, config.env.max_episode_steps = env, 2, 56, 8
     config.env.processes = 1
     config.network.hidden = (16,)
-    config.ppo.total_steps, config.ppo.rollout_length, config.ppo.epochs, config.ppo.minibatches = 48, 8, 1, 2
+    (
+        config.algorithm.total_steps,
+        config.algorithm.rollout_length,
+        config.algorithm.epochs,
+        config.algorithm.minibatches,
+    ) = 48, 8, 1, 2
     teacher = config.teacher = type(config.teacher)(name="openvla", path=str(checkpoint), contract="maniskill")
     teacher.statistics_key, teacher.dtype, teacher.devices, teacher.probe = "bridge_orig", "f32", ("cpu",), False
     teacher.batch_size = 8

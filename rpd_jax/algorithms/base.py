@@ -1,0 +1,204 @@
+"""What an algorithm family is, and families by name.
+
+A family says how members act, what a rollout must remember of that, and how they learn from it. Its functions are pure;
+those of one member are vmapped by the population. `ppo.py` and `sft.py` are the library's; a user's own is registered
+with its dataclass of settings:
+
+    @dataclasses.dataclass
+    class ReinforceConfig(AlgorithmConfig):
+        name: str = "reinforce"
+        rollout_length: int = 50
+
+        def iteration_steps(self, num_envs):
+            return self.rollout_length * num_envs
+
+    register_algorithm("reinforce", ReinforceConfig, Reinforce)       # Reinforce(Setup) -> Algorithm
+    register_variant(VariantSpec("reinforce", algorithm="reinforce"))
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+from collections.abc import Callable
+from typing import Any, ClassVar, NamedTuple, Protocol
+
+import chex
+import jax
+import jax.numpy as jnp
+import optax
+
+from rpd_jax.algorithms.schedules import distillation_weight
+from rpd_jax.algorithms.variants import Variant, VariantSpec, active_terms
+from rpd_jax.config import Config
+from rpd_jax.config.algorithm import AlgorithmConfig
+from rpd_jax.config.validation import ConfigError, choice
+from rpd_jax.envs.base import EnvSpec
+from rpd_jax.guidance import schedule
+from rpd_jax.guidance.schedule import Schedule
+from rpd_jax.policies import normalization
+from rpd_jax.policies.base import Params, Policy
+from rpd_jax.policies.normalization import Normalizer
+from rpd_jax.types import Observation, TeacherLabels, Transition
+
+Metrics = dict[str, chex.Array]
+
+
+class MemberState(NamedTuple):
+    """What training changes in a member; a population's leaves have a leading axis [P]."""
+
+    params: Params
+    normalizer: Normalizer  # of observations; empty where they are not normalised
+    opt_state: Any
+    key: chex.PRNGKey
+    schedule: Schedule | None = None  # of its guidance; None where members only act
+    diverged: chex.Array | None = None  # bool: it learns no more; None where members only act
+
+
+def learned(members: MemberState) -> dict[str, Any]:
+    """What acting needs of members: parameters and normalisation."""
+    return {"params": members.params, "normalizer": members.normalizer}
+
+
+class Setup(NamedTuple):
+    """What an algorithm is built from."""
+
+    config: Config
+    spec: EnvSpec
+    specs: tuple[VariantSpec, ...]  # the variants of the run
+
+    @property
+    def terms(self) -> tuple[str, ...]:
+        """The loss terms that any of the variants uses; the program computes no others."""
+        return active_terms(self.specs)
+
+
+class Algorithm(Protocol):
+    """A family, set up for a run. P members; each acts in N environments."""
+
+    policy: Policy
+    plays: ClassVar[bool]  # False: it learns from recorded demonstrations, and environments are only for evaluation
+    ahead: ClassVar[tuple[str, ...]]  # the extras that learning needs of true next observations too; () if none
+    terms: tuple[str, ...]  # loss terms that need the teacher's labels; () if nobody is to be asked
+
+    def init_optimizer(self, params: Params) -> Any:
+        """What the optimizer remembers of one member, before its first update."""
+        ...
+
+    def act(self, member: MemberState, observation: Observation, keys: chex.Array) -> tuple[chex.Array, Any]:
+        """Samples actions [N, A] of one member with a key for each environment.
+
+        Returns:
+          the actions, not clipped, and `extras`: named arrays [N, ...] that `update` will need of this step.
+        """
+        ...
+
+    def look_ahead(self, member: MemberState, observation: Observation) -> dict[str, chex.Array]:
+        """The extras named in `ahead`, [N, ...] for observations [N, ...]; a rollout has them as "next_" + name."""
+        ...
+
+    def update(
+        self,
+        members: MemberState,
+        variants: Variant,
+        batch: Any,
+        labels: TeacherLabels | None,
+        progress: chex.Numeric,
+    ) -> tuple[MemberState, Metrics]:
+        """One iteration's learning of all P members.
+
+        Args:
+          members, variants: leaves [P, ...].
+          batch: a `Transition` with leaves [T, P, N, ...]; for a family that does not play, transitions
+            [steps, P, B, ...] of the demonstrations.
+          labels: [T, P, N, ...]; None if `terms` is empty.
+          progress: of training, in [0, 1].
+
+        Returns:
+          the members and metrics [P]; "diverged" among them is 1 for a member that has stopped learning.
+        """
+        ...
+
+
+ALGORITHMS: dict[str, Callable[[Setup], Algorithm] | str] = {
+    "ppo": "rpd_jax.algorithms.ppo:PPO.of",
+    "sft": "rpd_jax.algorithms.sft:SFT.of",
+}
+"""Family -> a function that sets it up, or "module:name" of one."""
+
+
+def register_algorithm(name: str, settings: type[AlgorithmConfig], factory: Callable[[Setup], Algorithm]) -> None:
+    """Makes a family available as `algorithm.name`; raises ConfigError if the name is taken by another."""
+    if AlgorithmConfig.kinds.setdefault(name, settings) is not settings:
+        raise ConfigError(f"algorithm {name!r} is already registered: choose another name")
+    ALGORITHMS[name] = factory
+
+
+def make_algorithm(setup: Setup) -> Algorithm:
+    """The family that `algorithm.name` names; raises ConfigError if it is unknown or cannot work in the run."""
+    name = setup.config.algorithm.name
+    choice("algorithm.name", name, ALGORITHMS)
+    factory = ALGORITHMS[name]
+    if isinstance(factory, str):
+        module, _, attributes = factory.partition(":")
+        factory = functools.reduce(getattr, attributes.split("."), importlib.import_module(module))
+    return factory(setup)
+
+
+def apply(policy: Policy, member: MemberState, observation: Observation) -> tuple[Any, chex.Array | None]:
+    """One member's distributions and values for observations [B, ...] as the environment gives them."""
+    return policy.apply(member.params, normalization.normalize(member.normalizer, observation))
+
+
+def make_optimizer(config: AlgorithmConfig) -> optax.GradientTransformation:
+    """Global-norm clipping and Adam's direction; the learning rate is a variant's float and applied outside."""
+    return optax.chain(optax.clip_by_global_norm(config.max_grad_norm), optax.scale_by_adam(eps=config.adam_eps))
+
+
+def iteration_keys(key: chex.PRNGKey) -> chex.Array:
+    """A member's keys of one iteration: [of the next iteration, of its actions, of the order of its minibatches]."""
+    return jax.random.split(key, 3)
+
+
+def guidance_weight(member: MemberState, variant: Variant, progress: chex.Numeric) -> chex.Array:
+    """The factor of a member's distillation coefficients at training progress in [0, 1], a scalar."""
+    assert member.schedule is not None and member.diverged is not None, "members that only act have no guidance"
+    weight = distillation_weight(variant, progress) * schedule.weight(member.schedule, variant.guidance)
+    return jnp.where(member.diverged, 0.0, weight)
+
+
+def is_finite(tree: chex.ArrayTree) -> chex.Array:
+    """Which of P members, leaves [P, ...], have finite numbers only: bool [P]."""
+    leaves = [x for x in jax.tree.leaves(tree) if jnp.issubdtype(x.dtype, jnp.floating)]
+    return jnp.all(jnp.stack([jnp.all(jnp.isfinite(x.reshape(len(x), -1)), axis=1) for x in leaves]), axis=0)
+
+
+def freeze(diverged: chex.Array, members: MemberState, before: MemberState) -> MemberState:
+    """`members`, but those that have `diverged` [P] as they were `before` this update: they learn no more.
+
+    Their keys go on, so that what they draw does not repeat.
+    """
+    return jax.tree.map(
+        lambda new, old: jnp.where(diverged.reshape(-1, *(1,) * (new.ndim - 1)), old, new),
+        members._replace(diverged=diverged),
+        before._replace(key=members.key, diverged=diverged),
+    )
+
+
+__all__ = [
+    "ALGORITHMS",
+    "Algorithm",
+    "MemberState",
+    "Metrics",
+    "Setup",
+    "Transition",
+    "apply",
+    "freeze",
+    "guidance_weight",
+    "is_finite",
+    "iteration_keys",
+    "learned",
+    "make_algorithm",
+    "make_optimizer",
+    "register_algorithm",
+]

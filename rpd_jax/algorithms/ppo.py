@@ -1,0 +1,229 @@
+"""Proximal policy optimisation with distillation terms: one update of a whole population, as one program.
+
+    batch  <- advantages and value targets of each member's rollout          ppo_loss.make_batch
+    repeat, for each epoch's minibatches (a scan; inside it members are a vmap):
+        loss  <- L_clip - c_e H + c_v L_value + w sum_k c_k term_k            ppo_loss.loss
+        step  <- Adam on its gradient, unless the member has halted           step
+
+A member whose approximate KL passes its target halts without touching the others; once all have, the remaining
+minibatches cost nothing. A member whose loss or gradient stops being finite has diverged: it goes back to where it was
+before the update, and stays there.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import ClassVar, NamedTuple, Self
+
+import chex
+import jax
+import jax.numpy as jnp
+import optax
+
+from rpd_jax.algorithms.base import (
+    MemberState,
+    Metrics,
+    Setup,
+    apply,
+    freeze,
+    guidance_weight,
+    is_finite,
+    iteration_keys,
+    make_optimizer,
+)
+from rpd_jax.algorithms.ppo_loss import Batch, loss, make_batch, metric_names
+from rpd_jax.algorithms.schedules import learning_rate
+from rpd_jax.algorithms.variants import Variant
+from rpd_jax.config import GuidanceConfig, PPOConfig
+from rpd_jax.guidance import schedule
+from rpd_jax.policies import normalization
+from rpd_jax.policies.base import Params, Policy, make_policy
+from rpd_jax.types import Observation, TeacherLabels, Transition
+
+
+class PPO(NamedTuple):
+    """The family; see `base.Algorithm`."""
+
+    policy: Policy
+    config: PPOConfig
+    guidance: GuidanceConfig
+    terms: tuple[str, ...] = ()
+    may_end: bool = False  # all guidance can end before training does: then its terms cost nothing any more
+
+    plays: ClassVar[bool] = True
+    ahead: ClassVar[tuple[str, ...]] = ("value",)
+
+    @classmethod
+    def of(cls, setup: Setup) -> Self:
+        """Set up for a run; raises ConfigError where its policy cannot be built."""
+        config = setup.config
+        guided = [spec for spec in setup.specs if spec.guided]
+        may_end = bool(guided) and all(spec.guidance.is_transient for spec in guided)
+        policy = make_policy(config.env, config.network, setup.spec)
+        return cls(policy, config.algorithm, config.guidance, setup.terms, may_end)
+
+    def init_optimizer(self, params: Params) -> optax.OptState:
+        return make_optimizer(self.config).init(params)
+
+    def act(
+        self, member: MemberState, observation: Observation, keys: chex.Array
+    ) -> tuple[chex.Array, dict[str, chex.Array]]:
+        policy, value = apply(self.policy, member, observation)
+        action = jax.vmap(lambda p, key: p.sample(key))(policy, keys)
+        log_prob = jax.vmap(lambda p, a: p.log_prob(a))(policy, action)
+        return action, {"log_prob": log_prob, "value": value}
+
+    def look_ahead(self, member: MemberState, observation: Observation) -> dict[str, chex.Array]:
+        return {"value": apply(self.policy, member, observation)[1]}
+
+    def update(
+        self,
+        members: MemberState,
+        variants: Variant,
+        rollout: Transition,
+        labels: TeacherLabels | None,
+        progress: chex.Numeric,
+    ) -> tuple[MemberState, Metrics]:
+        return update(self, members, variants, rollout, labels, progress)
+
+
+class Halt(NamedTuple):
+    """Whether a member goes on learning from the minibatches of an update; leaves may carry a member axis [P]."""
+
+    policy: chex.Array  # bool: its policy moved as far as `target_kl` allows
+    all: chex.Array  # bool: it learns from no further minibatch
+    diverged: chex.Array  # bool: its loss or its gradient is not finite
+    kl_max: chex.Array  # largest approximate KL seen, that of the minibatch which halts it included
+
+    def after(self, metrics: Metrics, variant: Variant, whole: bool) -> Halt:
+        """After the forward and backward pass of one minibatch; `whole`: the KL ends more than the policy's part."""
+        policy = self.policy | (metrics["approx_kl"] > variant.floats["target_kl"])
+        diverged = self.diverged | ~jnp.isfinite(metrics["loss"]) | ~jnp.isfinite(metrics["grad_norm"])
+        seen = jnp.where(self.all, self.kl_max, jnp.maximum(self.kl_max, metrics["approx_kl"]))
+        return Halt(policy, self.all | diverged | (policy & whole), diverged, seen)
+
+
+def step(
+    ppo: PPO, progress: chex.Numeric, member: MemberState, halt: Halt, variant: Variant, batch: Batch
+) -> tuple[MemberState, Halt, Metrics]:
+    """One member's gradient step on one minibatch; where it has halted everything stays as it is."""
+    weight = guidance_weight(member, variant, progress)
+    grads, metrics = jax.grad(loss, has_aux=True)(
+        member.params, ppo.policy, ppo.config, ppo.terms, variant, weight, batch, progress, halt.policy
+    )
+    metrics["grad_norm"] = optax.tree.norm(grads)
+    halt = halt.after(metrics, variant, whole=ppo.config.kl_stop == "update")
+    direction, opt_state = make_optimizer(ppo.config).update(grads, member.opt_state)
+    rate = learning_rate(variant, progress)
+    params = ppo.policy.project(jax.tree.map(lambda p, d: p - rate * d, member.params, direction))
+    params, opt_state = jax.tree.map(
+        lambda new, old: jnp.where(halt.all, old, new), (params, opt_state), (member.params, member.opt_state)
+    )
+    return member._replace(params=params, opt_state=opt_state), halt, metrics
+
+
+def epochs(
+    ppo: PPO,
+    all_terms: tuple[str, ...],
+    progress: chex.Numeric,
+    members: MemberState,
+    variants: Variant,
+    batch: Batch,
+    shuffles: chex.Array,
+) -> tuple[MemberState, Halt, Metrics, chex.Array]:
+    """All minibatches; returns (members, why they halted, sums of metrics [P], minibatches learnt from [P]).
+
+    `ppo.terms` are those computed, `all_terms` those in the metrics.
+    """
+
+    def learn(carry: tuple, indices: chex.Array) -> tuple:
+        members, halt, totals, applied = carry
+        minibatch = _rows(batch, indices)
+        members, halt, metrics = ppo.policy.over_members(functools.partial(step, ppo, progress))(
+            members, halt, variants, minibatch
+        )
+        totals |= {name: totals[name] + jnp.where(halt.all, 0.0, m) for name, m in metrics.items()}
+        return members, halt, totals, applied + 1.0 - halt.all.astype(jnp.float32)
+
+    def scan_body(carry: tuple, indices: chex.Array) -> tuple[tuple, None]:
+        everyone_halted = jnp.all(carry[1].all)  # then the rest of the update costs nothing
+        return jax.lax.cond(everyone_halted, lambda c, _: c, learn, carry, indices), None
+
+    zeros = jnp.zeros(len(members.key))
+    halt = Halt(policy=zeros > 0, all=members.diverged, diverged=members.diverged, kl_max=zeros)
+    carry = (members, halt, {name: zeros for name in metric_names(all_terms)}, zeros)
+    (members, halt, totals, applied), _ = jax.lax.scan(scan_body, carry, shuffles)
+    one = jax.tree.map(lambda x: x[:, :1], batch.observation)
+    fine = ppo.policy.over_members(functools.partial(_can_go_on, ppo.policy))(members.params, one)
+    return members, halt._replace(diverged=halt.diverged | ~fine), totals, applied
+
+
+def update(
+    ppo: PPO,
+    members: MemberState,
+    variants: Variant,
+    rollout: Transition,
+    labels: TeacherLabels | None,
+    progress: chex.Numeric,
+) -> tuple[MemberState, Metrics]:
+    """One iteration of all members [P] on rollouts [T, P, N, ...]; `base.Algorithm.update` describes the arguments."""
+    before = members
+    # Members are the rollout's second axis; from here on they come first.
+    batch = jax.vmap(functools.partial(make_batch, ppo.config), in_axes=(0, 1, 1))(variants, rollout, labels)
+    renewed = jax.vmap(normalization.update)(members.normalizer, batch.observation)
+    batch = batch._replace(observation=jax.vmap(normalization.normalize)(members.normalizer, batch.observation))
+    key, _, shuffle_key = jnp.moveaxis(jax.vmap(iteration_keys)(members.key), 1, 0)
+    shuffles = _shuffles(shuffle_key, ppo.config.epochs, batch.advantage.shape[1], ppo.config.minibatches)
+
+    weights = jax.vmap(guidance_weight, in_axes=(0, 0, None))(members, variants, progress)
+    learn = functools.partial(epochs, ppo, ppo.terms, progress)
+    if ppo.may_end:  # then the terms cost nothing, either
+        taught = jnp.any((weights > 0) & jnp.any(variants.coefficients > 0, axis=1))
+        alone = functools.partial(epochs, ppo._replace(terms=()), ppo.terms, progress)
+        learn = functools.partial(jax.lax.cond, taught, learn, alone)
+    members, halt, totals, applied = learn(members, variants, batch, shuffles)
+
+    metrics = {name: total / jnp.maximum(applied, 1.0) for name, total in totals.items()}
+    metrics["kl_max"] = halt.kl_max
+    metrics["updates_applied"] = applied / shuffles.shape[0]
+    metrics["distill_weight"] = weights
+    metrics["rollout_reward"] = jnp.mean(rollout.reward, axis=(0, 2))
+    metrics["explained_variance"] = jax.vmap(_explained_variance)(batch.value, batch.target)
+    advance = functools.partial(
+        schedule.advance, windows=ppo.guidance.windows, attainable=ppo.guidance.attainable_reward or 1.0
+    )
+    scheduled = jax.vmap(advance)(members.schedule, variants.guidance, metrics["rollout_reward"])
+    members = members._replace(normalizer=renewed, schedule=scheduled, key=key)
+    diverged = halt.diverged | ~is_finite((members.params, members.normalizer, members.schedule))
+    return freeze(diverged, members, before), metrics | {"diverged": diverged.astype(jnp.float32)}
+
+
+def _can_go_on(policy: Policy, params: Params, observation: Observation) -> chex.Array:
+    """Whether a loss would be finite after the last step, whose outcome nobody has seen yet."""
+    gaussian, value = policy.apply(params, observation)
+    numbers = jnp.concatenate([gaussian.mean, gaussian.std, 1.0 / gaussian.std, value[:, None]], axis=1)
+    return jnp.all(jnp.isfinite(jnp.square(numbers)))
+
+
+def _rows(batch: Batch, indices: chex.Array) -> Batch:
+    """Each member's minibatch [P, B, ...] of its batch, by indices [P, B]."""
+    return jax.vmap(lambda leaves, i: jax.tree.map(lambda x: x[i], leaves))(batch, indices)
+
+
+def _shuffles(keys: chex.PRNGKey, epochs: int, batch_size: int, minibatches: int) -> chex.Array:
+    """Indices [epochs * minibatches, P, B] into each member's batch; each epoch leaves another remainder out."""
+    size = batch_size // minibatches
+
+    def one_epoch(key: chex.PRNGKey) -> chex.Array:
+        return jax.random.permutation(key, batch_size)[: minibatches * size].reshape(minibatches, size)
+
+    split = jax.vmap(lambda key: jax.random.split(key, epochs))(keys)
+    shuffles = jax.vmap(jax.vmap(one_epoch))(split)  # [P, epochs, minibatches, B]
+    # a scan runs over the first axis
+    return jnp.moveaxis(shuffles.reshape(len(keys), -1, size), 0, 1)
+
+
+def _explained_variance(value: chex.Array, target: chex.Array) -> chex.Array:
+    """1 - Var(R - V) / Var(R) over a batch [B]; 0 where the targets do not vary."""
+    variance = jnp.var(target)
+    return jnp.where(variance > 1e-12, 1.0 - jnp.var(target - value) / jnp.maximum(variance, 1e-12), 0.0)

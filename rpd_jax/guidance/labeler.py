@@ -1,0 +1,81 @@
+"""Asking the teacher for a whole population, on the host or inside a program: `HostLabeler` and `TracedLabeler`.
+
+Words: a *query* is a step at which the teacher is asked; a *target* is what a loss sees; a step with a target is
+*supervised*. A dense member asks at every step, and each answer is the target of its own step. A sparse one asks at a
+few, without a history, and its answers are spread over windows (`sparse.targets`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple, Self
+
+import jax
+import numpy as np
+
+from rpd_jax.config.variant import VariantSpec
+from rpd_jax.envs.base import EnvSpec
+from rpd_jax.guidance.labels import Ledger
+from rpd_jax.guidance.settings import Guidance
+from rpd_jax.types import ActionContract, Array, Teacher
+
+
+class Askers(NamedTuple):
+    """How the P members of a population ask."""
+
+    dense: np.ndarray  # bool [P]: about every step
+    sparse: np.ndarray  # bool [P]: about a few steps
+    seeds: Array  # uint32 [P], from which the keys of labels and queries follow
+    guidance: Guidance  # leaves [P]
+    strategies: tuple[str, ...]  # that any sparse member uses
+    most_calls: int  # that no sparse member's environment can exceed in a rollout
+
+    @classmethod
+    def of(cls, variants: Sequence[VariantSpec], seeds: Sequence[int], guidance: Guidance, length: int) -> Self:
+        """Of members with these variants and seeds; `length` is that of a rollout."""
+        sparse = np.array([variant.guided and variant.guidance.sparse for variant in variants])
+        dense = np.array([variant.guided for variant in variants]) & ~sparse
+        asking = [variant.guidance for variant, few in zip(variants, sparse, strict=True) if few]
+        strategies = tuple(dict.fromkeys(each.queries for each in asking))
+        most_calls = max((each.max_calls(length) for each in asking), default=0)
+        return cls(dense, sparse, np.asarray(seeds, np.uint32), guidance, strategies, most_calls)
+
+    @property
+    def guided(self) -> np.ndarray:
+        """bool [P]: who asks at all."""
+        return self.dense | self.sparse
+
+    def guidance_of(self, members: np.ndarray | int) -> Guidance:
+        return jax.tree.map(lambda x: x[members], self.guidance)
+
+
+class Labeler:
+    """What both kinds of labelers have.
+
+    Args:
+      teacher: who is asked.
+      spec: of the environment.
+      askers: the population's.
+      batch_size: most observations in one call of the teacher.
+      num_envs: environments of a member.
+    """
+
+    def __init__(self, teacher: Teacher, spec: EnvSpec, askers: Askers, batch_size: int, num_envs: int) -> None:
+        self.teacher, self.spec, self.askers, self.batch_size = teacher, spec, askers, batch_size
+        self.sparse_batch = min(batch_size, num_envs)  # of a sparse member: one step's queries, at most
+
+    def charge(self, ledgers: Sequence[Ledger], queries: Array, covered: Array, refused: Array) -> None:
+        """Charges each guided member of a rollout, int [P], for its queries."""
+        for member in np.flatnonzero(self.askers.guided):
+            ledgers[member].charge(
+                int(queries[member]),
+                self.sparse_batch if self.askers.sparse[member] else self.batch_size,
+                covered=int(covered[member]),
+                refused=int(refused[member]),
+            )
+
+    def contracts(self) -> tuple[ActionContract, ActionContract]:
+        """In which sparse teachers answer, and in which the environment's steps are taken."""
+        whole, parts = self.spec.undivided_contract, self.spec.contract
+        assert whole is not None and parts is not None, "check_guidance refuses such environments"
+        return whole, parts

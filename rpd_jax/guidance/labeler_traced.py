@@ -1,0 +1,116 @@
+"""Labels of a rollout as part of a jitted program, for teachers that can be traced."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from rpd_jax.guidance import queries, sparse
+from rpd_jax.guidance.labeler import Askers, Labeler
+from rpd_jax.guidance.labels import label_member, no_labels
+from rpd_jax.types import Array, Observation, TeacherLabels
+
+Draw = Callable[[Any, Array], Array]
+"""Pictures uint8 [B, H, W, 3] of the environment states [B, ...] that the indices [B] name."""
+
+
+class Seen(NamedTuple):
+    """What the teacher may be asked about: a rollout of every member."""
+
+    starts: Array  # [T, P, N] bool: an episode begins with this observation
+    age: Array  # [P, N] int32: steps that the episodes under way had lasted before the first step
+    value: Array | None  # [T, P, N] of the students; None where they have no critic
+    observation: Observation  # [T, P, N, ...], but for frames that are still to be drawn
+    states: Any  # [T, P, N, ...] of the environment, where such frames are to be drawn; else None
+
+
+class Labels(NamedTuple):
+    """The targets of a rollout, and what they cost."""
+
+    labels: TeacherLabels  # [T, P, N, ...]
+    queries: Array  # [P] int32: observations that the teacher was asked about
+    refused: Array  # [P] int32: answers that could not be used
+
+
+class TracedLabeler(Labeler):
+    """Labels rollouts inside a program; `draw` makes the frames that a rollout's observations do not hold."""
+
+    def __init__(self, *arguments: Any, draw: Draw) -> None:
+        super().__init__(*arguments)
+        self._draw = draw
+
+    def label(self, seen: Seen, weight: Array, calls: Array, iteration: Array, askers: Askers | None = None) -> Labels:
+        """Asks for each member in its way.
+
+        One member after the other: each costs what it asks, and nothing once it has stopped asking.
+
+        Args:
+          seen: the rollout.
+          weight: [P] of the members' distillation losses; where it is 0 nothing is asked.
+          calls: int [P], of an environment in this rollout, of the sparse members.
+          iteration: of the run.
+          askers: with traced seeds and guidance; None: the population's.
+        """
+        askers = askers or self.askers
+        kinds: list[Callable[..., Labels]] = [self._nothing]
+        kind = jnp.zeros(len(weight), jnp.int32)
+        for asks, way, wanted in ((askers.dense, self._every_step, weight > 0), (askers.sparse, self._some, calls > 0)):
+            if asks.any():
+                kind = jnp.where(jnp.asarray(asks) & wanted & (weight > 0), len(kinds), kind)
+                kinds.append(way)
+        rollout = jax.tree.map(
+            lambda x: jnp.moveaxis(x, 1, 0), seen._replace(age=seen.age[None])
+        )  # members first, as lax.map wants them
+
+        def one(inputs: tuple) -> Labels:
+            kind, *arguments = inputs
+            return jax.lax.switch(kind, kinds, *arguments, iteration)
+
+        found = jax.lax.map(one, (kind, rollout, askers.guidance, calls, askers.seeds))
+        return found._replace(labels=jax.tree.map(lambda x: jnp.moveaxis(x, 0, 1), found.labels))
+
+    def _nothing(self, seen: Seen, *unused: Any) -> Labels:
+        shape = (len(seen.starts), 1, seen.starts.shape[1])
+        labels = TeacherLabels(*(x[:, 0] for x in no_labels(shape, self.spec.action_dim)))
+        return Labels(labels, jnp.int32(0), jnp.int32(0))
+
+    def _every_step(self, seen: Seen, guidance: Any, calls: Array, seed: Array, iteration: Array) -> Labels:
+        observation = dict(seen.observation)
+        if seen.states is not None:
+            states = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), seen.states)
+            frames = self._draw(states, jnp.arange(seen.starts.size))
+            observation["rgb"] = frames.reshape(*seen.starts.shape, *frames.shape[1:])
+        labels = label_member(
+            self.teacher, self.spec.instruction, observation, seen.starts, seed, iteration, self.batch_size
+        )
+        return Labels(labels, jnp.int32(seen.starts.size), jnp.sum(~labels.valid))
+
+    def _some(self, seen: Seen, guidance: Any, calls: Array, seed: Array, iteration: Array) -> Labels:
+        num_envs = seen.starts.shape[1]
+        value = jnp.zeros(seen.starts.shape) if seen.value is None else seen.value
+        key = queries.query_key(seed, iteration)
+        where = queries.plan(key, guidance, calls, seen.starts, value, seen.age[0], self.askers.strategies)
+
+        def see(t: Array, n: Array) -> Observation:
+            shown = {key: x[t, n] for key, x in seen.observation.items()}
+            if seen.states is not None:
+                states = jax.tree.map(lambda x: x[t, n], seen.states)
+                shown["rgb"] = self._draw(states, jnp.arange(self.sparse_batch))
+            return shown
+
+        answers = sparse.ask_in_graph(
+            self.teacher,
+            self.spec.instruction,
+            see,
+            where,
+            seed,
+            iteration,
+            self.sparse_batch,
+            self.askers.most_calls * num_envs,
+            self.spec.action_dim,
+        )
+        targets = sparse.targets(answers, where, seen.starts, guidance, *self.contracts())
+        return Labels(targets, jnp.sum(where), jnp.sum(where & ~answers.valid))

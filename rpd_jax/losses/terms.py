@@ -1,0 +1,72 @@
+"""Loss terms by name. A term says by its arguments' names what it looks at, and whoever computes it hands that over.
+
+@term("huber", reduction="mean")
+def huber(student_mean, teacher_action):
+    "Quadratic near the teacher's action, linear far from it."
+    return optax.losses.huber_loss(student_mean, teacher_action)
+
+register_variant(VariantSpec("rpd-huber", {"huber": 1.0}))     # trains with it
+huber(student_mean, teacher_action)                            # the loss of one transition, or of a batch
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from typing import NamedTuple
+
+import chex
+import jax.numpy as jnp
+
+from rpd_jax.config.validation import ConfigError, choice
+
+REDUCTIONS = ("mean", "sum", "fixed")
+"""How a term's components become one number: their mean or sum over action dimensions, unless a variant says otherwise;
+"fixed": a sum over components that are no action dimensions, which a variant cannot change."""
+
+
+class Term(NamedTuple):
+    """A registered loss term."""
+
+    elements: Callable[..., chex.Array]  # of one transition: a number for each action dimension [A], or its components
+    inputs: tuple[str, ...]  # the names of what it looks at
+    reduction: str
+
+
+TERMS: dict[str, Term] = {}
+
+
+def term(name: str, reduction: str = "mean") -> Callable[[Callable[..., chex.Array]], Callable[..., chex.Array]]:
+    """Registers a function of one transition that gives a number for each action dimension; decorates it.
+
+    What is decorated becomes the loss: the components [..., A] reduced over their last axis, [...].
+
+    Raises:
+      ConfigError: the name is taken, or the reduction is unknown.
+    """
+    choice("reduction", reduction, REDUCTIONS)
+
+    def register(elements: Callable[..., chex.Array]) -> Callable[..., chex.Array]:
+        if name in TERMS and TERMS[name].elements.__qualname__ != elements.__qualname__:
+            raise ConfigError(f"loss term {name!r} is already registered: choose another name")
+        TERMS[name] = Term(elements, tuple(inspect.signature(elements).parameters), reduction)
+        reduce = jnp.mean if reduction == "mean" else jnp.sum
+
+        @functools.wraps(elements)
+        def loss(*arguments: chex.ArrayTree, **named: chex.ArrayTree) -> chex.Array:
+            return reduce(elements(*arguments, **named), axis=-1)
+
+        return loss
+
+    return register
+
+
+def masked_mean(loss: chex.Array, valid: chex.Array, over_all: chex.Numeric = 0.0) -> chex.Array:
+    """Sum of loss [B] where valid [B] holds, over the number of such entries, or of all where `over_all` is 1.
+
+    Over all entries a loss fades with the share of steps that are supervised (VLAJS, arXiv 2604.13733). 0 if none is.
+    """
+    chex.assert_rank([loss, valid], 1)
+    supervised = jnp.maximum(jnp.sum(valid.astype(loss.dtype)), 1.0)
+    return jnp.sum(jnp.where(valid, loss, 0.0)) / jnp.where(over_all > 0, len(loss), supervised)

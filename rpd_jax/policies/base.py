@@ -1,0 +1,147 @@
+"""What a policy is, and policies by name.
+
+def linear(network, spec, keys, head):
+    def init(key):
+        return {"w": jnp.zeros((spec.observation["state"].shape[0], spec.action_dim))}
+
+    def apply(params, observation):
+        mean = observation["state"] @ params["w"]
+        return Gaussian(mean, jnp.full_like(mean, -1.0)), jnp.zeros(len(mean))
+
+    return Policy(init, apply)
+
+register_policy("linear", linear)      # then network.name="linear" trains it
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, Protocol
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from rpd_jax.config import EnvConfig, NetworkConfig
+from rpd_jax.config.validation import ConfigError, choice, require
+from rpd_jax.envs.base import EnvSpec
+from rpd_jax.policies.mlp import MLPActorCritic, MLPTokens
+from rpd_jax.policies.nature_cnn import NatureActorCritic
+from rpd_jax.types import Observation
+
+Params = Any
+
+STUDENT_KEYS = {"state": ("state",), "ee": ("ee",), "rgb": ("rgb",), "rgb+proprio": ("rgb", "proprio")}
+"""Which entries of an observation each `env.observation` lets the student see."""
+HEADS = ("gaussian", "tokens")
+
+
+class Distribution(Protocol):
+    """Over one action [A]; a pytree, so that leaves may carry leading batch axes and the caller vmaps."""
+
+    def mode(self) -> chex.Array: ...
+
+    def sample(self, key: chex.PRNGKey) -> chex.Array: ...
+
+    def log_prob(self, action: chex.Array) -> chex.Array: ...
+
+    def entropy(self) -> chex.Array: ...
+
+
+class Policy(NamedTuple):
+    """One member's network as pure functions."""
+
+    init: Callable[[chex.PRNGKey], Params]
+    # (params, observations [B, ...]) -> (distributions with leaves [B, ...], values [B] or None without a critic)
+    apply: Callable[[Params, Observation], tuple[Any, chex.Array | None]]
+    # `jax.vmap`, or a map that runs one member after the other.
+    over_members: Callable[..., Callable[..., Any]] = jax.vmap
+    project: Callable[[Params], Params] = lambda params: params  # back to where parameters may be, after every step
+
+
+PolicyFactory = Callable[[NetworkConfig, EnvSpec, Sequence[str], str], Policy]
+"""(settings, environment, entries of an observation that the student sees, one of HEADS) -> Policy."""
+
+POLICIES: dict[str, PolicyFactory] = {}
+
+
+def register_policy(name: str, factory: PolicyFactory) -> PolicyFactory:
+    """Makes a policy available as `network.name`; raises ConfigError if the name is taken by another."""
+    if POLICIES.setdefault(name, factory) is not factory:
+        raise ConfigError(f"policy {name!r} is already registered: choose another name")
+    return factory
+
+
+def make_policy(env: EnvConfig, network: NetworkConfig, spec: EnvSpec, head: str = "gaussian") -> Policy:
+    """The student that `network.name` names, for an environment's observations and actions.
+
+    Raises:
+      ConfigError: unknown policy, or one that cannot be built with these settings.
+    """
+    choice("network.name", network.name, POLICIES)
+    return POLICIES[network.name](network, spec, STUDENT_KEYS[env.observation], head)
+
+
+def standard(network: NetworkConfig, spec: EnvSpec, keys: Sequence[str], head: str) -> Policy:
+    """An MLP of state observations, NatureCNN of frames, as RPD's students are.
+
+    Raises:
+      ConfigError: `log_std_init_each` or `mean_init` has not as many numbers as there are action dimensions, or the
+        token policy was asked for frames.
+    """
+    if head == "tokens":
+        return _tokens(network, spec, keys)
+    log_std = _each("log_std_init_each", network.log_std_init_each, network.log_std_init, spec.action_dim)
+    mean = _each("mean_init", network.mean_init, 0.0, spec.action_dim)
+    sees_frames = "rgb" in keys
+    module = (
+        NatureActorCritic(spec.action_dim, with_proprio="proprio" in keys)
+        if sees_frames
+        else MLPActorCritic(spec.action_dim, tuple(network.hidden))
+    )
+
+    def init(key: chex.PRNGKey) -> Params:
+        params = module.init(key, _example(spec, keys))["params"]
+        last = params["actor_out"]
+        return params | {"log_std": jnp.asarray(log_std), "actor_out": last | {"bias": jnp.asarray(mean)}}
+
+    def project(params: Params) -> Params:
+        """Bounds after the step, not in the network: a log-std at its bound still has a gradient to leave it."""
+        return params | {"log_std": jnp.clip(params["log_std"], network.log_std_min, network.log_std_max)}
+
+    def apply(params: Params, observation: Observation) -> tuple[Any, chex.Array | None]:
+        return module.apply({"params": params}, {k: observation[k] for k in keys})
+
+    # Under a vmap over kernels a convolution becomes a grouped one, which is many times slower.
+    return Policy(init, apply, one_by_one if sees_frames else jax.vmap, project)
+
+
+def _tokens(network: NetworkConfig, spec: EnvSpec, keys: Sequence[str]) -> Policy:
+    if "rgb" in keys:
+        raise ConfigError("env.observation='rgb' cannot work with a token policy: it reads 'state' or 'ee'")
+    finite = all(np.isfinite((*spec.action_low, *spec.action_high)))
+    require(finite, "env.control_mode", spec.name, "one with a bounded action box, which the bins divide")
+    module = MLPTokens(spec.action_low, spec.action_high, network.bins, tuple(network.hidden))
+    return Policy(
+        init=lambda key: module.init(key, _example(spec, keys))["params"],
+        apply=lambda params, observation: module.apply({"params": params}, {k: observation[k] for k in keys}),
+    )
+
+
+register_policy("standard", standard)
+
+
+def _example(spec: EnvSpec, keys: Sequence[str]) -> Observation:
+    return {k: jnp.zeros((1, *spec.observation[k].shape), jnp.uint8 if k == "rgb" else jnp.float32) for k in keys}
+
+
+def _each(field: str, given: Sequence[float], default: float, action_dim: int) -> np.ndarray:
+    """One number for each action dimension, float32 [A]."""
+    require(len(given) in (0, action_dim), f"network.{field}", given, f"empty, or {action_dim} numbers")
+    return np.asarray(given or [default] * action_dim, np.float32)
+
+
+def one_by_one(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Like `jax.vmap(function)`, but a loop over the leading axis of all arguments."""
+    return lambda *args: jax.lax.map(lambda each: function(*each), args)
