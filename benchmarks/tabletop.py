@@ -33,7 +33,7 @@ from rpd_jax.envs.tabletop.env import TabletopEnv
 from rpd_jax.training import rollout_traced
 from rpd_jax.training.loops import GraphLoop
 from rpd_jax.training.population import Population
-from teachers import scripted
+from teachers.base import load
 
 TASK = "PickCube-v1"
 STEPS = 50  # of a rollout
@@ -78,7 +78,7 @@ def iterations(engine: str, observation: str, batch: int) -> Callable[[], float]
     config = config_for(engine, observation, batch)
     env = make_functional(config.env, rgb=observation == "rgb", end_on_success=True)
     population = Population(config, env.spec)
-    teacher = scripted.make(env.spec, {"noise": config.teacher.noise})
+    teacher = load("scripted", env.spec, noise=config.teacher.noise)
     loop = GraphLoop(config, env, env_seeds(0, batch), population, teacher)
     state = {"members": population.init(), "iteration": 0}
 

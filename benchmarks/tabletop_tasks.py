@@ -28,8 +28,7 @@ from rpd_jax.envs.registry import make_env
 from rpd_jax.envs.tabletop.env import TabletopEnv
 from rpd_jax.envs.tabletop.tasks import TASKS
 from rpd_jax.presets import quickstart
-from teachers import scripted
-from teachers.base import acting
+from teachers.base import acting, load
 
 STEPS, OPEN_STEPS, COUNTED = 49, 15, 24
 NOISE = 0.22  # action units
@@ -38,7 +37,7 @@ NOISE = 0.22  # action units
 def success(task: str, corruption: dict[str, float], episodes: int) -> float:
     """Share of episodes in which the scripted teacher succeeds at any step."""
     env = TabletopEnv(task, end_on_success=False)
-    act, steps = acting(scripted.make(env.spec, corruption)), env.spec.max_episode_steps
+    act, steps = acting(load("scripted", env.spec, **corruption)), env.spec.max_episode_steps
     run = jax.jit(lambda seeds: play(env, act, seeds, steps, jax.random.key(0)).success)
     return int(run(jnp.arange(episodes, dtype=jnp.uint32)).any(axis=0).sum()) / episodes
 

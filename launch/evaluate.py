@@ -21,7 +21,7 @@ from launch.flags import define_config, run
 from rpd_jax.config import ConfigError, TeacherConfig
 from rpd_jax.runs.checkpoint import load_config
 from rpd_jax.training.trainer import TeacherFactory
-from teachers.settings import starts, teacher_factory
+from teachers.settings import teacher_factory
 
 _CONFIG = define_config("quickstart")
 _RUN = flags.DEFINE_string("run", "", "Run directory; empty: evaluate the teacher of --preset and --config.")
@@ -55,7 +55,7 @@ def main(argv: Sequence[str]) -> None:
 
 def run_teacher(config: TeacherConfig) -> TeacherFactory | None:
     """The teacher that a run's config names, unless it is not wanted or would reach out of this process unasked."""
-    outside = starts(config)
+    outside = config.starts()
     if _TEACHER.value is None and outside:
         logging.warning("the run's teacher (%s) is left out, since it %s: --teacher allows that", config.name, outside)
     elif _TEACHER.value and outside:

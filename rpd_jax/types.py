@@ -28,6 +28,26 @@ Observation = dict[str, Array]
 """Named arrays with the same leading axes; keys among "state", "proprio", "ee" and "rgb"."""
 
 
+@dataclasses.dataclass(frozen=True)
+class Instructions:
+    """The tasks in words, one for each row of a batch: row b has texts[index[b]].
+
+    A pytree (see `rpd_jax.instructions`, which registers it) whose `texts` are static and whose `index` is a leaf.
+    """
+
+    texts: tuple[str, ...]
+    index: Array  # [B] int32, positions in `texts`
+
+    def of_rows(self) -> list[str]:
+        """The text of every row. Raises ValueError for an index that no text has; not for traced ones."""
+        index = np.asarray(self.index)
+        if len(index) and not 0 <= index.min() <= index.max() < len(self.texts):
+            raise ValueError(
+                f"instructions.index has {index.min()} to {index.max()}: there are {len(self.texts)} texts"
+            )
+        return [self.texts[row] for row in index]
+
+
 class Transition(NamedTuple):
     """One environment step; in a rollout every leaf has leading axes [T, P, N].
 
@@ -131,12 +151,12 @@ class Teacher(Protocol):
 
     spec: TeacherSpec
 
-    def label(self, observation: Observation, instruction: str, key: Array) -> TeacherLabels:
+    def label(self, observation: Observation, instructions: Instructions | str, key: Array) -> TeacherLabels:
         """Label a batch.
 
         Args:
           observation: arrays of shape [B, ...], or [B, H, ...] (newest last) where spec.history > 1.
-          instruction: the task in words.
+          instructions: the task in words, of each row, or one for all; see `rpd_jax.instructions.as_instructions`.
           key: a jax random key; the answer is a function of the arguments alone.
 
         Returns:
@@ -148,10 +168,10 @@ class Teacher(Protocol):
 class TokenTeacher(Teacher, Protocol):
     """A teacher with `spec.token_bins` action tokens."""
 
-    def label_tokens(self, observation: Observation, instruction: str, key: Array) -> TokenLabels:
+    def label_tokens(self, observation: Observation, instructions: Instructions | str, key: Array) -> TokenLabels:
         """Labels a batch; arguments as of `label`. Of several samples the tokens are those of the first."""
         ...
 
-    def score(self, observation: Observation, instruction: str, tokens: Array) -> TokenScores:
+    def score(self, observation: Observation, instructions: Instructions | str, tokens: Array) -> TokenScores:
         """The teacher's distributions along given tokens, int [B, A] columns (VLA-OPD: the student's own)."""
         ...

@@ -1,21 +1,37 @@
-"""The teacher protocol, and the teachers that can be had by name.
+"""The teacher protocol, teachers by name, and the registration of other kinds.
 
-A teacher is made by `make("scripted", env_spec, {"noise": 0.2})`. Each kind's module is imported only when
-it is asked for, so that nothing here needs jax, torch or weights that are not there.
+A kind of teacher is a dataclass of settings and a factory. One of your own, in one file:
+
+    @dataclasses.dataclass
+    class MineSettings(TeacherConfig):
+        name: str = "mine"
+        strength: float = setting(1.0, above=0)  # beside the settings that every teacher has
+
+    def make(env_spec: EnvSpec, settings: MineSettings) -> Teacher:
+        return MineTeacher(env_spec, settings.strength)
+
+    register_teacher("mine", MineSettings, make)
+
+Then `TeacherConfig(name="mine", strength=2.0)` is one, in Python, in JSON and, after `--import=FILE_S_MODULE`, as
+`--config.teacher.name=mine`. The library's own kinds are named in `rpd_jax.config.teacher`. Needs no jax: what a kind
+needs is imported when it is made.
 """
 
 from __future__ import annotations
 
-import difflib
+import dataclasses
 import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
+from rpd_jax.config.teacher import TeacherConfig
+from rpd_jax.config.validation import ConfigError, check, require
 from rpd_jax.envs.base import EnvSpec
 from rpd_jax.types import (
     ActionContract,
     ActionStatistics,
     Array,
+    Instructions,
     Observation,
     Teacher,
     TeacherLabels,
@@ -23,52 +39,88 @@ from rpd_jax.types import (
 )
 
 __all__ = [
-    "FACTORIES",
     "ActionContract",
     "ActionStatistics",
+    "Instructions",
     "Observation",
     "Teacher",
     "TeacherLabels",
     "TeacherSpec",
     "acting",
+    "load",
     "make",
+    "register_teacher",
 ]
 
-FACTORIES: Mapping[str, str] = {
-    "octo": "teachers.octo:make",
-    "openvla": "teachers.openvla:make",
-    "policy": "teachers.policy:make",
-    "remote": "teachers.remote:make",
-    "scripted": "teachers.scripted:make",
-    "toy": "teachers.toy:make",
-}
-"""Kind of teacher -> "module:function"; the function takes (env_spec, settings) and returns a Teacher."""
+_OWN = frozenset(TeacherConfig.kinds)
 
 
-def acting(teacher: Teacher, instruction: str = "") -> Callable[[Observation, Array], Array]:
-    """The teacher as a policy: (observations [B, ...], key) -> actions [B, A]."""
-    return lambda observation, key: teacher.label(observation, instruction, key).action
-
-
-def make(
-    name: str,
-    env_spec: EnvSpec,
-    settings: Mapping[str, Any] | None = None,
-    factories: Mapping[str, str] = FACTORIES,
-) -> Teacher:
-    """The teacher of a kind for an environment.
+def register_teacher(
+    name: str, settings_class: type[TeacherConfig], factory: Callable[[EnvSpec, Any], Teacher] | str
+) -> None:
+    """Makes a kind of teacher known by its name; a second registration replaces the first.
 
     Args:
-      name: the kind, a key of `factories`.
-      env_spec: of the environment whose actions are to be labelled.
-      settings: what this kind of teacher can be told; its factory checks them.
-      factories: the kinds to choose from.
+      name: of the kind.
+      settings_class: a dataclass, subclass of TeacherConfig whose `name` defaults to this name. Where its class
+        variable `needs_environment` is False, the teacher can be had without an environment.
+      factory: takes (env_spec, settings) and returns the teacher, whose `spec.contract` says in which action contract
+        its labels are (None: the environment's); or "module:function", which is imported when needed.
+
     Raises:
-      ValueError: for an unknown kind, naming the choices; and whatever the factory finds wrong.
+      ConfigError: a name that one of the library's own kinds has, or a dataclass that is not the settings of a teacher.
     """
-    if name not in factories:
-        close = difflib.get_close_matches(name, factories, n=1)
-        hint = f"; did you mean {close[0]!r}?" if close else ""
-        raise ValueError(f"teacher {name!r} is unknown: choose from {sorted(factories)}{hint}")
-    module, _, function = factories[name].partition(":")
-    return getattr(importlib.import_module(module), function)(env_spec, dict(settings or {}))
+    require(name not in _OWN, "teacher name", name, f"none of the library's own: {', '.join(sorted(_OWN))}")
+    fits = isinstance(settings_class, type) and issubclass(settings_class, TeacherConfig)
+    require(fits, "settings_class", settings_class, "a subclass of rpd_jax.config.TeacherConfig")
+    default = getattr(settings_class.__dict__.get("__dataclass_fields__", {}).get("name"), "default", None)
+    require(default == name, f"{settings_class.__name__}.name", default, f"{name!r} by default, in a dataclass")
+    settings_class.factory = staticmethod(factory) if callable(factory) else factory
+    TeacherConfig.kinds[name] = settings_class
+
+
+def make(env_spec: EnvSpec | None, settings: TeacherConfig) -> Teacher:
+    """The teacher of some settings, which it keeps a copy of.
+
+    Args:
+      env_spec: of the environment whose transitions are to be labelled; None: there is none.
+      settings: of one kind.
+
+    Raises:
+      ConfigError: an unknown kind, a value that cannot work, or a teacher that needs an environment and is given none.
+      ValueError: what the factory finds wrong besides.
+    """
+    settings = dataclasses.replace(settings)
+    check(settings, "teacher.")
+    if env_spec is None and settings.needs_environment:
+        raise ConfigError(f"teacher.name={settings.name!r} cannot work without an environment: give an env_spec")
+    factory = settings.factory
+    if isinstance(factory, str):
+        module, _, function = factory.partition(":")
+        factory = getattr(importlib.import_module(module), function)
+    return factory(env_spec, settings)
+
+
+def load(name: str, env_spec: EnvSpec | None = None, /, **settings: Any) -> Teacher:
+    """A teacher by itself, e.g. `load("octo", path="octo-nano")` or `load("scripted", env.spec, noise=0.2)`.
+
+    Its labels are in its own action contract, `spec.contract`; `teachers.settings.teacher_factory` converts them.
+
+    Args:
+      name: the kind.
+      env_spec: of the environment to label for; None, for kinds that need none (octo).
+      settings: of this kind; the others have their defaults.
+
+    Raises:
+      ConfigError, ValueError: as `make`; a setting that the kind does not have.
+    """
+    kind = TeacherConfig(name=name)
+    kind.check_kind()
+    for field, value in settings.items():
+        setattr(kind, field, value)
+    return make(env_spec, kind)
+
+
+def acting(teacher: Teacher, instructions: Instructions | str = "") -> Callable[[Observation, Array], Array]:
+    """The teacher as a policy: (observations [B, ...], key) -> actions [B, A]."""
+    return lambda observation, key: teacher.label(observation, instructions, key).action

@@ -12,8 +12,9 @@ import numpy as np
 
 from rpd_jax.envs.base import VectorEnv
 from rpd_jax.types import Array, Teacher
-from teachers import scripted
-from teachers.scripted.corruption import Corruption
+from teachers.base import load
+from teachers.scripted.settings import ScriptedSettings
+from teachers.scripted.teacher import ScriptedTeacher
 
 KNOBS: Mapping[str, float] = {
     "noise": 1.0,
@@ -61,7 +62,7 @@ class Episodes(NamedTuple):
 class ScriptedCalibration:
     """A corruption of about the wanted success, with the 95 % Wilson interval of the success measured."""
 
-    corruption: Corruption
+    settings: ScriptedSettings
     success: float
     interval: tuple[float, float]
     converged: bool
@@ -152,7 +153,7 @@ def calibrate_scripted(
       max_trials: as in `calibrate`.
       key: a jax random key; None: `jax.random.key(0)`.
     Raises:
-      ValueError: as in `calibrate` and `scripted.make`; for another knob or measure.
+      ValueError: as in `calibrate` and `teachers.load`; for another knob or measure.
     """
     if knob not in KNOBS:
         raise ValueError(f"knob={knob!r}: choose from {sorted(KNOBS)}")
@@ -161,8 +162,8 @@ def calibrate_scripted(
     key = jax.random.key(0) if key is None else key
     start, counts = env.state_dict(), {}
 
-    def teacher_at(level: float) -> scripted.ScriptedTeacher:
-        return scripted.make(env.spec, settings_at(knob, level, settings))
+    def teacher_at(level: float) -> ScriptedTeacher:
+        return load("scripted", env.spec, **settings_at(knob, level, settings))
 
     def success_of(level: float) -> float:
         env.load_state_dict(start)
@@ -174,7 +175,7 @@ def calibrate_scripted(
     high = KNOBS[knob] if high is None else high
     found = calibrate(success_of, wanted, high=high, tolerance=tolerance, max_trials=max_trials)
     return ScriptedCalibration(
-        teacher_at(found.level).corruption,
+        teacher_at(found.level).settings,
         found.success,
         wilson_interval(*counts[found.level]),
         found.converged,

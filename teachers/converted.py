@@ -9,7 +9,7 @@ from collections.abc import Callable
 from rpd_jax.actions.contracts import check_convertible, convert, convert_std
 from rpd_jax.envs.base import EnvSpec
 from rpd_jax.guidance.stream import BackgroundTeacher
-from rpd_jax.types import Array, Observation, Teacher, TeacherLabels, TokenLabels, TokenScores
+from rpd_jax.types import Array, Instructions, Observation, Teacher, TeacherLabels, TokenLabels, TokenScores
 
 
 class ConvertedTeacher:
@@ -35,18 +35,18 @@ class ConvertedTeacher:
         if isinstance(teacher, BackgroundTeacher):  # then this one is, too
             self.poll, self.begin = teacher.poll, functools.partial(self._begin, teacher)
 
-    def label(self, observation: Observation, instruction: str, key: Array) -> TeacherLabels:
+    def label(self, observation: Observation, instructions: Instructions | str, key: Array) -> TeacherLabels:
         """Labels a batch in the environment's contract."""
-        return self._converted(self._teacher.label(observation, instruction, key))
+        return self._converted(self._teacher.label(observation, instructions, key))
 
-    def label_tokens(self, observation: Observation, instruction: str, key: Array) -> TokenLabels:
+    def label_tokens(self, observation: Observation, instructions: Instructions | str, key: Array) -> TokenLabels:
         """As `label`, with the tokens of a teacher that has such; see `rpd_jax.types.TokenTeacher`."""
-        found = self._teacher.label_tokens(observation, instruction, key)
+        found = self._teacher.label_tokens(observation, instructions, key)
         return found._replace(labels=self._converted(found.labels))
 
-    def score(self, observation: Observation, instruction: str, tokens: Array) -> TokenScores:
+    def score(self, observation: Observation, instructions: Instructions | str, tokens: Array) -> TokenScores:
         """The teacher's own scores of its tokens; see `rpd_jax.types.TokenTeacher`."""
-        return self._teacher.score(observation, instruction, tokens)
+        return self._teacher.score(observation, instructions, tokens)
 
     def metrics(self) -> dict[str, float]:
         """The teacher's, if it has any."""
@@ -58,9 +58,9 @@ class ConvertedTeacher:
             self._teacher.close()
 
     def _begin(
-        self, teacher: BackgroundTeacher, observation: Observation, instruction: str, key: Array
+        self, teacher: BackgroundTeacher, observation: Observation, instructions: Instructions | str, key: Array
     ) -> Callable[[], TeacherLabels]:
-        wait = teacher.begin(observation, instruction, key)
+        wait = teacher.begin(observation, instructions, key)
         return lambda: self._converted(wait())
 
     def _converted(self, labels: TeacherLabels) -> TeacherLabels:

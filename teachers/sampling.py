@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 
-import jax.numpy as jnp
-
+from rpd_jax.config.validation import Settings, setting
 from rpd_jax.types import Array, TeacherLabels
 
 
-@dataclasses.dataclass(frozen=True)
-class Sampling:
-    """How a label is made of draws.
+@dataclasses.dataclass
+class Sampling(Settings):
+    """How a label is made of draws: by itself, or as part of a teacher's settings.
 
     Attributes:
       samples: draws per label. Their mean is the action; of two or more, the standard deviation is the std.
@@ -19,23 +18,17 @@ class Sampling:
       min_std: the least std, in action units, that a label made of several draws gives.
     """
 
-    samples: int = 1
-    std: float | None = None
-    min_std: float = 0.05
+    samples: int = setting(1, low=1)
+    std: float | None = setting(None, above=0)
+    min_std: float = setting(0.05, above=0)
 
-    def __post_init__(self) -> None:
-        if not isinstance(self.samples, int) or isinstance(self.samples, bool) or self.samples < 1:
-            raise ValueError(f"samples={self.samples!r}: must be a whole number, at least 1")
-        for name in ("std", "min_std"):
-            value = getattr(self, name)
-            if value is not None and not value > 0:
-                raise ValueError(f"{name}={value!r}: must be positive")
-
-    def label(self, draws: Array, noise: float = 0.0, ddof: int = 1) -> TeacherLabels:
+    def labels(self, draws: Array, noise: float = 0.0, ddof: int = 1) -> TeacherLabels:
         """Valid labels [B, ...] from draws [K, B, A].
 
         `noise` is the std of a draw as far as the teacher knows it; `ddof` 1 divides by K - 1, 0 by K.
         """
+        import jax.numpy as jnp  # here: settings need no jax
+
         action = draws.mean(axis=0)
         if self.samples > 1:
             std = jnp.maximum(draws.std(axis=0, ddof=ddof), self.min_std)

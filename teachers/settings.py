@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 from absl import logging
 
@@ -14,50 +13,6 @@ from rpd_jax.types import Teacher, TeacherError
 from teachers.base import make
 from teachers.converted import ConvertedTeacher
 from teachers.probe import probe_actions
-
-CORRUPTION = ("noise", "bias", "aim_error", "aim_error_fraction", "aim_direction", "lag", "gripper_shift")
-
-IN_PROCESS = ("scripted", "toy", "policy", "octo")
-"""Teachers that are made of nothing but files and this process."""
-
-SETTINGS: dict[str, Callable[[TeacherConfig], dict[str, Any]]] = {
-    "scripted": lambda c: {name: getattr(c, name) for name in (*CORRUPTION, "samples", "std", "min_std")},
-    "octo": lambda c: {
-        name: getattr(c, name) for name in ("path", "contract", "statistics_key", "samples", "std", "min_std")
-    },
-    "openvla": lambda c: {
-        name: getattr(c, name)
-        for name in (
-            *("path", "contract", "statistics_key", "samples", "std", "min_std"),
-            *("python", "devices", "rows", "cpus", "log", "socket", "dtype", "center_crop", "frames", "oft", "prompt"),
-            "ready_seconds",
-        )
-    },
-    "policy": lambda c: {"directory": c.path, "samples": c.samples},
-    "remote": lambda c: {
-        name: getattr(c, name)
-        for name in (
-            *("address", "protocol", "request", "frame_size", "connections", "ready_seconds", "deadline_seconds"),
-            *("contract", "samples", "std", "min_std"),
-        )
-    },
-    "toy": lambda c: {"noise": c.noise, "bias": c.bias},
-}
-"""What each kind of teacher is told of a TeacherConfig."""
-
-
-def starts(config: TeacherConfig) -> str:
-    """What making the teacher would start, connect to or fetch, in words; empty: nothing outside this process."""
-    if config.name == "remote":
-        return f"connects to {config.address}"
-    if config.socket:
-        return f"connects to the socket {config.socket}"
-    if config.path.startswith("hf://"):
-        return f"fetches {config.path}"
-    if config.name not in IN_PROCESS:
-        log = f", whose output goes to {config.log}" if config.log else ""
-        return f"starts {config.python or 'a process of this interpreter'}{log}"
-    return ""
 
 
 def teacher_factory(config: TeacherConfig) -> Callable[[VectorEnv], Teacher]:
@@ -81,8 +36,7 @@ def teacher_factory(config: TeacherConfig) -> Callable[[VectorEnv], Teacher]:
 
 
 def _build(config: TeacherConfig, env: VectorEnv) -> Teacher:
-    settings = SETTINGS.get(config.name, lambda c: {})(config)
-    teacher = make(config.name, env.spec, settings)
+    teacher = make(env.spec, config)
     if teacher.spec.contract is not None:
         teacher = ConvertedTeacher(teacher, env.spec, config.gripper)
     if config.probe and env.spec.contract is not None and "tcp_pose" in env.spec.layout.get("proprio", {}):

@@ -3,52 +3,51 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
-from typing import Any
+from typing import ClassVar
 
-import jax
-import jax.numpy as jnp
-
+from rpd_jax.config.teacher import TeacherConfig
+from rpd_jax.config.validation import setting
 from rpd_jax.envs.base import EnvSpec
-from rpd_jax.types import Array, Observation, TeacherLabels, TeacherSpec
+from rpd_jax.types import Array, Instructions, Observation, TeacherLabels, TeacherSpec
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass
+class ToySettings(TeacherConfig):
+    """How far the toy teacher is off."""
+
+    factory: ClassVar[str] = "teachers.toy:ToyTeacher"
+
+    name: str = setting("toy", required=True)
+    noise: float = setting(0.0, low=0)  # standard deviation, in action units
+    bias: tuple[float, ...] = setting((0.0, 0.0, 0.0), lengths=(3,))  # metres, on the goal
+
+
 class ToyTeacher:
-    """Moves along the straight line to the goal, off by a constant `bias` (metres) and `noise` (std, action units)."""
+    """Moves along the straight line to the goal. Raises ValueError for another task's environment."""
 
-    env_spec: EnvSpec
-    noise: float = 0.0
-    bias: tuple[float, ...] = (0.0, 0.0, 0.0)
-
-    def __post_init__(self) -> None:
-        if self.env_spec.name != "toy:Reach-v0":
-            raise ValueError(f"env.name={self.env_spec.name!r} has no toy teacher: only toy:Reach-v0 has")
-
-    @property
-    def spec(self) -> TeacherSpec:
-        return TeacherSpec(
+    def __init__(self, env_spec: EnvSpec, settings: ToySettings) -> None:
+        if env_spec.name != "toy:Reach-v0":
+            raise ValueError(f"env.name={env_spec.name!r} has no toy teacher: only toy:Reach-v0 has")
+        assert env_spec.contract is not None
+        self._scale, self._settings = env_spec.contract.translation_scale, settings
+        self.spec = TeacherSpec(
             name="toy:Reach-v0",
             observation_keys=("state",),
             contract=None,
-            samples_actions=self.noise > 0,
+            samples_actions=settings.noise > 0,
             in_graph=True,
             is_scripted=True,
         )
 
-    def label(self, observation: Observation, instruction: str, key: Array) -> TeacherLabels:
+    def label(self, observation: Observation, instructions: Instructions | str, key: Array) -> TeacherLabels:
         """Labels states [B, 6]."""
-        del instruction  # it knows its task
-        state = jnp.asarray(observation["state"])
-        assert self.env_spec.contract is not None
-        aim = state[:, 3:] - state[:, :3] + jnp.asarray(self.bias)[None]
-        step = aim / self.env_spec.contract.translation_scale
-        action = jnp.concatenate([step, jnp.zeros((len(state), 4))], axis=-1)
-        action = action + self.noise * jax.random.normal(key, action.shape)
-        std = jnp.full(action.shape, max(self.noise, 0.05))
+        import jax  # here: settings need no jax
+        import jax.numpy as jnp
+
+        del instructions  # it knows its task
+        state, noise = jnp.asarray(observation["state"]), self._settings.noise
+        aim = state[:, 3:] - state[:, :3] + jnp.asarray(self._settings.bias)[None]
+        action = jnp.concatenate([aim / self._scale, jnp.zeros((len(state), 4))], axis=-1)
+        action = action + noise * jax.random.normal(key, action.shape)
+        std = jnp.full(action.shape, max(noise, 0.05))
         return TeacherLabels(jnp.clip(action, -1.0, 1.0), jnp.ones(len(state), bool), std)
-
-
-def make(env_spec: EnvSpec, settings: Mapping[str, Any]) -> ToyTeacher:
-    """The factory that `teachers.base` knows; settings are the class's arguments."""
-    return ToyTeacher(env_spec, **settings)

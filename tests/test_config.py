@@ -7,6 +7,7 @@ import pytest
 
 from rpd_jax.algorithms.variants import resolve_variants
 from rpd_jax.config import Config, ConfigError, check_field
+from rpd_jax.config.tagged import Tagged
 from rpd_jax.envs.registry import check_env
 from rpd_jax.presets import PRESETS, get_preset
 
@@ -46,7 +47,7 @@ BAD = [
     ("env.observation", "rgbd", "did you mean 'rgb'"),
     ("env.image_size", 0, "at least 1"),
     ("run.iterations_per_call", 0, "at least 1"),
-    ("teacher.dtype", "fp32", "did you mean 'f32'"),
+    ("teacher.gripper", "fix", "did you mean 'fixed'"),
     ("teacher.frame_size", -1, "at least 0"),
     ("teacher.deadline_seconds", 0.0, "a positive number"),
     ("teacher.ready_seconds", -1.0, "a positive number"),
@@ -100,11 +101,12 @@ BAD = [
 
 @pytest.mark.parametrize(("field", "value", "right"), BAD)
 def test_bad_values_are_named(field, value, right):
-    config = Config()
-    owner = config
+    owner = config = Config()
     *path, name = field.split(".")
     for part in path:
         owner = getattr(owner, part)
+    if isinstance(owner, Tagged) and not hasattr(owner, name):
+        owner.name = owner.owners(name)[0]
     setattr(owner, name, value)
     if right == "tabletop's do":
         config.env.name = "maniskill:PickCube-v1"

@@ -10,7 +10,7 @@ from rpd_jax.envs.toy import Reach
 from rpd_jax.training.evaluation import Evaluator, TeacherPolicy, evaluation_seeds, run_episodes
 from rpd_jax.training.population import Population
 from rpd_jax.types import TeacherLabels, TeacherSpec
-from teachers.toy import ToyTeacher
+from teachers.base import load
 
 STEPS, N = 12, 4
 SETTINGS = EvalConfig(episodes=16, num_envs=N, seed=9)
@@ -33,8 +33,8 @@ def make(variants=("ppo",), seeds=(0, 1)):
 
 def test_a_perfect_teacher_succeeds_and_a_biased_one_does_not():
     env, _, evaluator = make()
-    good, _ = evaluator.teacher(ToyTeacher(env.spec), SETTINGS)
-    bad, _ = evaluator.teacher(ToyTeacher(env.spec, bias=(0.1, 0.0, 0.0)), SETTINGS)
+    good, _ = evaluator.teacher(load("toy", env.spec), SETTINGS)
+    bad, _ = evaluator.teacher(load("toy", env.spec, bias=(0.1, 0.0, 0.0)), SETTINGS)
     assert good.success_once.all() and good.success_at_end.all() and len(good.returns) == 16
     # the biased one may cross the goal on its way, but it rests 0.1 m beside it
     assert not bad.success_at_end.any() and bad.returns.mean() < good.returns.mean()
@@ -66,7 +66,7 @@ def test_the_teacher_plays_the_members_episodes_whoever_they_are():
     played = []
     for variants, seeds in ((("ppo",), (0,)), (("ppo", "rpd-mse"), (0, 1, 2))):
         env, _, evaluator = make(variants, seeds)
-        played.append(evaluator.teacher(ToyTeacher(env.spec, noise=0.3), SETTINGS)[0])
+        played.append(evaluator.teacher(load("toy", env.spec, noise=0.3), SETTINGS)[0])
         firsts = np.asarray(env.reset()["state"]).reshape(-1, N, 6)
         np.testing.assert_array_equal(firsts, np.broadcast_to(firsts[:1], firsts.shape))
     assert len(played[0].returns) == 16
@@ -82,7 +82,7 @@ def test_episodes_asked_for_are_rounded_up_to_whole_rounds():
 def test_films_show_the_first_episode():
     env, _, _ = make()
     env.frames = lambda indices: np.stack([np.full((2, 2, 3), i, np.uint8) for i in indices])
-    policy = TeacherPolicy(ToyTeacher(env.spec), env, jax.random.key(0))
+    policy = TeacherPolicy(load("toy", env.spec), env, jax.random.key(0))
     _, films = run_episodes(env, policy, 2, film=[1, 3])
     assert [film.frames.shape for film in films] == [(STEPS, 2, 2, 3)] * 2
     assert [int(film.frames[0, 0, 0, 0]) for film in films] == [1, 3]

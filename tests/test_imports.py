@@ -17,7 +17,7 @@ ROOMS: tuple[tuple[str, ...], ...] = (
     ("rpd_jax.ipc", "rpd_jax.envs.base"),
     ("rpd_jax.config", "rpd_jax.presets"),
     ("rpd_jax.runs.files", "rpd_jax.runs.lock", "rpd_jax.runs.output_directory"),
-    ("rpd_jax.placement", "rpd_jax.keys", "rpd_jax.actions"),
+    ("rpd_jax.placement", "rpd_jax.keys", "rpd_jax.instructions", "rpd_jax.actions"),
     ("rpd_jax.policies", "rpd_jax.advantages"),
     ("rpd_jax.guidance",),
     ("rpd_jax.losses",),
@@ -182,8 +182,8 @@ def test_only_its_fine_tuning_and_the_comparison_import_the_openvla_server() -> 
     """Everything else talks to its process, but for the settings of checkpoints, which need no torch."""
     users = {m: {n for n in imports(m) if inside(n, OPENVLA_SERVER) and n in MODULES} for m in MODULES}
     others = {m for m in users if users[m] and not inside(m, OPENVLA_SERVER) and not inside(m, OPENVLA_FINETUNE)}
-    assert others == {"teachers.openvla", "teachers.openvla.golden"}
-    assert users["teachers.openvla"] == {f"{OPENVLA_SERVER}.oft.settings"}
+    assert others == {"teachers.openvla", "teachers.openvla.settings", "teachers.openvla.golden"}
+    assert users["teachers.openvla"] == users["teachers.openvla.settings"] == {f"{OPENVLA_SERVER}.oft.settings"}
     assert not modules_after(f"import {OPENVLA_SERVER}.oft.settings") & TORCH
 
 
@@ -201,9 +201,11 @@ def modules_after(statement: str) -> set[str]:
     return set(done.stdout.split())
 
 
-@pytest.mark.parametrize(
-    "package", ["rpd_jax", "rpd_jax.types", "rpd_jax.envs.base", "rpd_jax.envs.registry", "teachers", "launch"]
-)
+PACKAGES = ["rpd_jax", "rpd_jax.types", "rpd_jax.envs.base", "rpd_jax.envs.registry", "teachers", "launch"]
+SETTINGS_OF_ALL = "teachers.base, rpd_jax.config; rpd_jax.config.TeacherConfig.every_field()"
+
+
+@pytest.mark.parametrize("package", [*PACKAGES, SETTINGS_OF_ALL])
 def test_importing_a_package_is_light(package: str) -> None:
     heavy = {"jax", "flax", "torch", "mani_skill", "matplotlib", "mujoco", "gymnasium"}
     assert not modules_after(f"import {package}") & heavy

@@ -186,13 +186,15 @@ class Config(Settings):
 
 
 def check_field(path: str, cls: Any = Config) -> None:
-    """Raises ConfigError unless `path` ("algorithm.learning_rate") names a setting of the dataclass `cls`."""
+    """Raises ConfigError unless `path` ("algorithm.gamma") names a setting of the dataclass `cls`, of any kind."""
     walked = []
     for part in path.split("."):
         part = getattr(cls, "renamed", {}).get(part, part)
-        names = list(annotations(cls)) if dataclasses.is_dataclass(cls) else []
+        names = annotations(cls) if dataclasses.is_dataclass(cls) else {}
+        if hasattr(cls, "every_field"):  # of several kinds, see `tagged`
+            names = cls.every_field()
         if not names:
             raise ConfigError(f"config.{path} is unknown: config.{'.'.join(walked)} has no fields of its own")
         choice(".".join(["config", *walked, "<field>"]), part, names)
         walked.append(part)
-        cls = annotations(cls)[part]
+        cls = names[part]

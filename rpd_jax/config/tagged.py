@@ -24,7 +24,7 @@ import importlib
 from collections.abc import Mapping
 from typing import Any, ClassVar, Self
 
-from rpd_jax.config.validation import ConfigError, Settings, choice
+from rpd_jax.config.validation import ConfigError, Settings, annotations, choice
 
 
 class Tagged(Settings):
@@ -59,6 +59,12 @@ class Tagged(Settings):
     def owners(cls, field: str) -> list[str]:
         """The kinds that have a field."""
         return [tag for tag in cls.kinds if field in cls._kind(tag).__dataclass_fields__]
+
+    @classmethod
+    def every_field(cls) -> dict[str, Any]:
+        """The fields of all kinds and their types."""
+        kinds = (cls.root, *map(cls._kind, cls.kinds))
+        return {name: annotation for kind in kinds for name, annotation in annotations(kind).items()}
 
     @classmethod
     def _kind(cls, tag: str) -> type[Self]:
@@ -97,15 +103,19 @@ class Tagged(Settings):
     def fields_of(cls, values: Mapping[str, Any]) -> tuple[type[Self], Mapping[str, Any]]:
         """The dataclass that a table of settings is for, and the entries that concern it.
 
-        Entries of other kinds at their defaults are left out: configs of earlier versions listed all kinds' fields.
+        Configs of earlier versions listed the fields of all kinds: entries of other kinds are left out if they are at
+        their defaults, or if no single kind has them all. Raises ConfigError for an unknown kind.
         """
-        default = cls.__dataclass_fields__["name"].default
-        kind = cls.kind_of(values.get("name", default))
+        name = values.get("name", cls.__dataclass_fields__["name"].default)
+        choice(f"{cls.section}.name", cls.tag_of(name) if isinstance(name, str) else name, cls.kinds)
+        kind = cls.kind_of(name)
+        foreign = {each: cls.owners(each) for each in values if each not in kind.__dataclass_fields__}
+        listed = [set(owners) for owners in foreign.values() if owners]
+        is_flat = bool(listed) and not set.intersection(*listed)
 
         def concerns(name: str, value: Any) -> bool:
-            if name in kind.__dataclass_fields__:
-                return True
-            defaults = [cls._kind(tag).__dataclass_fields__[name].default for tag in cls.owners(name)]
-            return not any(value == each or (isinstance(each, tuple) and value == list(each)) for each in defaults)
+            defaults = [cls._kind(tag).__dataclass_fields__[name].default for tag in foreign.get(name, ())]
+            at_default = any(value == each or (isinstance(each, tuple) and value == list(each)) for each in defaults)
+            return not (at_default or (is_flat and defaults))
 
         return kind, {name: value for name, value in values.items() if concerns(name, value)}

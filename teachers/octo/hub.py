@@ -6,8 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from rpd_jax.runs.checkpoint import CheckpointError
-
-PREFIX = "hf://"
+from teachers.octo.settings import HUB as PREFIX
 
 
 def snapshot(repository: str, complete: Callable[[Path], bool]) -> Path:

@@ -8,11 +8,13 @@ import jax
 import jax.numpy as jnp
 
 from rpd_jax.envs.base import EnvSpec
+from rpd_jax.instructions import Instructions, as_instructions
 from rpd_jax.types import Array, Observation, TeacherLabels, TeacherSpec
 from teachers.conventions import contract_of
 from teachers.octo.checkpoint import digest_checkpoint
 from teachers.octo.heads import HEADS
-from teachers.octo.model import Octo, sample_chunks
+from teachers.octo.model import Octo, load_octo, sample_chunks
+from teachers.octo.settings import OctoSettings
 from teachers.octo.statistics import select_statistics, unnormalize
 from teachers.sampling import Sampling
 from teachers.trained_on import say_differences
@@ -25,7 +27,7 @@ class OctoTeacher:
 
     Args:
       octo: the model.
-      env_spec: of the environment whose transitions it labels; its observations must hold "rgb".
+      env_spec: of the environment whose transitions it labels; its observations must hold "rgb". None: not known.
       sampling: draws per label; the transformer runs once for all of them.
       contract: name of the action contract of the data that the model was trained on; empty: the one that the
         checkpoint brings.
@@ -39,14 +41,14 @@ class OctoTeacher:
     def __init__(
         self,
         octo: Octo,
-        env_spec: EnvSpec,
+        env_spec: EnvSpec | None,
         *,
         sampling: Sampling | None = None,
         contract: str = "",
         statistics_key: str = "",
         camera: str = "primary",
     ) -> None:
-        if env_spec.frame_shape is None:
+        if env_spec is not None and env_spec.frame_shape is None:
             raise ValueError(f"{env_spec.name} has no frames: Octo sees nothing else")
         self._key = f"image_{camera}"
         if self._key not in octo.example_batch["observation"]:
@@ -68,10 +70,11 @@ class OctoTeacher:
             in_graph=True,
             checkpoint=digest_checkpoint(octo.directory, octo.step) if octo.directory else "",
         )
-        say_differences(self.spec.name, octo.directory, env_spec)
-        octo.create_task([env_spec.instruction])  # which says at once what it cannot read
+        if env_spec is not None:
+            say_differences(self.spec.name, octo.directory, env_spec)
+        octo.create_task([env_spec.instruction if env_spec else ""])  # which says at once what it cannot read
 
-    def label(self, observation: Observation, instruction: str, key: Array) -> TeacherLabels:
+    def label(self, observation: Observation, instructions: Instructions | str, key: Array) -> TeacherLabels:
         """Labels frames uint8 [B, H, W, 3], or [B, window, H, W, 3] (newest last) where the model sees several.
 
         Frames of another size are resized (Lanczos, antialiased). Where a window begins
@@ -83,14 +86,23 @@ class OctoTeacher:
             frames = frames[:, None]
         if frames.ndim != 5 or frames.shape[1] != self._octo.window:
             raise ValueError(f'observation["rgb"] of shape {observation["rgb"].shape}: {self._octo.window} frames each')
-        return self._label(self._octo.params, frames, self._task(instruction), key)
+        instructions = as_instructions(instructions, len(frames))
+        tasks = jnp.concatenate([self._task(text) for text in instructions.texts])
+        return self._label(self._octo.params, frames, tasks, jnp.asarray(instructions.index), key)
 
-    def _label_frames(self, params: Any, frames: Array, task: Array, key: Array) -> TeacherLabels:
+    def _label_frames(self, params: Any, frames: Array, tasks: Array, index: Array, key: Array) -> TeacherLabels:
+        """Labels frames [B, W, H, W', 3], of which each has the task [L, d_model] that its index says."""
         module, used_dims = self._octo.module, len(self._statistics["mean"])
         at_once = min(FRAMES_AT_ONCE, len(frames))
-        embedding = jax.lax.map(lambda x: self._embed(params, x[None], task)[0], frames, batch_size=at_once)
+
+        def embed(row: tuple[Array, Array]) -> Array:
+            frame, which = row  # one task for all is no matter of rows: it is projected once
+            return self._embed(params, frame[None], tasks if len(tasks) == 1 else tasks[which][None])[0]
+
+        # A loop over passes: one pass of all frames would need too much memory.
+        embedding = jax.lax.map(embed, (frames, index), batch_size=at_once)
         chunks = sample_chunks(module, params, embedding, key, self._sampling.samples, used_dims)
-        return self._sampling.label(unnormalize(chunks[:, :, 0], self._statistics), ddof=0)
+        return self._sampling.labels(unnormalize(chunks[:, :, 0], self._statistics), ddof=0)
 
     def _embed(self, params: Any, frames: Array, task: Array) -> Array:
         """The newest readout [B, D] of frames [B, W, H, W', 3]."""
@@ -111,6 +123,19 @@ class OctoTeacher:
                 task = self._octo.encode_task(self._octo.create_task([instruction]))
             self._tasks[instruction] = task["language_instruction"]
         return self._tasks[instruction]
+
+
+def make(env_spec: EnvSpec | None, settings: OctoSettings) -> OctoTeacher:
+    """The factory of `OctoSettings`. Raises ValueError, as `OctoTeacher`, and CheckpointError, as `load_octo`."""
+    if not settings.path:
+        raise ValueError("teacher.path is empty: name a checkpoint directory, or hf://org/name")
+    return OctoTeacher(
+        load_octo(settings.path),
+        env_spec,
+        sampling=settings,
+        contract=settings.contract,
+        statistics_key=settings.statistics_key,
+    )
 
 
 def _resized(frames: Array, size: int) -> Array:

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 
 from rpd_jax.envs.base import EnvSpec
+from rpd_jax.instructions import Instructions, as_instructions
 from rpd_jax.ipc.limits import Limits
 from rpd_jax.types import ActionContract, Array, Observation, TeacherError, TeacherLabels, TeacherSpec
 from teachers.refusal import Refusal
@@ -79,7 +80,7 @@ class RemoteTeacher:
             samples_actions=True,  # who knows
         )
 
-    def label(self, observation: Observation, instruction: str, key: Array) -> TeacherLabels:
+    def label(self, observation: Observation, instructions: Instructions | str, key: Array) -> TeacherLabels:
         """Labels observations [B, ...] in the server's contract; those that are not finite are not valid.
 
         Raises:
@@ -87,9 +88,11 @@ class RemoteTeacher:
             kind or shape.
           ValueError: observations that do not fit.
         """
-        return self.begin(observation, instruction, key)()
+        return self.begin(observation, instructions, key)()
 
-    def begin(self, observation: Observation, instruction: str, key: Array) -> Callable[[], TeacherLabels]:
+    def begin(
+        self, observation: Observation, instructions: Instructions | str, key: Array
+    ) -> Callable[[], TeacherLabels]:
         """Begins to label a batch and returns a function that waits for the labels; see `label`.
 
         The observations must not change until then.
@@ -97,11 +100,12 @@ class RemoteTeacher:
         del key
         arrays = self._request.check(observation)
         rows = len(arrays[self._request.observation_keys[0]])
+        texts = as_instructions(instructions, rows).of_rows()
 
         def ask(row: int) -> np.ndarray:
             line = self._free.get()
             try:
-                return self._action(line.ask(self._request.fields(arrays, row, instruction)))
+                return self._action(line.ask(self._request.fields(arrays, row, texts[row])))
             finally:
                 self._free.put(line)
 
@@ -114,7 +118,7 @@ class RemoteTeacher:
                 for answer in answers:
                     answer.cancel()
                 raise
-            return self._refusal(self._sampling.label(draws.reshape(self._sampling.samples, rows, ACTION_DIM)))
+            return self._refusal(self._sampling.labels(draws.reshape(self._sampling.samples, rows, ACTION_DIM)))
 
         return wait
 

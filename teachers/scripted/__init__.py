@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import dataclasses
-import difflib
 import importlib
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING
 
 from rpd_jax.envs.base import EnvSpec
-from teachers.sampling import Sampling
-from teachers.scripted.corruption import Corruption
-from teachers.scripted.geometry import Task
-from teachers.scripted.teacher import ScriptedTeacher
+
+if TYPE_CHECKING:
+    from teachers.scripted.geometry import Task
+    from teachers.scripted.settings import ScriptedSettings
+    from teachers.scripted.teacher import ScriptedTeacher
 
 TASKS: Mapping[str, str] = {
     "PickCube-v1": "pick_cube",
@@ -36,24 +35,11 @@ def load_task(name: str) -> Task:
     return importlib.import_module(f"teachers.scripted.{TASKS[name]}").TASK
 
 
-def make(env_spec: EnvSpec, settings: Mapping[str, Any] | None = None) -> ScriptedTeacher:
-    """The scripted teacher of an environment.
+def make(env_spec: EnvSpec, settings: ScriptedSettings) -> ScriptedTeacher:
+    """The scripted teacher of an environment, whose spec names the task and the slices of its state.
 
-    Args:
-      env_spec: names the task and the slices of its state.
-      settings: any fields of `Corruption` and `Sampling`, e.g. {"noise": 0.3, "samples": 10}.
-    Raises:
-      ValueError: for a task without a script, an unknown setting or a bad value.
+    Raises ValueError for a task without a script, and as `ScriptedTeacher`.
     """
-    settings = dict(settings or {})
-    groups = (Corruption, Sampling)
-    known = {field.name: group for group in groups for field in dataclasses.fields(group)}
-    for name in settings:
-        if name not in known:
-            close = difflib.get_close_matches(name, known, n=1)
-            hint = f"; did you mean {close[0]!r}?" if close else ""
-            raise ValueError(f"setting {name!r} of a scripted teacher is unknown: choose from {sorted(known)}{hint}")
-    corruption, sampling = (
-        group(**{name: value for name, value in settings.items() if known[name] is group}) for group in groups
-    )
-    return ScriptedTeacher(env_spec.task, load_task(env_spec.task), env_spec, corruption, sampling)
+    from teachers.scripted.teacher import ScriptedTeacher
+
+    return ScriptedTeacher(env_spec.task, load_task(env_spec.task), env_spec, settings)

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import jax
 import jax.numpy as jnp
 
 from rpd_jax.actions.contracts import clip
+from rpd_jax.config.validation import require
 from rpd_jax.envs.base import EnvSpec
-from rpd_jax.types import Array, Observation, TeacherLabels, TeacherSpec
-from teachers.sampling import Sampling
-from teachers.scripted.corruption import Corruption
+from rpd_jax.types import Array, Instructions, Observation, TeacherLabels, TeacherSpec
 from teachers.scripted.geometry import Error, Fields, Task, action_of
+from teachers.scripted.settings import ScriptedSettings
 
 
 class ScriptedTeacher:
@@ -22,13 +23,14 @@ class ScriptedTeacher:
       name: the task, for the spec.
       task: its script.
       env_spec: of the environment to act in; its layout names the slices of "state".
-      corruption: what the teacher gets wrong.
-      sampling: draws per label.
+      settings: what the teacher gets wrong, and draws per label.
     Raises:
-      ValueError: where the environment lacks a slice that the script needs, or a contract.
+      ValueError: where the environment lacks a slice that the script needs, or a contract; an `aim_direction` of zero.
     """
 
-    def __init__(self, name: str, task: Task, env_spec: EnvSpec, corruption: Corruption, sampling: Sampling) -> None:
+    def __init__(self, name: str, task: Task, env_spec: EnvSpec, settings: ScriptedSettings) -> None:
+        direction = settings.aim_direction
+        require(math.hypot(*direction) >= 1e-6, "teacher.aim_direction", direction, "a direction: not zero")
         if env_spec.contract is None or env_spec.contract.statistics is not None:
             raise ValueError(
                 f"env_spec.contract={env_spec.contract!r} of {env_spec.name}: a scripted teacher acts in an "
@@ -37,13 +39,13 @@ class ScriptedTeacher:
         self._slices = _slices(task, env_spec)
         self._size = env_spec.observation["state"].shape[-1]
         self._task, self._contract = task, env_spec.undivided_contract
-        self.corruption, self.sampling = corruption, sampling
+        self.settings = settings
         self.spec = TeacherSpec(
             name=f"scripted:{name}",
             observation_keys=("state",),
             contract=None,
-            history=corruption.lag + 1,
-            samples_actions=corruption.noise > 0,
+            history=settings.lag + 1,
+            samples_actions=settings.noise > 0,
             in_graph=True,
             is_scripted=True,
         )
@@ -55,12 +57,12 @@ class ScriptedTeacher:
         aim = self._task.aim(fields, self._error(fields))
         return action_of(aim, fields["tcp_pose"], self._contract, self._task.base_yaw, self._task.gain)
 
-    def label(self, observation: Observation, instruction: str, key: Array) -> TeacherLabels:
-        """Labels states [B, D], or [B, lag + 1, D] (newest last) where the corruption has a lag.
+    def label(self, observation: Observation, instructions: Instructions | str, key: Array) -> TeacherLabels:
+        """Labels states [B, D], or [B, lag + 1, D] (newest last) where the settings have a lag.
 
         Every label is valid. Raises ValueError for another shape.
         """
-        del instruction  # a script knows its task
+        del instructions  # a script knows its task
         state = observation["state"]
         wanted = (self.spec.history, self._size) if self.spec.history > 1 else (self._size,)
         if tuple(state.shape[1:]) != wanted:
@@ -71,7 +73,7 @@ class ScriptedTeacher:
         return self._label(state, key)
 
     def _error(self, fields: Fields) -> Error:
-        c = self.corruption
+        c = self.settings
         approach = carry = jnp.asarray(c.bias)
         if c.aim_error > 0 and c.aim_error_fraction > 0:
             direction = jnp.asarray(c.aim_direction)
@@ -84,11 +86,11 @@ class ScriptedTeacher:
         if self.spec.history > 1:
             state = state[:, 0]
         mean = jax.vmap(self.mean_action)(state)
-        noise, sampling = self.corruption.noise, self.sampling
-        draws = jnp.broadcast_to(mean[None], (sampling.samples, *mean.shape))
+        noise = self.settings.noise
+        draws = jnp.broadcast_to(mean[None], (self.settings.samples, *mean.shape))
         if noise > 0.0:
             draws = draws + noise * jax.random.normal(key, draws.shape, mean.dtype)
-        return sampling.label(clip(draws, self._contract), noise)
+        return self.settings.labels(clip(draws, self._contract), noise)
 
 
 def _slices(task: Task, env_spec: EnvSpec) -> Mapping[str, tuple[int, int]]:

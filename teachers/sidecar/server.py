@@ -5,8 +5,9 @@ A server is a module whose main program is
   serve_model(load)
 
 where `load()` gives an object with `spec()`, which returns `describe(...)`, and `label(arrays, fields)`. The arrays
-are the observations [B, ...] (histories [B, history, ...], newest last); `fields` has "instruction" and "seed"
-(uint32): the answer is a function of these alone. It maps to "action" [B, A], "std" [B, A] and "valid" [B].
+are the observations [B, ...] (histories [B, history, ...], newest last); `fields` has "seed" (uint32) and the
+instructions, which `instructions_of` reads: the answer is a function of these alone. It maps to "action" [B, A],
+"std" [B, A] and "valid" [B].
 Where the spec has `token_bins`, there is "tokens" [B, A] int32 among the arrays, and "score" among the fields: if it
 is true, the answer is about these tokens and not the model's own. Where the field "tokens_wanted" is true, it has
 "tokens" [B, A] int32, "logits" [B, A, bins] and "logsumexp" [B, A] besides (`rpd_jax.types.TokenScores`).
@@ -23,7 +24,7 @@ from typing import Any
 from rpd_jax.ipc.slot_server import Model, serve_model
 from rpd_jax.types import ActionContract, ActionStatistics, TeacherSpec
 
-__all__ = ["Model", "describe", "outputs_of", "serve_model", "teacher_spec"]
+__all__ = ["Model", "describe", "instructions_fields", "instructions_of", "outputs_of", "serve_model", "teacher_spec"]
 
 
 def describe(
@@ -61,6 +62,17 @@ def describe(
         "gpus": list(gpus),
         "remarks": list(remarks),
     }
+
+
+def instructions_fields(texts: Sequence[str]) -> dict[str, Any]:
+    """The instructions of a request's rows, as its fields have them: each text once, and which of them a row has."""
+    known = list(dict.fromkeys(texts))
+    return {"instructions": known, "index": [known.index(text) for text in texts]}
+
+
+def instructions_of(fields: Mapping[str, Any]) -> list[str]:
+    """The inverse of `instructions_fields`: the text of every row."""
+    return [fields["instructions"][position] for position in fields["index"]]
 
 
 def outputs_of(action_dim: int, token_bins: int = 0) -> dict[str, Any]:

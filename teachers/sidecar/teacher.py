@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 import contextlib
 import dataclasses
+import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -13,19 +14,20 @@ import numpy as np
 from absl import logging
 
 from rpd_jax import placement
-from rpd_jax.config.teacher import TeacherConfig
 from rpd_jax.envs.base import EnvSpec
-from rpd_jax.ipc.cuda import gpu_uuid
-from rpd_jax.ipc.handshake import HandshakeError, compare
+from rpd_jax.instructions import Instructions, as_instructions
+from rpd_jax.ipc.handshake import HandshakeError
 from rpd_jax.ipc.limits import Limits
 from rpd_jax.ipc.messages import RemoteError
-from rpd_jax.ipc.slots import Layout, SlotCalls
+from rpd_jax.ipc.slots import SlotCalls
 from rpd_jax.ipc.supervised import SidecarFailed
 from rpd_jax.ipc.text import one_line
 from rpd_jax.types import Array, Observation, TeacherError, TeacherLabels, TokenLabels, TokenScores
 from teachers.refusal import Refusal
+from teachers.sidecar import ROWS
+from teachers.sidecar.fitting import but_gpus, layout_of
 from teachers.sidecar.launching import Listening, Replica
-from teachers.sidecar.server import outputs_of, teacher_spec
+from teachers.sidecar.server import instructions_fields, outputs_of, teacher_spec
 
 
 @dataclasses.dataclass(eq=False)
@@ -66,7 +68,7 @@ class SidecarTeacher:
         env_spec: EnvSpec,
         replicas: Sequence[Replica | Listening],
         *,
-        rows: int = TeacherConfig.rows,
+        rows: int = ROWS,
         limits: Limits | None = None,
         action_dim: int | None = None,
     ) -> None:
@@ -86,15 +88,16 @@ class SidecarTeacher:
         """
         if not replicas:
             raise ValueError("replicas: at least one process is needed, got none")
-        self._env_spec, self._rows = env_spec, rows
+        self._rows = rows
         self._backlog: collections.deque[_Part] = collections.deque()
         self._under_way: list[_Part] = []
         self._calls: list[SlotCalls] = []
         self._action_dim = env_spec.action_dim if action_dim is None else action_dim
         try:
             for replica in replicas:
-                expect = _but_gpus(self._calls[0].spec) if self._calls else None
-                self._calls.append(SlotCalls(replica.start, self._layout, expect=expect, limits=limits))
+                expect = but_gpus(self._calls[0].spec) if self._calls else None
+                layout = functools.partial(layout_of, env_spec, self._action_dim, rows)
+                self._calls.append(SlotCalls(replica.start, layout, expect=expect, limits=limits))
             self.spec = teacher_spec(self._calls[0].spec)
             self._name = f"teacher {one_line(self.spec.name)}"
             for remark in self._calls[0].spec.get("remarks", ()):
@@ -104,33 +107,35 @@ class SidecarTeacher:
             raise
         self._refusal = Refusal(self._name)
 
-    def label(self, observation: Observation, instruction: str, key: Array) -> TeacherLabels:
+    def label(self, observation: Observation, instructions: Instructions | str, key: Array) -> TeacherLabels:
         """Labels observations [B, ...]; numpy arrays.
 
         Raises:
           TeacherError: the model raised, or a process failed again and again.
           ValueError: observations that do not fit.
         """
-        return self.begin(observation, instruction, key)()
+        return self.begin(observation, instructions, key)()
 
-    def begin(self, observation: Observation, instruction: str, key: Array) -> Callable[[], TeacherLabels]:
+    def begin(
+        self, observation: Observation, instructions: Instructions | str, key: Array
+    ) -> Callable[[], TeacherLabels]:
         """Begins to label a batch and returns a function that waits for the labels.
 
         The observations must not change until then. See `label`.
         """
-        batch = self._begin(observation, instruction, key)
+        batch = self._begin(observation, instructions, key)
         return lambda: self._labels(self._finish(batch))
 
-    def label_tokens(self, observation: Observation, instruction: str, key: Array) -> TokenLabels:
+    def label_tokens(self, observation: Observation, instructions: Instructions | str, key: Array) -> TokenLabels:
         """See `rpd_jax.types.TokenTeacher`; raises what `label` does, and ValueError if the model has no tokens."""
         self._check_tokens()
-        answers = self._finish(self._begin(observation, instruction, key, tokens_wanted=True))
+        answers = self._finish(self._begin(observation, instructions, key, tokens_wanted=True))
         labels = self._labels(answers, _finite(answers))
         answers["logits"][~labels.valid] = 0.0  # uniform, as neutral as their labels
         answers["logsumexp"][~labels.valid] = np.log(self.spec.token_bins)
         return TokenLabels(labels, answers["tokens"], _scores(answers))
 
-    def score(self, observation: Observation, instruction: str, tokens: Array) -> TokenScores:
+    def score(self, observation: Observation, instructions: Instructions | str, tokens: Array) -> TokenScores:
         """See `rpd_jax.types.TokenTeacher`; raises what `label_tokens` does, ValueError for what are no tokens, and
         TeacherError for scores that are not finite."""
         self._check_tokens()
@@ -142,7 +147,7 @@ class SidecarTeacher:
                 f"tokens: need integers in [0, {bins}), got {tokens.dtype} {tokens.min()} to {tokens.max()}"
             )
         tokens, key = tokens.astype(np.int32), jax.random.key(0)
-        answers = self._finish(self._begin(observation, instruction, key, tokens, tokens_wanted=True))
+        answers = self._finish(self._begin(observation, instructions, key, tokens, tokens_wanted=True))
         if not (finite := _finite(answers)).all():
             raise TeacherError(f"{self._name}: {(~finite).sum()} rows of scores are not finite")
         return _scores(answers)
@@ -150,7 +155,7 @@ class SidecarTeacher:
     def _begin(
         self,
         observation: Observation,
-        instruction: str,
+        instructions: Instructions | str,
         key: Array,
         tokens: np.ndarray | None = None,
         *,
@@ -158,7 +163,8 @@ class SidecarTeacher:
     ) -> _Batch:
         inputs = {name: placement.host_view(observation[name]) for name in self.spec.observation_keys}
         size = len(next(iter(inputs.values())))
-        fields = {"instruction": instruction}
+        texts = as_instructions(instructions, size).of_rows()
+        fields = {}
         if self.spec.token_bins:
             inputs["tokens"] = np.zeros((size, self._action_dim), np.int32) if tokens is None else tokens
             fields |= {"score": tokens is not None, "tokens_wanted": tokens_wanted}
@@ -168,10 +174,9 @@ class SidecarTeacher:
         outputs = outputs_of(self._action_dim, self.spec.token_bins if tokens_wanted else 0)
         answers = {name: np.zeros((size, *spec["shape"]), spec["dtype"]) for name, spec in outputs.items()}
         batch = _Batch(inputs, answers, len(begins))
-        self._backlog.extend(
-            _Part(batch, slice(start, min(start + self._rows, size)), {**fields, "seed": seed})
-            for start, seed in zip(begins, seeds, strict=True)
-        )
+        for start, seed in zip(begins, seeds, strict=True):
+            rows = slice(start, min(start + self._rows, size))
+            self._backlog.append(_Part(batch, rows, {**fields, **instructions_fields(texts[rows]), "seed": seed}))
         self.poll()
         return batch
 
@@ -260,28 +265,6 @@ class SidecarTeacher:
             part.calls.release(part.ticket)
         part.batch.parts -= 1
 
-    def _layout(self, account: Mapping[str, Any]) -> Layout:
-        """The environment's shapes, where the model can take them."""
-        spec, inputs = teacher_spec(account), {}
-        expected = outputs_of(self._action_dim, spec.token_bins)
-        compare({"outputs": expected}, account)
-        for name in spec.observation_keys:
-            shape, dtype = self._observed(name)
-            shape = (spec.history, *shape) if spec.history > 1 else shape
-            compare({name: {"shape": shape, "dtype": dtype}}, account["inputs"], "observation")
-            inputs[name] = (shape, dtype)
-        if spec.token_bins:
-            inputs["tokens"] = ((self._action_dim,), "int32")
-        outputs = {name: (tuple(each["shape"]), each["dtype"]) for name, each in expected.items()}
-        return Layout(self._rows, inputs, outputs, _common_gpu(account.get("gpus", ())) or "cpu")
-
-    def _observed(self, name: str) -> tuple[tuple[int, ...], str]:
-        if name == "rgb" and self._env_spec.frame_shape is not None:
-            return tuple(self._env_spec.frame_shape), "uint8"
-        if name not in self._env_spec.observation:
-            raise HandshakeError(f"{self._env_spec.name} has no {name!r}, which the teacher reads")
-        return tuple(self._env_spec.observation[name].shape), self._env_spec.observation[name].dtype
-
     def _check_tokens(self) -> None:
         if not self.spec.token_bins:
             raise ValueError(f"{self.spec.name} has no action tokens: it cannot score any")
@@ -296,11 +279,6 @@ class SidecarTeacher:
                 )
 
 
-def _but_gpus(account: Mapping[str, Any]) -> dict[str, Any]:
-    """What processes that serve the same model say alike."""
-    return {name: value for name, value in account.items() if name != "gpus"}
-
-
 def _scores(answers: Mapping[str, np.ndarray]) -> TokenScores:
     return TokenScores(answers["logits"], answers["logsumexp"])
 
@@ -308,9 +286,3 @@ def _scores(answers: Mapping[str, np.ndarray]) -> TokenScores:
 def _finite(answers: Mapping[str, np.ndarray]) -> np.ndarray:
     """Of which rows [B] the distributions are finite."""
     return np.isfinite(answers["logits"]).all((1, 2)) & np.isfinite(answers["logsumexp"]).all(1)
-
-
-def _common_gpu(gpus: Sequence[str]) -> str | None:
-    """JAX's first device, where it is one of these GPUs."""
-    first = placement.first_gpu() if gpus else None
-    return first if first is not None and gpu_uuid(int(first.removeprefix("cuda:"))) in gpus else None

@@ -9,7 +9,7 @@ from rpd_jax.demonstrations.collect import Settings, describe
 from rpd_jax.demonstrations.episode import DatasetInfo, Episode
 from rpd_jax.envs.functional import FunctionalVectorEnv
 from rpd_jax.envs.toy import Reach
-from teachers.toy import ToyTeacher
+from teachers.base import load
 
 
 def make_episode(length: int, seed: int, success: bool = True) -> Episode:
@@ -37,4 +37,4 @@ def make_info() -> DatasetInfo:
     """As a collection of the toy task has it."""
     env = FunctionalVectorEnv(Reach(), 2, [0, 1])
     config = Config(env=EnvConfig(name="toy:Reach-v0"), teacher=TeacherConfig(name="toy"))
-    return describe(config, env, ToyTeacher(env.spec), Settings())
+    return describe(config, env, load("toy", env.spec), Settings())

@@ -11,14 +11,14 @@ from rpd_jax.envs.functional import FunctionalVectorEnv
 from rpd_jax.envs.registry import env_seeds
 from rpd_jax.envs.toy import TOY_CONTRACT, Reach
 from rpd_jax.training.evaluation import TeacherPolicy
-from teachers.toy import ToyTeacher
+from teachers.base import load
 
 SEED, NUM_ENVS = 3, 4
 
 
 def make(steps=20, end_on_success=True, noise=0.3, cls=FunctionalVectorEnv):
     env = cls(Reach(steps, end_on_success), NUM_ENVS, env_seeds(SEED, NUM_ENVS))
-    teacher = ToyTeacher(env.spec, noise=noise)
+    teacher = load("toy", env.spec, noise=noise)
     return env, lambda number: TeacherPolicy(teacher, env, jax.random.fold_in(jax.random.key(SEED), number))
 
 

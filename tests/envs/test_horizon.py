@@ -20,8 +20,7 @@ from rpd_jax.envs.maniskill.settings import divide_motion
 from rpd_jax.envs.tabletop import hand
 from rpd_jax.envs.tabletop.env import TabletopEnv
 from rpd_jax.types import TeacherLabels, TeacherSpec
-from teachers import scripted
-from teachers.base import acting
+from teachers.base import acting, load
 from teachers.converted import ConvertedTeacher
 from teachers.probe import probe_actions
 
@@ -163,7 +162,7 @@ def test_a_scripted_teacher_succeeds():
     slowly would close above the cube, so that it is told to close 1.5 cm later.
     """
     env = TabletopEnv("PickCube-v1", engine="c", horizon_scale=SCALE, end_on_success=False)
-    act = acting(scripted.make(env.spec, {"gripper_shift": 0.015}))
+    act = acting(load("scripted", env.spec, gripper_shift=0.015))
     run = jax.jit(lambda seeds: play(env, act, seeds, env.spec.max_episode_steps, jax.random.key(0)).success)
     success = run(jnp.arange(16, dtype=jnp.uint32))
     assert float(success.any(axis=0).mean()) >= 0.85

@@ -16,8 +16,7 @@ from rpd_jax.envs.maniskill.settings import Settings
 from rpd_jax.envs.maniskill.tasks import TASKS as MANISKILL_TASKS
 from rpd_jax.envs.tabletop.env import TabletopEnv
 from rpd_jax.envs.tabletop.tasks import TASKS as TABLETOP_TASKS
-from teachers import scripted
-from teachers.base import acting
+from teachers.base import acting, load
 
 
 def near(distance):
@@ -147,7 +146,7 @@ def test_a_teacher_is_paid_and_random_actions_are_hardly(task):
     """In tabletop, where rewards come out of a jitted step."""
     env = TabletopEnv(task, engine="c", reward="v2", end_on_success=False)
     policies = {
-        "teacher": acting(scripted.make(env.spec)),
+        "teacher": acting(load("scripted", env.spec)),
         "random": lambda observation, key: jax.random.uniform(key, (16, 7), minval=-1.0, maxval=1.0),
     }
     seeds, key, mean = jnp.arange(16, dtype=jnp.uint32), jax.random.key(0), {}
@@ -188,7 +187,7 @@ def test_maniskill_gives_the_same_function_of_the_same_entries(task, kind):
     tabletop = TabletopEnv(task, engine="c").spec.layout["state"]
     reward = jax.jit(rewards.simplified(task, kind))
     with ManiSkillVectorEnv(task, 2, (0, 1), reward_mode=kind, end_on_success=False, processes=1) as env:
-        layout, act = env.spec.layout["state"], acting(scripted.make(env.spec))
+        layout, act = env.spec.layout["state"], acting(load("scripted", env.spec))
         observation, results = env.reset(), []
         for key in jax.random.split(jax.random.key(0), 45):
             results.append(env.step(act(observation, key)))

@@ -14,7 +14,7 @@ from rpd_jax.config import ConfigError
 from rpd_jax.envs.registry import make_env
 from rpd_jax.report.results import read_results
 from rpd_jax.runs.checkpoint import load_checkpoint
-from teachers.policy import PolicyTeacher
+from teachers.policy.teacher import PolicyTeacher
 
 ROOT = Path(__file__).parents[2]
 
@@ -89,7 +89,9 @@ def test_a_saved_student_is_known_again_by_its_parameters(run, monkeypatch):
     env_spec = make_env(config.env, [0], rgb=False, end_on_success=False).spec
     first, again = (PolicyTeacher(env_spec, run).spec.checkpoint for _ in range(2))
     others = {name: np.asarray(leaf) + 1 for name, leaf in checkpoint.params.items()}
-    monkeypatch.setattr("teachers.policy.load_checkpoint", lambda _: (config, checkpoint._replace(params=others)))
+    monkeypatch.setattr(
+        "teachers.policy.teacher.load_checkpoint", lambda _: (config, checkpoint._replace(params=others))
+    )
     assert first == again != PolicyTeacher(env_spec, run).spec.checkpoint and len(first) == 16
 
 

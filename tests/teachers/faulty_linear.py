@@ -1,4 +1,6 @@
-"""The linear stand-in with faults, for the tests of `teachers.sidecar`: each instruction "fault:KIND" is one.
+"""The linear stand-in with faults, for the tests of `teachers.sidecar`: an instruction "fault:KIND" is one.
+
+"add:0.1" adds so much to the actions of its own rows.
 
 --once=FILE: only the first fault happens (the file remembers). --action-dim: see LinearModel.
 """
@@ -13,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from teachers.sidecar.linear import LinearModel
-from teachers.sidecar.server import serve_model
+from teachers.sidecar.server import instructions_of, serve_model
 
 
 class FaultyLinear(LinearModel):
@@ -23,7 +25,10 @@ class FaultyLinear(LinearModel):
 
     def label(self, arrays, fields):
         answer = super().label(arrays, fields)
-        kind, _, argument = fields["instruction"].partition(":")
+        texts = instructions_of(fields)
+        kind, _, argument = texts[0].partition(":")
+        added = [float(text.removeprefix("add:")) if text.startswith("add:") else 0.0 for text in texts]
+        answer["action"] += np.array(added)[:, None]
         if kind == "sleep":
             time.sleep(float(argument))
         if kind != "fault" or (self.once is not None and self.once.exists()):

@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 from kinematic_arm import KinematicArm
 
+from rpd_jax.config import TeacherConfig
 from rpd_jax.types import TeacherLabels, TeacherSpec
-from teachers import scripted
+from teachers.base import load
 from teachers.calibrate import calibrate, calibrate_scripted, run_teacher, settings_at, wilson_interval
 
 KEY = jax.random.key(0)
@@ -116,7 +117,7 @@ def test_calibrates_a_scripted_teacher_on_equal_episodes():
     assert all(trial.success == (trial.level < 0.02) for trial in found.trials)
     assert not found.converged and len(found.trials) == 7
     assert found.trials[-1].level == pytest.approx(0.02, abs=0.002)
-    assert found.corruption.bias[:2] == (0.0, 0.0) and found.corruption.bias[2] in [t.level for t in found.trials]
+    assert found.settings.bias[:2] == (0.0, 0.0) and found.settings.bias[2] in [t.level for t in found.trials]
     assert found.interval[0] <= found.success <= found.interval[1]
     assert env.episode == 1  # every trial began from the same episode
 
@@ -126,7 +127,7 @@ def test_the_settings_at_a_level():
     assert settings_at("aim_error_fraction", 0.5) == {"aim_error": 0.045, "aim_error_fraction": 0.5}
     assert settings_at("bias", 0.02, {"aim_direction": (0, 2, 0)})["bias"] == (0.0, 0.02, 0.0)
     for knob in ("noise", "bias", "aim_error", "aim_error_fraction", "gripper_shift"):
-        assert scripted.make(KinematicArm().spec, settings_at(knob, 0.01)).corruption != scripted.Corruption()
+        assert load("scripted", KinematicArm().spec, **settings_at(knob, 0.01)).settings != TeacherConfig()
 
 
 def test_unknown_knobs_are_refused():

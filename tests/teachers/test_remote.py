@@ -19,7 +19,7 @@ import rpd_jax
 from rpd_jax.config import ConfigError
 from rpd_jax.ipc.limits import Limits
 from rpd_jax.types import TeacherError
-from teachers import base
+from teachers.base import load
 from teachers.conventions import MANISKILL_EE
 from teachers.remote.adapters import Address
 from teachers.remote.line import Line, PolicyServerFailed
@@ -62,7 +62,7 @@ def test_labels_are_the_first_actions_of_the_policy(protocol, connections):
     with running(protocol) as server:
         settings = {"address": server.url, "protocol": protocol, "contract": "maniskill", "std": 0.2}
         settings |= {"connections": connections, "frame_size": 0}
-        teacher = base.make("remote", spec_with_frames(), settings)
+        teacher = load("remote", spec_with_frames(), **settings)
         try:
             labels = ask(teacher, "slow", 10)
             ask_one = ask(teacher, "one action", 1)
@@ -183,7 +183,7 @@ def test_they_are_found_at_the_start(openpi, instruction):
         "not finite": "numbers that are not finite",
     }
     with pytest.raises(TeacherError, match=message[instruction]):
-        base.make("remote", spec, {"address": openpi.url, "contract": "maniskill"})
+        load("remote", spec, address=openpi.url, contract="maniskill")
 
 
 def test_an_agent_that_never_is_ready(monkeypatch, caplog):
@@ -192,7 +192,7 @@ def test_an_agent_that_never_is_ready(monkeypatch, caplog):
     with running("vlagents", "1000") as server, caplog.at_level("INFO"):
         message = r"failed, with NotReady: its agent was not ready within 0.5 s \(teacher.ready_seconds\)$"
         with pytest.raises(TeacherError, match=message):
-            base.make("remote", spec_with_frames(), {**settings, "address": server.url})
+            load("remote", spec_with_frames(), **settings, address=server.url)
         assert any(f"the agent at {server.url} is not ready yet" in record.message for record in caplog.records)
 
 
@@ -260,7 +260,7 @@ def test_nobody_listens(protocol):
         url = f"{SCHEMES[protocol]}://127.0.0.1:{unused.getsockname()[1]}"
     settings = {"address": url, "protocol": protocol, "contract": "maniskill"}
     with pytest.raises(PolicyServerFailed, match=f"{protocol} policy server at {url} cannot be reached"):
-        base.make("remote", spec_with_frames(), settings)
+        load("remote", spec_with_frames(), **settings)
 
 
 def test_a_server_of_another_kind():
@@ -293,7 +293,7 @@ def test_a_server_of_another_kind():
 def test_mistakes_are_named(settings, message):
     good = {"address": "ws://127.0.0.1:1", "contract": "maniskill"}
     with pytest.raises(ValueError, match=message):
-        base.make("remote", spec_with_frames(), {**good, **settings})
+        load("remote", spec_with_frames(), **good, **settings)
 
 
 @pytest.mark.slow

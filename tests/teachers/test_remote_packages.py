@@ -28,7 +28,7 @@ from served import SIZE, frames, running, spec_with_frames
 
 from rpd_jax.ipc.messages import RemoteError
 from rpd_jax.types import TeacherError
-from teachers import base
+from teachers.base import load
 from teachers.remote.adapters import Address
 from teachers.remote.openpi import OpenpiConnection, pack, unpack
 from teachers.remote.request import fitted
@@ -197,7 +197,7 @@ def test_vlagents_server_teaches(pickles):
             time.sleep(0.01)
         address = f"rpyc://{LOCALHOST}:{server.port}"
         settings = {"address": address, "protocol": "vlagents", "contract": "maniskill", "frame_size": SIZE}
-        teacher = base.make("remote", spec_with_frames(), settings)
+        teacher = load("remote", spec_with_frames(), **settings)
         try:
             assert teacher.spec.chunk == HORIZON
             labels = teacher.label({"rgb": frames(4)}, "go", jax.random.key(0))
@@ -239,7 +239,7 @@ def test_a_server_of_rpyc_5_is_named():
     brine = pytest.importorskip("rpyc.core.brine")
     refusal = pytest.raises(TeacherError, match=r"it does not speak RPyC 6.*invalid message type")
     with answering(lambda asked: brine.dump((2, 0, ()))) as settings, refusal:
-        base.make("remote", spec_with_frames(), settings)
+        load("remote", spec_with_frames(), **settings)
 
 
 def test_other_errors_of_rpyc_are_named():
@@ -251,4 +251,4 @@ def test_other_errors_of_rpyc_are_named():
         return bytes([2]) + brine.dump((number, (99, None)))
 
     with answering(reply) as settings, pytest.raises(TeacherError, match=r"ValueError: invalid label 99 \("):
-        base.make("remote", spec_with_frames(), settings)
+        load("remote", spec_with_frames(), **settings)

@@ -9,13 +9,14 @@ from kinematic_arm import pick_cube_spec, pick_cube_state
 
 from rpd_jax.envs.base import ArraySpec, slices
 from teachers import scripted
+from teachers.base import load
 from teachers.scripted import geometry
 
 KEY = jax.random.key(3)
 
 
 def teacher(spec=None, **settings):
-    return scripted.make(spec or pick_cube_spec(), settings)
+    return load("scripted", spec or pick_cube_spec(), **settings)
 
 
 def label(states, spec=None, **settings):
@@ -204,19 +205,19 @@ def test_quantiles_of_starting_positions():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"noise": -0.1}, "noise=-0.1: must not be negative"),
-        ({"noise": float("nan")}, "noise=nan: a finite number"),
+        ({"noise": -0.1}, "teacher.noise=-0.1 cannot work: it must be at least 0"),
+        ({"noise": float("nan")}, "noise=nan cannot work: it must be a number, at least 0 and finite"),
         ({"aim_error": -1.0}, "aim_error=-1.0"),
-        ({"aim_error_fraction": 1.5}, "aim_error_fraction=1.5: must lie between 0 and 1"),
-        ({"bias": (0.1, 0.2)}, r"bias=\(0.1, 0.2\): three finite numbers"),
-        ({"bias": 0.1}, "bias=0.1: three finite numbers"),
-        ({"aim_direction": (0.0, 0.0, 0.0)}, "aim_direction=.*must not be zero"),
-        ({"lag": -1}, "lag=-1: must be a whole number"),
+        ({"aim_error_fraction": 1.5}, r"aim_error_fraction=1.5 cannot work: it must be a number in \[0, 1\]"),
+        ({"bias": (0.1, 0.2)}, r"bias=\(0.1, 0.2\) cannot work: it must be three numbers"),
+        ({"bias": 0.1}, "bias=0.1 cannot work: it must be three numbers"),
+        ({"aim_direction": (0.0, 0.0, 0.0)}, "aim_direction=.*not zero"),
+        ({"lag": -1}, "lag=-1 cannot work: it must be at least 0"),
         ({"lag": 1.5}, "lag=1.5"),
         ({"samples": 0}, "samples=0"),
-        ({"std": 0.0}, "std=0.0: must be positive"),
+        ({"std": 0.0}, "std=0.0 cannot work: it must be None or a positive number"),
         ({"min_std": -1.0}, "min_std=-1.0"),
-        ({"biass": 0.1}, "setting 'biass' .*did you mean 'bias'"),
+        ({"biass": 0.1}, "'biass' is unknown: .*did you mean 'bias'"),
     ],
 )
 def test_bad_settings_are_refused(settings, message):

@@ -15,9 +15,7 @@ from rpd_jax.envs.toy import Reach
 from rpd_jax.types import TeacherLabels, TeacherSpec
 from teachers import conventions
 from teachers.converted import ConvertedTeacher
-from teachers.sampling import Sampling
-from teachers.scripted.corruption import Corruption
-from teachers.settings import CORRUPTION, SETTINGS, teacher_factory
+from teachers.settings import teacher_factory
 from teachers.trained_on import TRAINED_ON_FILE
 
 
@@ -48,25 +46,16 @@ def test_a_contract_that_cannot_be_converted_is_refused():
         ConvertedTeacher(ForeignTeacher(), spec)
 
 
-def test_the_config_knows_every_setting_of_a_scripted_teacher_and_shares_its_defaults():
-    """The config is the one source of defaults; the scripted teacher's own must not differ."""
-    config = TeacherConfig()
-    own = {f.name: f.default for cls in (Corruption, Sampling) for f in dataclasses.fields(cls)}
-    given = SETTINGS["scripted"](config)
-    assert {name: own[name] for name in given} == given
-    assert set(CORRUPTION) | {"samples", "std", "min_std"} == set(given)
-
-
 @pytest.mark.parametrize(
     ("field", "value", "message"),
     [
-        ("name", "octopus", "teacher 'octopus' is unknown"),
+        ("name", "octopus", "teacher.name='octopus' is unknown"),
         ("name", "scripted", "has no scripted teacher"),
         ("name", "policy", "not a run directory"),
     ],
 )
 def test_what_cannot_work_is_one_config_error(field, value, message, tmp_path):
-    config = TeacherConfig(path=str(tmp_path))
+    config = TeacherConfig(name="policy", path=str(tmp_path))
     setattr(config, field, value)
     env = FunctionalVectorEnv(Reach(), 2, [0, 1])
     with pytest.raises(ConfigError, match=message) as error:
@@ -78,7 +67,7 @@ def test_what_cannot_work_is_one_config_error(field, value, message, tmp_path):
     ("values", "message"),
     [
         ({"devices": ("cuda:1",)}, "teacher.devices='cuda:1' is unknown: for each process need"),
-        ({"cpus": (-1,)}, r"teacher.cpus=\(-1,\): -1 is no core"),
+        ({"cpus": (-1,)}, r"teacher.cpus\[0\]=-1 cannot work: it must be at least 0"),
         ({"socket": "nowhere"}, "teacher.path='somewhere' cannot be given with teacher.socket"),
     ],
 )

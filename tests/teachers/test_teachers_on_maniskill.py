@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from rpd_jax.envs.maniskill.pool import ManiSkillVectorEnv
-from teachers import scripted
+from teachers.base import load
 from teachers.calibrate import run_teacher
 from teachers.probe import probe_actions
 
@@ -25,7 +25,7 @@ def pick_cube():
 
 def successes(env, **settings):
     env.load_state_dict({"episode": np.zeros(env.num_envs, int)})
-    return run_teacher(env, scripted.make(env.spec, settings), env.num_envs, KEY)
+    return run_teacher(env, load("scripted", env.spec, **settings), env.num_envs, KEY)
 
 
 def seen_as(env, **contract):

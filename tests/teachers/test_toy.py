@@ -6,7 +6,7 @@ import pytest
 from kinematic_arm import pick_cube_spec
 
 from rpd_jax.envs.toy import Reach
-from teachers.toy import ToyTeacher
+from teachers.base import load
 
 SPEC = Reach().spec
 STATE = {"state": np.array([[0.0, 0.0, 0.0, 0.02, -0.2, 0.0]], np.float32)}
@@ -14,15 +14,15 @@ STATE = {"state": np.array([[0.0, 0.0, 0.0, 0.02, -0.2, 0.0]], np.float32)}
 
 def test_it_walks_to_the_goal():
     # 0.02 m of 0.05 m per unit is 0.4; 0.2 m is more than one step, clipped
-    labels = ToyTeacher(SPEC).label(STATE, "", jax.random.key(0))
+    labels = load("toy", SPEC).label(STATE, "", jax.random.key(0))
     np.testing.assert_allclose(labels.action[0], [0.4, -1.0, 0, 0, 0, 0, 0], atol=1e-6)
     assert labels.valid.all()
 
 
 def test_bias_and_noise():
-    labels = ToyTeacher(SPEC, bias=(0.01, 0.0, 0.0)).label(STATE, "", jax.random.key(0))
+    labels = load("toy", SPEC, bias=(0.01, 0.0, 0.0)).label(STATE, "", jax.random.key(0))
     np.testing.assert_allclose(labels.action[0, 0], 0.6, atol=1e-6)
-    noisy = ToyTeacher(SPEC, noise=0.2)
+    noisy = load("toy", SPEC, noise=0.2)
     first, again, other = (noisy.label(STATE, "", jax.random.key(k)).action for k in (0, 0, 1))
     np.testing.assert_array_equal(first, again)
     assert not np.allclose(first, other)
@@ -30,4 +30,4 @@ def test_bias_and_noise():
 
 def test_it_knows_one_task():
     with pytest.raises(ValueError, match="only toy:Reach-v0"):
-        ToyTeacher(pick_cube_spec())
+        load("toy", pick_cube_spec())

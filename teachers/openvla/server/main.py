@@ -23,7 +23,7 @@ from teachers.openvla.server.oft.serving import OFTModel
 from teachers.openvla.server.oft.settings import PLATFORMS, platform
 from teachers.openvla.server.policy import OpenVLAPolicy
 from teachers.openvla.server.prompts import TEMPLATES
-from teachers.sidecar.server import describe, serve_model
+from teachers.sidecar.server import describe, instructions_of, serve_model
 
 _REMEDY = (
     "lower teacher.rows, use teacher.dtype=nf4 if it is not or, where the learner uses this GPU too (JAX takes three "
@@ -57,12 +57,12 @@ class OpenVLAModel:
         Or scores given tokens; then there is no label.
         """
         options, first = self._options, self._policy.parts.tokens.columns.start
-        frames = torch.from_dlpack(arrays["rgb"])
+        frames, texts = torch.from_dlpack(arrays["rgb"]), instructions_of(fields)
         if fields["score"]:
             columns = torch.from_dlpack(arrays["tokens"]).cpu().numpy()
-            scored = self._policy.score(frames, fields["instruction"], columns.astype(np.int64) + first)
+            scored = self._policy.score(frames, texts, columns.astype(np.int64) + first)
             return score_answer(Tokens(columns, scored["action_logits"], scored["logsumexp"]))
-        answer = self._policy.label(frames, fields["instruction"], options.samples, fields["seed"])
+        answer = self._policy.label(frames, texts, options.samples, fields["seed"])
         std = answer["std"]
         std = np.maximum(std, options.min_std) if options.std is None else np.full_like(std, options.std)
         tokens, logits, logsumexp = (answer[name][:, 0] for name in ("tokens", "action_logits", "logsumexp"))

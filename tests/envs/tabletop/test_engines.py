@@ -11,8 +11,7 @@ from rpd_jax.envs.functional import play, vector_reset, vector_step
 from rpd_jax.envs.tabletop import engine_c, hand
 from rpd_jax.envs.tabletop.env import TabletopEnv
 from rpd_jax.envs.tabletop.tasks import TASKS
-from teachers import scripted
-from teachers.base import acting
+from teachers.base import acting, load
 
 ENGINES = ("c", "mjx")
 
@@ -33,7 +32,7 @@ def trajectories(envs):
     """qpos, qvel and forces [T, 6, ...]: four environments wave the hand high above the table, two grasp."""
     actions = 0.5 * jax.random.normal(jax.random.key(0), (45, 4, 7))
     actions = actions.at[:8, :, 2].set(0.7)  # up and away first
-    teacher = scripted.make(envs["c"].spec)
+    teacher = load("scripted", envs["c"].spec)
     found = {}
     for engine, env in envs.items():
 
@@ -84,7 +83,7 @@ def test_scripted_teachers_solve_every_task_in_mjx(task):
     """16 episodes a task; a minute or two each on a CPU, most of it compilation."""
     pytest.importorskip("mujoco.mjx", reason="pip install 'rpd_jax[mjx]'")
     env = TabletopEnv(task, engine="mjx", end_on_success=False)
-    teacher = scripted.make(env.spec)
+    teacher = load("scripted", env.spec)
 
     steps = env.spec.max_episode_steps
     run = jax.jit(lambda seeds: play(env, acting(teacher), seeds, steps, jax.random.key(0)).success)

@@ -18,10 +18,10 @@ import jax
 import numpy as np
 import pytest
 
+import teachers
 from rpd_jax.envs.maniskill.pool import ManiSkillVectorEnv
 from rpd_jax.envs.tabletop.task import View
 from rpd_jax.envs.tabletop.tasks import load
-from teachers import scripted
 from teachers.scripted import poke_cube
 
 pytestmark = pytest.mark.vulkan
@@ -95,11 +95,11 @@ def drive(task: str, case: Case) -> Run:
     with ManiSkillVectorEnv(
         task, 2, (0, 1), reward_mode="dense", max_episode_steps=1000, end_on_success=False, processes=1
     ) as env:
-        teachers = [scripted.make(env.spec, settings) for settings in ({}, case.second)]
+        both = [teachers.load("scripted", env.spec, **settings) for settings in ({}, case.second)]
         state = first = env.reset()["state"]
         results = []
         for key in jax.random.split(KEY, case.steps):
-            labels = [t.label({"state": state[i : i + 1]}, "", key) for i, t in enumerate(teachers)]
+            labels = [t.label({"state": state[i : i + 1]}, "", key) for i, t in enumerate(both)]
             results.append(env.step(np.concatenate([label.action for label in labels])))
             state = results[-1].observation["state"]
         states, rewards, success = (

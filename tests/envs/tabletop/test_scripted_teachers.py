@@ -7,8 +7,7 @@ import pytest
 from rpd_jax.envs.functional import play
 from rpd_jax.envs.tabletop.env import TabletopEnv
 from rpd_jax.envs.tabletop.tasks import TASKS
-from teachers import scripted
-from teachers.base import acting
+from teachers.base import acting, load
 
 QUICK = ("PickCube-v1", "PokeCube-v1", "PegInsertionSide-v1")  # the other tasks are marked slow
 
@@ -18,7 +17,7 @@ QUICK = ("PickCube-v1", "PokeCube-v1", "PegInsertionSide-v1")  # the other tasks
 )
 def test_solves_its_task(task):
     env = TabletopEnv(task, engine="c", end_on_success=False)
-    teacher = scripted.make(env.spec)
+    teacher = load("scripted", env.spec)
 
     steps = env.spec.max_episode_steps
     run = jax.jit(lambda seeds: play(env, acting(teacher), seeds, steps, jax.random.key(0)).success)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 if TYPE_CHECKING:
-    from teachers.octo import Octo
+    from teachers.octo.model import Octo
 
 STATISTICS = {
     "action": {

@@ -8,8 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from teachers.octo import load_octo
-from teachers.octo.model import LANGUAGE
+from teachers.octo.model import LANGUAGE, load_octo
 from teachers.octo.text import VOCABULARY_FILE
 
 

@@ -10,9 +10,9 @@ import pytest
 from arm_spec import arm_spec
 
 from rpd_jax.envs.base import ArraySpec
-from teachers import base
+from teachers.base import load
 from teachers.conventions import CONTRACT_FILE, CONTRACTS, MANISKILL_EE
-from teachers.octo import OctoTeacher
+from teachers.octo.teacher import OctoTeacher
 from teachers.octo.text import VOCABULARY_FILE
 from teachers.sampling import Sampling
 from teachers.trained_on import TRAINED_ON_FILE
@@ -115,14 +115,14 @@ def test_impossible_settings_are_named(octo):
 def test_by_name_from_a_checkpoint_that_brings_its_contract(octo, tmp_path):
     contract = json.dumps(dataclasses.asdict(CONTRACTS["juelg_octo"])).encode()
     octo.save(tmp_path / "tiny", 0, {VOCABULARY_FILE: octo.text.to_json().encode(), CONTRACT_FILE: contract})
-    teacher = base.make("octo", ENV, {"path": str(tmp_path / "tiny"), "samples": 2})
+    teacher = load("octo", ENV, path=str(tmp_path / "tiny"), samples=2)
     assert teacher.spec.contract == CONTRACTS["juelg_octo"] and teacher.spec.name == "octo:tiny"
     assert len(teacher.spec.checkpoint) == 16
     (tmp_path / "tiny" / CONTRACT_FILE).write_text('{"frame": "base"')
     with pytest.raises(ValueError, match=r"action_contract\.json is no action contract"):
-        base.make("octo", ENV, {"path": str(tmp_path / "tiny")})
+        load("octo", ENV, path=str(tmp_path / "tiny"))
     with pytest.raises(ValueError, match=r"teacher\.path is empty"):
-        base.make("octo", ENV, {})
+        load("octo", ENV)
 
 
 def test_what_it_cannot_read_and_was_not_trained_on_is_said_at_the_start(octo, tmp_path, caplog):
@@ -130,7 +130,7 @@ def test_what_it_cannot_read_and_was_not_trained_on_is_said_at_the_start(octo, t
     files = {VOCABULARY_FILE: octo.text.to_json().encode(), TRAINED_ON_FILE: json.dumps(trained_on).encode()}
     octo.save(tmp_path / "tiny", 0, files)
     spec = dataclasses.replace(ENV, instruction="grab it")
-    base.make("octo", spec, {"path": str(tmp_path / "tiny"), "contract": "maniskill"})
+    load("octo", spec, path=str(tmp_path / "tiny"), contract="maniskill")
     said = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
     assert said == [
         "octo:tiny was trained with frames of 64 pixels; this environment's have 32",

@@ -18,7 +18,7 @@ from recorded import recorded
 from rpd_jax.demonstrations.episode import DatasetInfo
 from rpd_jax.demonstrations.hdf5 import merge_shards, write_shard
 from rpd_jax.envs.base import ArraySpec
-from teachers import base
+from teachers.base import load
 from teachers.conventions import CONTRACTS, contract_of
 
 pytest.importorskip("peft", reason="fine-tuning needs peft: pip install -r teachers/openvla/requirements.txt")
@@ -136,7 +136,7 @@ def test_resumed_and_served(tuned: Path, data: Path, checkpoint: Path, tmp_path:
 
     frames = recorded(7).observation["rgb"]
     options = {"dtype": "f32", "center_crop": True}
-    teacher = base.make("openvla", ENV, {"path": str(out), "devices": ("cpu",), **options})
+    teacher = load("openvla", ENV, path=str(out), devices=("cpu",), **options)
     try:
         labels = teacher.label({"rgb": frames}, ENV.instruction, jax.random.key(0))
         assert teacher.spec.contract == CONTRACT

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import dataclasses
 import json
 import shutil
 from collections.abc import Iterator
@@ -16,11 +15,10 @@ import numpy as np
 import pytest
 
 from rpd_jax.config import Config, ConfigError, TeacherConfig
-from rpd_jax.config.teacher import OFT_PLATFORMS
 from rpd_jax.envs.base import ArraySpec, EnvSpec
-from teachers import base
+from teachers.base import load
 from teachers.conventions import MANISKILL_EE
-from teachers.settings import SETTINGS
+from teachers.sidecar.server import instructions_fields
 
 if TYPE_CHECKING:
     from rpd_jax.types import TeacherLabels, TeacherSpec
@@ -54,9 +52,9 @@ def spec_with(proprio: int) -> EnvSpec:
 @contextlib.contextmanager
 def served(path: Path, proprio: int, **values) -> Iterator[SidecarTeacher]:
     """A process with the settings that a run would give it."""
-    config = TeacherConfig(name="openvla", path=str(path), contract="maniskill", statistics_key="bridge_orig")
-    settings = SETTINGS["openvla"](dataclasses.replace(config, dtype="f32", devices=("cpu",), **values))
-    teacher = base.make("openvla", spec_with(proprio), settings)
+    settings = {"path": str(path), "contract": "maniskill", "statistics_key": "bridge_orig", "dtype": "f32"}
+    settings |= {"devices": ("cpu",), **values}
+    teacher = load("openvla", spec_with(proprio), **settings)
     try:
         yield teacher
     finally:
@@ -76,7 +74,8 @@ def answer_of(
     from teachers.openvla.server.oft.serving import OFTModel
 
     options = argparse.Namespace(**{"samples": 1, "std": None, "min_std": 0.05, **values})
-    fields = {"instruction": INSTRUCTION, "seed": 0, "score": False, "tokens_wanted": wanted}
+    asked = instructions_fields([INSTRUCTION] * len(arrays["rgb"]))
+    fields = {**asked, "seed": 0, "score": False, "tokens_wanted": wanted}
     return OFTModel(policy, "made", options).label(arrays, fields)
 
 
@@ -154,7 +153,8 @@ def test_a_score_gives_no_label_and_the_tokens_that_were_given(checkpoint: Path,
     flags = ["--contract=maniskill", "--oft=libero-tokens", "--dtype=f32", "--device=cpu", "--max-batch=3"]
     model = load(parse([f"--checkpoint={checkpoint}", "--statistics-key=bridge_orig", *flags]))
     given = np.arange(7, dtype=np.int32)[None].repeat(2, 0)
-    fields = {"instruction": INSTRUCTION, "seed": 0, "score": True, "tokens_wanted": True}
+    asked = instructions_fields([INSTRUCTION] * 2)
+    fields = {**asked, "seed": 0, "score": True, "tokens_wanted": True}
     answer = model.label({"rgb": frames[:2], "tokens": given}, fields)
     np.testing.assert_array_equal(answer["tokens"], given)
     assert not answer["valid"].any() and not answer["action"].any() and (answer["std"] == 1).all()
@@ -222,11 +222,8 @@ def test_without_the_platform_the_error_names_the_setting(bridge: Path) -> None:
 
 
 def test_the_config_knows_the_platforms() -> None:
-    from teachers.openvla.server.oft.settings import PLATFORMS
-
-    assert set(PLATFORMS) == set(OFT_PLATFORMS)
     config = Config(teacher=TeacherConfig(name="openvla", oft="libero-token"))
     with pytest.raises(ConfigError, match=r"teacher.oft='libero-token' is unknown.*did you mean 'libero-tokens'"):
         config.validate()
     config.teacher.oft = "libero-tokens"
-    assert SETTINGS["openvla"](config.validate().teacher)["oft"] == "libero-tokens"
+    config.validate()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import re
 import sys
@@ -14,10 +13,9 @@ import pytest
 from arm_spec import arm_spec
 
 from rpd_jax.config import Config, ConfigError, TeacherConfig
-from rpd_jax.config.teacher import PROMPTS, TEACHER_FRAMES
-from teachers import base
+from teachers.base import load
 from teachers.openvla.processes import replicas
-from teachers.settings import SETTINGS
+from teachers.openvla.settings import FRAMES, PROMPTS
 from teachers.sidecar.launching import Listening
 
 ENV = arm_spec(frame_shape=(16, 16, 3))
@@ -33,7 +31,7 @@ def made(monkeypatch: pytest.MonkeyPatch) -> Made:
     )
 
     def make(**values: Any) -> tuple[list[Any], dict[str, Any]]:
-        base.make("openvla", ENV, SETTINGS["openvla"](TeacherConfig(name="openvla", **values)))
+        load("openvla", ENV, **values)
         return found[-1]
 
     return make
@@ -165,14 +163,15 @@ def test_the_config_checks_them() -> None:
 
     for values, message in (
         ({"rows": 0}, "teacher.rows=0 cannot work: it must be at least 1"),
+        ({"dtype": "fp32"}, "teacher.dtype='fp32' is unknown: choose from bf16, f32, nf4; did you mean 'f32'"),
         ({"frames": "libro"}, "teacher.frames='libro' is unknown: choose from libero; did you mean 'libero'"),
     ):
         with pytest.raises(ConfigError, match=re.escape(message)):
-            Config(teacher=dataclasses.replace(TeacherConfig(), **values)).validate()
-    for frames in TEACHER_FRAMES:
+            Config(teacher=TeacherConfig(name="openvla", **values)).validate()
+    for frames in FRAMES:
         assert parse(["--checkpoint=somewhere", f"--frames={frames}"]).frames == frames
     assert parse(["--checkpoint=somewhere"]).prompt is None
     for prompt in PROMPTS:
         assert parse(["--checkpoint=somewhere", f"--prompt={prompt}"]).prompt == prompt
     assert set(TEMPLATES) == set(PROMPTS)
-    assert parse(["--checkpoint=somewhere"]).max_batch == TeacherConfig().rows
+    assert parse(["--checkpoint=somewhere"]).max_batch == TeacherConfig(name="openvla").rows

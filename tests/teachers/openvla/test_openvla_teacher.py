@@ -15,13 +15,13 @@ import pytest
 from arm_spec import arm_spec
 
 import rpd_jax
-from rpd_jax.config import TeacherConfig
 from rpd_jax.envs.registry import make_env
 from rpd_jax.ipc.supervised import SidecarFailed
-from teachers import base
+from teachers.base import load
 from teachers.conventions import MANISKILL_EE
 from teachers.digest import digest
-from teachers.settings import SETTINGS, teacher_factory
+from teachers.settings import teacher_factory
+from teachers.sidecar.server import instructions_fields
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -74,7 +74,7 @@ def test_labels_are_those_of_the_model(checkpoint, policy, caplog):
     env = make_env(config.env, [0, 1], rgb=True, end_on_success=False)
     frames = np.asarray(env.reset()["rgb"])
     settings = {"path": str(checkpoint), "contract": "maniskill", "statistics_key": "bridge_orig", "dtype": "f32"}
-    teacher = base.make("openvla", env.spec, {**settings, "devices": ("cpu",)})
+    teacher = load("openvla", env.spec, **settings, devices=("cpu",))
     try:
         labels = teacher.label({"rgb": frames}, env.spec.instruction, jax.random.key(0))
         assert teacher.spec.name == "openvla:checkpoint" and not teacher.spec.in_graph
@@ -145,16 +145,16 @@ def test_a_model_that_is_served_already(tmp_path, checkpoint, policy, frames):
     command = [sys.executable, "-m", "launch.serve_teacher", "--teacher=openvla", f"--socket={path}"]
     command += [f"--argument={flag}" for flag in (*flags, "--device=cpu", "--max-batch=4")]
     spec = arm_spec(frame_shape=frames.shape[1:])
-    settings = SETTINGS["openvla"](TeacherConfig(name="openvla", socket=str(path), rows=4))
+    settings = {"socket": str(path), "rows": 4}
     with pytest.raises(SidecarFailed, match="no server is listening there"):
-        base.make("openvla", spec, settings)
+        load("openvla", spec, **settings)
     with log.open("w") as out, subprocess.Popen(command, cwd=ROOT, stdout=out, stderr=out) as server:
         try:
             end = time.monotonic() + 120
             while not path.exists() and server.poll() is None and time.monotonic() < end:
                 time.sleep(0.05)
             assert path.exists(), log.read_text()
-            teacher = base.make("openvla", spec, settings)
+            teacher = load("openvla", spec, **settings)
             try:
                 labels = teacher.label({"rgb": frames}, "push", jax.random.key(0))
                 assert teacher.spec.name == "openvla:checkpoint" and teacher.spec.contract == MANISKILL_EE
@@ -174,7 +174,7 @@ def test_frames_are_made_as_libero_made_its(checkpoint, policy, frames):
     made = model._policy
     assert (made.parts.preprocessor.libero, made.parts.preprocessor.center_crop) == (True, False)
     assert made.max_batch == 3  # a frame's samples
-    fields = {"instruction": "push", "seed": 0, "score": False, "tokens_wanted": False}
+    fields = {**instructions_fields(["push"] * 2), "seed": 0, "score": False, "tokens_wanted": False}
     answer = model.label({"rgb": frames[:2]}, fields)
     assert set(answer) == {"action", "std", "valid"}
     assert np.abs(answer["action"] - policy.label(frames[:2], "push", 3)["action"]).max() > 1e-3
@@ -196,6 +196,6 @@ def test_mistakes_are_named(checkpoint, field, value, message):
     env = make_env(config.env, [0], rgb=True, end_on_success=False)
     try:
         with pytest.raises((ValueError, RuntimeError), match=message):
-            base.make("openvla", env.spec, {**settings, field: value})
+            load("openvla", env.spec, **{**settings, field: value})
     finally:
         env.close()

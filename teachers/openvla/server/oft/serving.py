@@ -15,7 +15,7 @@ from teachers.conventions import contract_of
 from teachers.digest import digest
 from teachers.openvla.server.answers import Tokens, label_answer, score_answer
 from teachers.openvla.server.oft.policy import OFTPolicy
-from teachers.sidecar.server import describe
+from teachers.sidecar.server import describe, instructions_of
 
 
 class OFTModel:
@@ -51,7 +51,7 @@ class OFTModel:
         options = self._options
         frames = torch.from_dlpack(arrays["rgb"])[:, None]
         proprio = torch.from_dlpack(arrays["proprio"]).cpu().numpy() if "proprio" in arrays else None
-        answer = self._policy.label(frames, fields["instruction"], proprio, seed=fields["seed"])
+        answer = self._policy.label(frames, instructions_of(fields), proprio, seed=fields["seed"])
         tokens = self._first_tokens(answer)
         if tokens is not None and fields["score"]:
             return score_answer(tokens._replace(tokens=torch.from_dlpack(arrays["tokens"]).cpu().numpy()))

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -21,8 +19,9 @@ from rpd_jax.policies.gaussian import Gaussian
 from rpd_jax.runs.checkpoint import load_checkpoint
 from rpd_jax.training.population import Population
 from rpd_jax.training.reevaluation import restore_members
-from rpd_jax.types import Array, Observation, TeacherLabels, TeacherSpec
+from rpd_jax.types import Array, Instructions, Observation, TeacherLabels, TeacherSpec
 from teachers.digest import digest_arrays
+from teachers.policy.settings import PolicySettings
 
 
 class PolicyTeacher:
@@ -66,9 +65,9 @@ class PolicyTeacher:
         )
         self._policy = jax.jit(lambda member, observation: population.apply(member, observation)[0])
 
-    def label(self, observation: Observation, instruction: str, key: Array) -> TeacherLabels:
+    def label(self, observation: Observation, instructions: Instructions | str, key: Array) -> TeacherLabels:
         """Labels observations [B, ...] with the student's Gaussian."""
-        del instruction  # the student was trained on one task
+        del instructions  # the student was trained on one task
         policy: Gaussian = self._policy(self._member, observation)
         action = policy.mean
         if self._samples > 1:
@@ -79,6 +78,6 @@ class PolicyTeacher:
         return TeacherLabels(action, jnp.ones(len(action), bool), policy.std)
 
 
-def make(env_spec: EnvSpec, settings: Mapping[str, Any]) -> PolicyTeacher:
-    """The factory that `teachers.base` knows; settings are the class's arguments."""
-    return PolicyTeacher(env_spec, **settings)
+def make(env_spec: EnvSpec, settings: PolicySettings) -> PolicyTeacher:
+    """The factory of `PolicySettings`; raises as `PolicyTeacher`."""
+    return PolicyTeacher(env_spec, settings.path, settings.member, settings.samples)

@@ -1,0 +1,29 @@
+"""Settings of Octo as a teacher."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import ClassVar
+
+from rpd_jax.config.teacher import TeacherConfig
+from rpd_jax.config.validation import setting
+from teachers.sampling import Sampling
+
+HUB = "hf://"  # how the address of a checkpoint on the Hugging Face hub begins
+
+
+@dataclasses.dataclass
+class OctoSettings(Sampling, TeacherConfig):
+    """Which checkpoint, and what its actions mean."""
+
+    factory: ClassVar[str] = "teachers.octo.teacher:make"
+    needs_environment: ClassVar[bool] = False
+
+    name: str = setting("octo", required=True)
+    path: str = ""  # of the checkpoint, or hf://org/name
+    contract: str = ""  # what the actions of its data mean, see teachers/conventions.py; empty: as the checkpoint says
+    statistics_key: str = ""  # the data set in whose units its actions are, where it knows several
+
+    def starts(self) -> str:
+        """See `TeacherConfig.starts`."""
+        return f"fetches {self.path}" if self.path.startswith(HUB) else ""

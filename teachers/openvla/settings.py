@@ -1,0 +1,53 @@
+"""Settings of OpenVLA and OpenVLA-OFT as a teacher, whose model runs in processes of its own."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import ClassVar
+
+from rpd_jax.config.teacher import TeacherConfig
+from rpd_jax.config.validation import setting
+from teachers.openvla.server.oft.settings import PLATFORMS
+from teachers.sampling import Sampling
+from teachers.sidecar import ROWS
+
+DTYPES = ("bf16", "f32", "nf4")
+FRAMES = ("libero",)
+PROMPTS = ("openvla", "v01")
+OF_THE_LEARNER = ("name", "gripper", "probe", "batch_size", "socket", "rows", "ready_seconds")
+"""What the server has no part in, and can be set where it runs already."""
+
+
+@dataclasses.dataclass
+class OpenVLASettings(Sampling, TeacherConfig):
+    """Which checkpoint, what its actions mean, and where it runs."""
+
+    factory: ClassVar[str] = "teachers.openvla:make"
+
+    name: str = setting("openvla", required=True)
+    path: str = ""  # of the checkpoint, or of a fine-tuned adapter
+    contract: str = ""  # what its actions mean, see teachers/conventions.py; empty: what the fine-tuned model brings
+    statistics_key: str = ""  # the data set in whose units its actions are, where it knows several
+    python: str = ""  # interpreter of the processes' virtual environment; empty: this one
+    devices: tuple[str, ...] = ()  # a process for each: "0", "1" of the GPUs seen here, "cpu"; empty: one, on any
+    rows: int = setting(ROWS, low=1)  # observations in one request to a process, which has memory for so many
+    cpus: tuple[int, ...] = setting((), low=0)  # cores that the processes may use; empty: all
+    log: str = ""  # file that a process's output is appended to; of several processes: with .0, .1 ... at its end
+    socket: str = ""  # of a server of launch.serve_teacher that runs already: then nothing else is said of the model
+    dtype: str = setting("bf16", choices=DTYPES)
+    # Where `oft` names a platform, both of these besides what it needs:
+    center_crop: bool = False  # for checkpoints that were trained with random crops
+    # "libero": first made as LIBERO's data were (JPEG, Lanczos), often with center_crop; empty: as is.
+    frames: str = setting("", choices=("", *FRAMES))
+    prompt: str = setting("", choices=("", *PROMPTS))  # style of its prompts; empty: as its config.json says
+    # What an OpenVLA-OFT checkpoint was trained for; empty: it is OpenVLA's. Where it reads proprio, only the number of
+    # values is checked, not what they mean.
+    oft: str = setting("", choices=("", *PLATFORMS))
+    ready_seconds: float = setting(900.0, above=0)  # for a process to load the model
+
+    def starts(self) -> str:
+        """See `TeacherConfig.starts`."""
+        if self.socket:
+            return f"connects to the socket {self.socket}"
+        log = f", whose output goes to {self.log}" if self.log else ""
+        return f"starts {self.python or 'a process of this interpreter'}{log}"

@@ -1,0 +1,1 @@
+"""A saved student as teacher."""
