@@ -79,6 +79,8 @@ register_variant(VariantSpec("vlajs-persistent", {"direction": 0.3}, guidance=_P
 register_variant(VariantSpec("vlajs-rpd", {"mse": 0.3}, "sum", guidance=_TRANSIENT))
 register_variant(VariantSpec("sparse-rpd", {"mse": 0.3}, "sum", guidance=_PERSISTENT))
 
+register_variant(VariantSpec("sft", algorithm="sft"))
+
 
 def parse_variant(text: str) -> VariantSpec:
     """Reads "base", or "base:key=value:..." with terms, floats, annealing, reduction or a new name as keys."""
