@@ -1,9 +1,10 @@
-"""The flags that launchers share: --preset and --config.FIELD."""
+"""The flags that launchers share: --preset, --config.FIELD and --import."""
 
 from __future__ import annotations
 
 import dataclasses
 import functools
+import importlib
 import itertools
 import logging as stdlib_logging
 import re
@@ -15,6 +16,7 @@ from typing import Any, NoReturn, TypeVar
 from absl import app, flags, logging
 
 from rpd_jax.config import Config, ConfigError, check_field
+from rpd_jax.config.tagged import Tagged
 from rpd_jax.config.validation import alternatives, annotations, field_value, require
 from rpd_jax.envs.base import SimulatorFailed
 from rpd_jax.ipc.supervised import SidecarFailed
@@ -29,6 +31,7 @@ flags.disclaim_key_flags()  # they belong to the launcher that asks for them: it
 OVERRIDE = re.compile(r"--?(?P<no>no)?config\.(?P<path>[^=]+)(=(?P<text>.*))?", re.DOTALL)
 TRUTH = {"true": True, "t": True, "1": True, "yes": True, "false": False, "f": False, "0": False, "no": False}
 LONGEST_RANGE = 10_000
+IMPORT = "import"
 
 
 def define_config(default_preset: str) -> flags.FlagHolder[Config]:
@@ -46,10 +49,13 @@ def _define_overrides(start: Callable[[Sequence[str]], Settings], example: str) 
     """Takes the overrides out of the command line, which absl reads next; its --help says that there are some."""
     try:
         arguments = flags.FLAGS.read_flags_from_files(sys.argv[1:], force_gnu=False)
+        import_modules(values_of(IMPORT, arguments))
         settings = start(arguments)
         sys.argv[1:] = override(settings, arguments)
     except (ConfigError, flags.Error) as error:
         _refuse(error)
+    if IMPORT not in flags.FLAGS:
+        flags.DEFINE_multi_string(IMPORT, [], "Module of yours to import first, e.g. one that registers a teacher.")
     return flags.DEFINE(_Fields(), "config", settings, f"Any field, e.g. --config.{example}.")
 
 
@@ -64,12 +70,26 @@ class _Fields(flags.ArgumentParser):
 
 def requested_preset(arguments: Sequence[str], default: str) -> Config:
     """The preset that the command line names; it must be known before its fields can be set."""
-    name = default
-    for position, argument in enumerate(arguments):
-        flag, separator, value = argument.partition("=")
-        if flag in ("--preset", "-preset"):
-            name = value if separator else arguments[position + 1] if position + 1 < len(arguments) else ""
-    return get_preset(name)
+    return get_preset([default, *values_of("preset", arguments)][-1])
+
+
+def values_of(name: str, arguments: Sequence[str]) -> list[str]:
+    """What the command line gives for a flag, before absl has read it."""
+    found = []
+    for flag, after in itertools.zip_longest(arguments, arguments[1:], fillvalue=""):
+        before, separator, value = flag.partition("=")
+        if before in (f"--{name}", f"-{name}"):
+            found.append(value if separator else after)
+    return found
+
+
+def import_modules(names: Sequence[str]) -> None:
+    """Imports modules that register teachers and the like. Raises ConfigError for one that cannot be imported."""
+    for name in names:
+        try:
+            importlib.import_module(name)
+        except ImportError as error:
+            raise ConfigError(f"--{IMPORT}={name} cannot work: {error}") from error
 
 
 def override(settings: Any, arguments: Sequence[str]) -> list[str]:
@@ -80,7 +100,7 @@ def override(settings: Any, arguments: Sequence[str]) -> list[str]:
     Raises:
       ConfigError: there is no such field, or it cannot have that value.
     """
-    pending, others, given = list(arguments), [], {}
+    pending, others, given = kinds_first(settings, arguments), [], {}
     while pending:
         argument = pending.pop(0)
         if argument == "--":
@@ -93,6 +113,8 @@ def override(settings: Any, arguments: Sequence[str]) -> list[str]:
         check_field(path, type(settings))
         *sections, name = path.split(".")
         owner = functools.reduce(getattr, sections, settings)
+        if name not in annotations(type(owner)):
+            setattr(owner, name, text)  # a field of another kind: this refuses it
         kind = annotations(type(owner))[name]
         if dataclasses.is_dataclass(kind):
             raise ConfigError(f"{argument} cannot work: set its fields, --config.{path}.FIELD=VALUE")
@@ -106,7 +128,23 @@ def override(settings: Any, arguments: Sequence[str]) -> list[str]:
             value = given[path] + value
         given[path] = value
         setattr(owner, name, field_value(type(owner), name, value, path.removesuffix(name)))
+        if name == "name" and isinstance(owner, Tagged):
+            owner.check_kind()
     return others
+
+
+def kinds_first(settings: Any, arguments: Sequence[str]) -> list[str]:
+    """The arguments, those that name a kind (--config.teacher.name) first: it decides which other fields there are."""
+    first, rest = [], list(arguments)
+    end = rest.index("--") if "--" in rest else len(rest)
+    named = {f"{field}.name" for field in annotations(type(settings)) if isinstance(getattr(settings, field), Tagged)}
+    for position in range(end - 1, -1, -1):
+        found = OVERRIDE.fullmatch(rest[position])
+        if found and found["path"] in named:
+            size = 2 if found["text"] is None else 1
+            first[:0] = rest[position : position + size]
+            del rest[position : position + size]
+    return [*first, *rest]
 
 
 def read(text: str, annotation: Any, path: str) -> Any:

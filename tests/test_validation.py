@@ -54,6 +54,8 @@ def well_typed(value, annotation):
         return type(value) is tuple and all(well_typed(each, typing.get_args(kinds[0])[0]) for each in value)
     if type(value) is float and not abs(value) <= 1e38:
         return False
+    if dataclasses.is_dataclass(value):
+        return isinstance(value, kinds)  # one of several kinds is a subclass
     return type(value) in kinds or (value is None and none_allowed)
 
 

@@ -5,17 +5,14 @@
     config.ppo.learning_rate = 1e-3
     config.validate()
 
-`experiment.py` holds `Config` and most of its sections, `variant.py` what describes an algorithm, `teacher.py` the
-teacher's; `validation.py` checks them, whether they come from flags, from Python or from a file. Needs no jax.
+`experiment.py` holds `Config` and most of its sections, `variant.py` what describes an algorithm, `env.py` and
+`teacher.py` what all environments and all teachers have; `validation.py` checks them, whether they come from flags,
+from Python or from a file. Needs no jax.
 """
 
+from rpd_jax.config.env import OBSERVATIONS, REWARDS, EnvConfig
 from rpd_jax.config.experiment import (
-    OBSERVATIONS,
-    PHYSICS,
-    REWARDS,
-    SIMULATORS,
     Config,
-    EnvConfig,
     EvalConfig,
     GuidanceConfig,
     NetworkConfig,
@@ -28,9 +25,7 @@ from rpd_jax.config.variant import GuidanceSpec, PPOConfig, VariantSpec
 
 __all__ = [
     "OBSERVATIONS",
-    "PHYSICS",
     "REWARDS",
-    "SIMULATORS",
     "Config",
     "ConfigError",
     "EnvConfig",

@@ -88,6 +88,8 @@ def check(settings: Any, prefix: str = "") -> None:
       settings: the dataclass, also a frozen one.
       prefix: of its fields' names in messages, e.g. "ppo.".
     """
+    if hasattr(settings, "check_kind"):  # one of several kinds, see `tagged`
+        settings.check_kind()
     for field in dataclasses.fields(settings):
         value = field_value(type(settings), field.name, getattr(settings, field.name), prefix)
         object.__setattr__(settings, field.name, value)
