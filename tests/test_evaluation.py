@@ -6,7 +6,7 @@ import numpy as np
 
 from rpd_jax.config import Config, EnvConfig, EvalConfig, NetworkConfig
 from rpd_jax.envs.functional import FunctionalVectorEnv
-from rpd_jax.envs.toy import Reach
+from rpd_jax.envs.toy.reach import Reach
 from rpd_jax.training.evaluation import Evaluator, TeacherPolicy, evaluation_seeds, run_episodes
 from rpd_jax.training.population import Population
 from rpd_jax.types import TeacherLabels, TeacherSpec

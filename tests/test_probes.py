@@ -10,7 +10,7 @@ import pytest
 from rpd_jax.config import Config, EnvConfig, NetworkConfig, PPOConfig
 from rpd_jax.envs.functional import FunctionalVectorEnv
 from rpd_jax.envs.registry import env_seeds
-from rpd_jax.envs.toy import PROBES
+from rpd_jax.envs.toy.probes import PROBES
 from rpd_jax.training.population import Population
 from rpd_jax.training.rollout_host import HostCollector
 

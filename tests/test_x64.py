@@ -8,7 +8,8 @@ import rpd_jax
 from rpd_jax.envs.functional import FunctionalVectorEnv
 from rpd_jax.envs.tabletop.env import TabletopEnv
 from rpd_jax.envs.tabletop.tasks import TASKS
-from rpd_jax.envs.toy import PROBES, Reach
+from rpd_jax.envs.toy.probes import PROBES
+from rpd_jax.envs.toy.reach import Reach
 from teachers.settings import teacher_factory
 
 

@@ -5,19 +5,15 @@
     config.algorithm.learning_rate = 1e-3
     config.validate()
 
-`experiment.py` holds `Config` and most of its sections, `algorithm.py` and `variant.py` what members learn by,
-`teacher.py` the teacher's; `validation.py` checks them, whether they come from flags, from Python or from a file.
-Needs no jax.
+`experiment.py` holds `Config` and most of its sections, `algorithm.py` and `variant.py` what members learn by, `env.py`
+and `teacher.py` what all environments and all teachers have; `validation.py` checks them, whether they come from flags,
+from Python or from a file. Needs no jax.
 """
 
 from rpd_jax.config.algorithm import AlgorithmConfig, PPOConfig, SFTConfig
+from rpd_jax.config.env import OBSERVATIONS, REWARDS, EnvConfig
 from rpd_jax.config.experiment import (
-    OBSERVATIONS,
-    PHYSICS,
-    REWARDS,
-    SIMULATORS,
     Config,
-    EnvConfig,
     EvalConfig,
     GuidanceConfig,
     NetworkConfig,
@@ -30,9 +26,7 @@ from rpd_jax.config.variant import GuidanceSpec, VariantSpec
 
 __all__ = [
     "OBSERVATIONS",
-    "PHYSICS",
     "REWARDS",
-    "SIMULATORS",
     "AlgorithmConfig",
     "Config",
     "ConfigError",

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from rpd_jax.config.algorithm import AlgorithmConfig
+from rpd_jax.config.env import EnvConfig
 from rpd_jax.config.teacher import TeacherConfig
 from rpd_jax.config.validation import (
     ConfigError,
@@ -26,43 +27,6 @@ from rpd_jax.config.validation import (
     to_dict,
 )
 from rpd_jax.config.variant import VariantSpec
-
-OBSERVATIONS = ("state", "ee", "rgb", "rgb+proprio")
-REWARDS = ("normalized_dense", "dense", "sparse", "v2", "v3")
-PHYSICS = ("auto", "c", "mjx")
-SIMULATORS = ("cpu", "gpu")
-
-
-@dataclasses.dataclass
-class EnvConfig(Settings):
-    """The environment that all members train in."""
-
-    name: str = setting("tabletop:PickCube-v1", required=True)  # suite:task
-    control_mode: str = setting("pd_ee_delta_pose", required=True)
-    reward: str = setting("normalized_dense", choices=REWARDS)  # v2, v3: simplified, see envs/rewards.py
-    observation: str = setting("state", choices=OBSERVATIONS)  # what the student sees
-    image_size: int = setting(256, low=1)  # pixels, square
-    num_envs: int = setting(32, low=1)  # per member
-    max_episode_steps: int | None = setting(None, low=1)  # None: the task's own
-    # An episode has so many times more steps, each moving and turning the tool by so much less; the gripper is as ever.
-    horizon_scale: int = setting(1, low=1)
-    instruction: str = ""  # the task in words, for teachers and recordings; empty: the task's own
-    end_on_success: bool = True  # training episodes terminate at success (ManiSkill's partial reset)
-    # Whether the first training episode of each environment is cut short at random; None: where episodes are longer
-    # than rollouts, so that a rollout holds every part of an episode.
-    random_ages: bool | None = None
-    # Of maniskill; gpu: one process, all environments on JAX's first GPU.
-    simulator: str = setting("cpu", choices=SIMULATORS)
-    processes: int | None = setting(None, low=1)  # simulator processes; None: one per CPU core
-    deadline_seconds: float = setting(60.0, above=0)  # a simulator process that needs longer for a step is restarted
-    camera_eye: tuple[float, ...] = setting((), lengths=(0, 3))  # metres, world axes; empty: the task's own
-    camera_target: tuple[float, ...] = setting((), lengths=(0, 3))
-    # Radians, vertical; 0: the task's own.
-    camera_fov: float = setting(0.0, low=0, below=math.pi, right="a number in [0, pi)")
-    # Metres, added to the eye; the camera still looks at its target.
-    camera_shift: tuple[float, ...] = setting((), lengths=(0, 3))
-    # Of tabletop tasks:
-    physics: str = setting("auto", choices=PHYSICS)
 
 
 @dataclasses.dataclass
@@ -165,24 +129,14 @@ class Config(Settings):
         names = [variant if isinstance(variant, str) else variant.name for variant in self.variants]
         require(len(set(names)) == len(names), "variants", names, "no name twice")
         require(len(set(self.seeds)) == len(self.seeds), "seeds", self.seeds, "no seed twice")
-        self._check_env()
+        self.env.check_kind()
+        self.env.check_together()
         self.algorithm.check_kind()
         self.algorithm.validate(self.env.num_envs)
         low, high = self.network.log_std_min, self.network.log_std_max
         ordered = low is None or high is None or low < high
         require(ordered, "network.log_std_max", high, f"above network.log_std_min={low}")
         return self
-
-    def _check_env(self) -> None:
-        env = self.env
-        require(env.name.count(":") == 1, "env.name", env.name, "suite:task, e.g. maniskill:PickCube-v1")
-        if env.simulator == "gpu":
-            require(env.processes is None, "env.processes", env.processes, "None where env.simulator is 'gpu'")
-        if env.camera_eye:
-            require(env.camera_eye != env.camera_target, "env.camera_eye", env.camera_eye, "away from its target")
-        smallest = 36  # NatureCNN's three unpadded convolutions need this many pixels
-        if "rgb" in env.observation:
-            require(env.image_size >= smallest, "env.image_size", env.image_size, f"at least {smallest}")
 
 
 def check_field(path: str, cls: Any = Config) -> None:

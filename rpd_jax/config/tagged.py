@@ -42,7 +42,11 @@ class Tagged(Settings):
     def __new__(cls, name: Any = None, *others: Any, **fields: Any) -> Self:
         if cls is not cls.root:
             return object.__new__(cls)
-        return object.__new__(cls.kind_of(cls.__dataclass_fields__["name"].default if name is None else name))
+        name = cls.__dataclass_fields__["name"].default if name is None else name
+        kind = cls.kind_of(name)
+        for field in fields:
+            kind._check_owned(field, name)
+        return object.__new__(kind)
 
     @classmethod
     def tag_of(cls, name: str) -> str:
@@ -74,19 +78,35 @@ class Tagged(Settings):
             kind = cls.kinds[tag] = getattr(importlib.import_module(module), attribute)
         return kind  # type: ignore[return-value]
 
+    @classmethod
+    def check_name(cls, name: Any) -> None:
+        """Raises ConfigError for a name of no known kind."""
+        choice(f"{cls.section}.name", cls.tag_of(name) if isinstance(name, str) else name, cls.kinds)
+
     def check_kind(self) -> None:
         """Raises ConfigError where `name` is of no known kind."""
-        choice(f"{self.section}.name", self.tag_of(self.name), self.kinds)
+        self.check_name(self.name)
+
+    @classmethod
+    def _check_owned(cls, field: str, name: Any) -> None:
+        """Raises ConfigError for a field that other kinds have, not this one, which is called `name`."""
+        if field not in cls.__dataclass_fields__ and (owners := cls.owners(field)):
+            raise ConfigError(
+                f"{cls.section}.{field} cannot work with {cls.section}.name={name!r}: "
+                f"only {', '.join(owners)} have such a setting"
+            )
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name == "name":
             self._become(self.kind_of(value))
-        elif name not in type(self).__dataclass_fields__ and (owners := self.owners(name)):
-            raise ConfigError(
-                f"{self.section}.{name} cannot work with {self.section}.name={self.name!r}: "
-                f"only {', '.join(owners)} have such a setting"
-            )
+        else:
+            self._check_owned(name, self.__dict__.get("name"))
         super().__setattr__(name, value)
+
+    def __setstate__(self, state: Mapping[str, Any]) -> None:
+        """Of a copy, which `__new__` may have made of the default kind."""
+        self.__dict__.update(state)
+        object.__setattr__(self, "__class__", self.kind_of(self.name))
 
     def _become(self, kind: type[Self]) -> None:
         if kind is type(self):
@@ -107,7 +127,7 @@ class Tagged(Settings):
         their defaults, or if no single kind has them all. Raises ConfigError for an unknown kind.
         """
         name = values.get("name", cls.__dataclass_fields__["name"].default)
-        choice(f"{cls.section}.name", cls.tag_of(name) if isinstance(name, str) else name, cls.kinds)
+        cls.check_name(name)
         kind = cls.kind_of(name)
         foreign = {each: cls.owners(each) for each in values if each not in kind.__dataclass_fields__}
         listed = [set(owners) for owners in foreign.values() if owners]

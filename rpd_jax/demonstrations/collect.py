@@ -31,7 +31,7 @@ from rpd_jax.demonstrations.reading import TRAJECTORY_FILE, Demonstrations
 from rpd_jax.demonstrations.record import record
 from rpd_jax.demonstrations.statistics import STATISTICS_FILE
 from rpd_jax.envs.base import VectorEnv
-from rpd_jax.envs.registry import check_env, env_seeds, make_env
+from rpd_jax.envs.registry import check_env, env_seeds, make_env, task_info
 from rpd_jax.runs.files import write_json
 from rpd_jax.runs.interrupt import stop_on_signal
 from rpd_jax.runs.metrics import ProgressBar
@@ -54,7 +54,7 @@ KIND = Kind(
     leftovers=(ROUNDS,),
 )
 FORMATS = ("hdf5", "lerobot")
-NOT_OF_THE_DATA = ("num_envs", "processes", "deadline_seconds")  # fields of EnvConfig
+NOT_OF_THE_DATA = ("num_envs", "processes", "deadline_seconds")  # fields of an EnvConfig
 
 
 @dataclasses.dataclass(frozen=True)
@@ -130,8 +130,8 @@ def collect(
     settings.validate()
     config.validate()
     check_env(config.env)
-    if config.env.horizon_scale > 1:  # what is learnt from parts would be taken for whole deltas
-        raise ConfigError(f"env.horizon_scale={config.env.horizon_scale} cannot work here: record with 1")
+    if (scale := task_info(config.env).horizon_scale) > 1:  # what is learnt from parts would be taken for whole deltas
+        raise ConfigError(f"env.horizon_scale={scale} cannot work here: record with 1")
     if settings.format == "lerobot":
         _check_lerobot(config, settings)
     output = Path(output)
@@ -207,6 +207,7 @@ def describe(config: Config, env: VectorEnv, teacher: Teacher, settings: Setting
 def _config_of(config: Config) -> dict[str, Any]:
     """The parts of a config that make a difference to the data, as JSON has them."""
     env = {name: value for name, value in dataclasses.asdict(config.env).items() if name not in NOT_OF_THE_DATA}
+    env["control_mode"] = task_info(config.env).control_mode
     return json.loads(json.dumps({"env_settings": env, "teacher_settings": dataclasses.asdict(config.teacher)}))
 
 

@@ -69,11 +69,7 @@ class EnvSpec:
 
         Their action moves the tool by as much as `horizon_scale` steps of the same seven numbers under `contract`.
         """
-        if self.contract is None or self.horizon_scale == 1:
-            return self.contract
-        # rounded, so that dividing and multiplying again gives the same number
-        scales = {name: float(f"{getattr(self.contract, name) * self.horizon_scale:.12g}") for name in _SCALES}
-        return dataclasses.replace(self.contract, **scales)
+        return undivided(self.contract, self.horizon_scale)
 
 
 def divided(contract: ActionContract | None, parts: int) -> ActionContract | None:
@@ -81,6 +77,15 @@ def divided(contract: ActionContract | None, parts: int) -> ActionContract | Non
     if contract is None or parts == 1:
         return contract
     return dataclasses.replace(contract, **{name: getattr(contract, name) / parts for name in _SCALES})
+
+
+def undivided(contract: ActionContract | None, parts: int) -> ActionContract | None:
+    """Inverse of `divided`."""
+    if contract is None or parts == 1:
+        return contract
+    # rounded, so that dividing and multiplying again gives the same number
+    scales = {name: float(f"{getattr(contract, name) * parts:.12g}") for name in _SCALES}
+    return dataclasses.replace(contract, **scales)
 
 
 def slices(sizes: Mapping[str, int]) -> dict[str, tuple[int, int]]:

@@ -92,3 +92,12 @@ def _check(spec: EnvSpec, lengths: Mapping[str, int]) -> None:
             raise ConfigError(
                 f"env.observation='ee' cannot work: {name!r} of {spec.name} has {size} numbers, not {lengths[name]}"
             )
+
+
+def with_ee(env: VectorEnv, objects: Sequence[str], goals: Sequence[str]) -> VectorEnv:
+    """`EEVectorEnv`; closes the environment where it cannot be one."""
+    try:
+        return EEVectorEnv(env, objects, goals)
+    except BaseException:
+        env.close()
+        raise

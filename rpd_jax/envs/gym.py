@@ -20,12 +20,11 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
 from rpd_jax.config import choice
-from rpd_jax.envs.base import ArraySpec
+from rpd_jax.envs.base import ArraySpec, Camera
 from rpd_jax.envs.functional import FunctionalVectorEnv
 from rpd_jax.envs.registry import env_seeds
 from rpd_jax.envs.tabletop import hand
 from rpd_jax.envs.tabletop.env import TabletopEnv
-from rpd_jax.envs.tabletop.scene import Camera
 from rpd_jax.envs.tabletop.tasks import TASKS
 
 NAMESPACE = "rpd_jax"

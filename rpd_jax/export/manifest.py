@@ -9,14 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import rpd_jax
+from rpd_jax.envs.registry import task_info
 from rpd_jax.export.student import Scale, Student
 from rpd_jax.runs.files import read_json, write_json
 from rpd_jax.types import ActionContract, ActionStatistics
 
 FORMAT = 1
 _POSE = "m (x, y, z), quaternion (w, x, y, z)"
-_QPOS = {"tabletop": (8, "3 m, 3 rad, 2 m"), "maniskill": (9, "7 rad, 2 m")}  # the hand's joints; the Panda's
-_QVEL = {"tabletop": (8, "3 m/s, 3 rad/s, 2 m/s"), "maniskill": (9, "7 rad/s, 2 m/s")}
 _ENDINGS = (
     ("_pose", 7, _POSE),
     ("_pose", 3, "m"),  # "ee" names the way to a pose after it
@@ -83,13 +82,13 @@ class Manifest:
 
 def make_manifest(student: Student, files: Mapping[str, str]) -> Manifest:
     """Describes a student whose `files` (name -> SHA-256) lie beside the manifest."""
-    spec, scales = student.spec, student.scales
+    spec, scales, info = student.spec, student.scales, task_info(student.config.env)
     observation = {
         name: Entry(
             tuple(array.shape),
             array.dtype,
             {
-                part: Slice(start, stop, unit_of(spec.suite, part, stop - start))
+                part: Slice(start, stop, unit_of(part, stop - start, info.units))
                 for part, (start, stop) in spec.layout.get(name, {}).items()
             },
             scales.get(name),
@@ -102,8 +101,8 @@ def make_manifest(student: Student, files: Mapping[str, str]) -> Manifest:
     return Manifest(
         env=spec.name,
         instruction=spec.instruction,
-        control_mode=student.config.env.control_mode,
-        control_hz=control_hz(spec.suite),
+        control_mode=info.control_mode,
+        control_hz=info.control_hz,
         max_episode_steps=spec.max_episode_steps,
         variant=student.variant,
         seed=student.seed,
@@ -133,22 +132,12 @@ def read_manifest(path: Path | str) -> Manifest:
         raise ValueError(f"{path} is no manifest of a student: {error}") from error
 
 
-def unit_of(suite: str, part: str, size: int) -> str | None:
-    """Unit of a named part of an observation; None where it is not known."""
-    for name, known in (("qpos", _QPOS), ("qvel", _QVEL)):
-        if part == name and suite in known:
-            joints, unit = known[suite]
-            return unit if size == joints else None
+def unit_of(part: str, size: int, own: Mapping[str, tuple[int, str]]) -> str | None:
+    """Unit of a named part of an observation; None where it is not known. `own`: see `TaskInfo.units`."""
+    if part in own:
+        joints, unit = own[part]
+        return unit if size == joints else None
     return next((unit for ending, length, unit in _ENDINGS if part.endswith(ending) and size == length), None)
-
-
-def control_hz(suite: str) -> float | None:
-    """Actions per second in a suite's environments; None where they do not say."""
-    if suite != "tabletop":
-        return None
-    from rpd_jax.envs.tabletop import hand
-
-    return 1.0 / (hand.SUBSTEPS * hand.TIMESTEP)
 
 
 def _entry(raw: Mapping[str, Any]) -> Entry:

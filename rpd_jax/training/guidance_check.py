@@ -7,33 +7,34 @@ import math
 from rpd_jax.algorithms.variants import VariantSpec
 from rpd_jax.config import Config, ConfigError
 from rpd_jax.envs.base import EnvSpec
-from rpd_jax.envs.registry import contract, episode_steps, random_ages, unsettled_iterations
+from rpd_jax.envs.registry import random_ages, task_info, unsettled_iterations
 from rpd_jax.types import Teacher
 
 
 def check_guidance(spec: VariantSpec, config: Config) -> None:
     """Raises ConfigError for a variant whose guidance the run cannot give, or could never end."""
     guidance, env, where = spec.guidance, config.env, f"variant {spec.name!r}"
+    info = task_info(env)
     try:
         guidance.max_calls(config.algorithm.rollout_length)
     except ConfigError as error:
         raise ConfigError(f"{where}: {error}") from None
-    if (guidance.sparse or {"direction", "gripper"} & set(spec.terms)) and contract(env) is None:
+    if (guidance.sparse or {"direction", "gripper"} & set(spec.terms)) and info.contract is None:
         raise ConfigError(
-            f"{where} cannot work in {env.name} with {env.control_mode}: "
+            f"{where} cannot work in {env.name} with {info.control_mode or 'its actions'}: "
             "windows and directions are of end-effector deltas"
         )
-    if guidance.sparse and guidance.window < env.horizon_scale:
+    if guidance.sparse and guidance.window < info.horizon_scale:
         raise ConfigError(
-            f"{where}: window={guidance.window} cannot work with env.horizon_scale={env.horizon_scale}: a delta takes "
-            f"at least {env.horizon_scale} of the environment's steps"
+            f"{where}: window={guidance.window} cannot work with env.horizon_scale={info.horizon_scale}: a delta takes "
+            f"at least {info.horizon_scale} of the environment's steps"
         )
     if guidance.is_transient or guidance.kappa > 0:
-        _check_progress(where, config)
+        _check_progress(where, config, info.max_episode_steps)
 
 
-def _check_progress(where: str, config: Config) -> None:
-    """Raises ConfigError where a run's rewards do not say how far a student has come."""
+def _check_progress(where: str, config: Config, steps: int | None) -> None:
+    """Raises ConfigError where a run's rewards do not say how far a student has come in episodes of `steps`."""
     settings, env = config.guidance, config.env
     remembered = settings.windows * settings.window_iterations
     if remembered > config.iterations:
@@ -51,7 +52,12 @@ def _check_progress(where: str, config: Config) -> None:
             f"guidance.attainable_reward=None cannot work for {where} with env.end_on_success=True: no mean reward "
             "comes near 1 where success ends episodes; set env.end_on_success=False, or say what can be attained"
         )
-    length, steps = config.algorithm.rollout_length, episode_steps(env)
+    if steps is None:
+        raise ConfigError(
+            f"env.max_episode_steps=None cannot work for {where}: how long the episodes of {env.name} are is not known "
+            "before it runs; say it"
+        )
+    length = config.algorithm.rollout_length
     window = settings.window_iterations * length
     if window % steps and not random_ages(env, length, steps):
         raise ConfigError(

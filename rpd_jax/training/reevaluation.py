@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from rpd_jax.actions.contracts import check_convertible, clip, convert
 from rpd_jax.algorithms.base import MemberState, learned
 from rpd_jax.config import Config, ConfigError
-from rpd_jax.envs.registry import applicable, check_env, contract, make_env
+from rpd_jax.envs.registry import check_env, make_env, task_info
 from rpd_jax.policies.base import STUDENT_KEYS
 from rpd_jax.report.results import FILES, RESULTS_FILE, ResultRow
 from rpd_jax.runs.checkpoint import Checkpoint, CheckpointError, from_paths, load_checkpoint
@@ -71,7 +71,7 @@ def evaluate(
     trained, checkpoint = load_checkpoint(directory, iteration)
     config = _adapted(trained, env, episodes, videos)
     check_env(config.env)
-    convert_action = action_converter(contract(trained.env), contract(config.env))
+    convert_action = action_converter(task_info(trained.env).contract, task_info(config.env).contract)
     target = Path(output) if output else Path(directory) / EVALUATION
     with contextlib.ExitStack() as stack:
         stack.enter_context(jax.enable_x64(False))
@@ -175,9 +175,11 @@ def _claim(target: Path, overwrite: bool) -> Claim:
 
 
 def _adapted(config: Config, env: str, episodes: int, videos: int | None) -> Config:
+    moved = dataclasses.replace(config.env)
+    moved.name = env or moved.name  # in another suite: with the settings that both have
     return dataclasses.replace(
         config,
-        env=applicable(dataclasses.replace(config.env, name=env or config.env.name)),
+        env=moved,
         eval=dataclasses.replace(
             config.eval,
             episodes=episodes or config.eval.episodes,

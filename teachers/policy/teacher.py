@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 
 import jax
@@ -13,7 +12,7 @@ from rpd_jax.actions.contracts import clip
 from rpd_jax.algorithms.base import MemberState
 from rpd_jax.config import ConfigError
 from rpd_jax.envs.base import EnvSpec
-from rpd_jax.envs.registry import contract
+from rpd_jax.envs.registry import task_info
 from rpd_jax.policies.base import STUDENT_KEYS
 from rpd_jax.policies.gaussian import Gaussian
 from rpd_jax.runs.checkpoint import load_checkpoint
@@ -48,12 +47,13 @@ class PolicyTeacher:
         everyone = restore_members(population, checkpoint)
         self._member: MemberState = jax.tree.map(lambda leaf: leaf[names.index(name)], everyone)
         self._samples = samples
-        if config.env.horizon_scale != env_spec.horizon_scale:
+        info = task_info(config.env)
+        if info.horizon_scale != env_spec.horizon_scale:
             raise ConfigError(
-                f"the run's env.horizon_scale={config.env.horizon_scale} is not the environment's "
+                f"the run's env.horizon_scale={info.horizon_scale} is not the environment's "
                 f"{env_spec.horizon_scale}: its actions are of other steps"
             )
-        own = contract(dataclasses.replace(config.env, horizon_scale=1))  # teachers answer with whole deltas
+        own = info.undivided_contract  # teachers answer with whole deltas
         self._own = own if own != env_spec.undivided_contract else None
         self.spec = TeacherSpec(
             name=f"policy:{name}",

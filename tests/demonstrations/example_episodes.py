@@ -8,7 +8,7 @@ from rpd_jax.config import Config, EnvConfig, TeacherConfig
 from rpd_jax.demonstrations.collect import Settings, describe
 from rpd_jax.demonstrations.episode import DatasetInfo, Episode
 from rpd_jax.envs.functional import FunctionalVectorEnv
-from rpd_jax.envs.toy import Reach
+from rpd_jax.envs.toy.reach import Reach
 from teachers.base import load
 
 

@@ -201,7 +201,7 @@ def test_a_teacher_that_never_succeeds_is_given_up(tmp_path):
 
 def make_toy_spec():
     from rpd_jax.envs.functional import FunctionalVectorEnv
-    from rpd_jax.envs.toy import Reach
+    from rpd_jax.envs.toy.reach import Reach
 
     return make_toy(FunctionalVectorEnv(Reach(), 1, [0])).spec
 

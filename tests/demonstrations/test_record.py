@@ -9,7 +9,7 @@ import pytest
 from rpd_jax.demonstrations.record import record
 from rpd_jax.envs.functional import FunctionalVectorEnv
 from rpd_jax.envs.registry import env_seeds
-from rpd_jax.envs.toy import TOY_CONTRACT, Reach
+from rpd_jax.envs.toy.reach import TOY_CONTRACT, Reach
 from rpd_jax.training.evaluation import TeacherPolicy
 from teachers.base import load
 

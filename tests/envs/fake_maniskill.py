@@ -12,7 +12,8 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from rpd_jax.envs.maniskill.worker import Worker, main
+from rpd_jax.envs.maniskill.worker import Worker
+from rpd_jax.envs.process_worker import main
 
 
 class Tensor(np.ndarray):
@@ -26,6 +27,7 @@ def tensor(values):
 
 class Env:
     single_action_space = SimpleNamespace(low=np.full(3, -1.0, np.float32), high=np.full(3, 1.0, np.float32))
+    agent = SimpleNamespace(uid="panda")
 
     def __init__(self, image_size):
         self.size = image_size

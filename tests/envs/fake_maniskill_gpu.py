@@ -12,11 +12,13 @@ from types import SimpleNamespace
 import numpy as np
 import torch
 
-from rpd_jax.envs.maniskill.gpu_worker import BatchWorker, main
+from rpd_jax.envs.maniskill.gpu_worker import BatchWorker
+from rpd_jax.envs.process_worker import main
 
 
 class Env:
     single_action_space = SimpleNamespace(low=np.full(3, -1.0, np.float32), high=np.full(3, 1.0, np.float32))
+    agent = SimpleNamespace(uid="panda")
 
     def __init__(self, count, size, device):
         self.size = size

@@ -10,7 +10,7 @@ from rpd_jax.config import ConfigError, EnvConfig
 from rpd_jax.envs import registry
 from rpd_jax.envs.base import episode_seed, first_ages
 from rpd_jax.envs.functional import FunctionalVectorEnv
-from rpd_jax.envs.toy import Reach
+from rpd_jax.envs.toy.reach import Reach
 from rpd_jax.training.guidance_check import check_guidance
 
 STEPS, SEEDS = 5, [3, 1, 4, 15, 9, 2, 6]
@@ -84,7 +84,7 @@ def test_a_checkpoint_remembers_ages_and_an_older_one_goes_on_without():
 )
 def test_ages_are_random_where_rollouts_are_shorter_than_episodes(name, settings, steps):
     config = EnvConfig(name=name, **settings)
-    assert registry.episode_steps(config) == steps
+    assert registry.task_info(config).max_episode_steps == steps
     assert registry.random_ages(config, steps - 1, steps) and not registry.random_ages(config, steps, steps)
     for wanted in (True, False):
         config.random_ages = wanted

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from rpd_jax.envs.functional import DRAWN_AT_ONCE, FunctionalVectorEnv
-from rpd_jax.envs.toy import Reach
+from rpd_jax.envs.toy.reach import Reach
 
 
 class Drawn(Reach):

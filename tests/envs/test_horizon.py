@@ -29,8 +29,9 @@ UP, TURN = (0, 0, 1.0, 0, 0, 0, 1.0), (0, 0, 0, 0, 0, 1.0, 1.0)
 
 
 def make(suite, scale, **settings):
-    config = EnvConfig(name=f"{suite}:PickCube-v1", horizon_scale=scale, physics="c", processes=1, **settings)
-    return registry.make_env(registry.applicable(config), [0, 1], rgb=False, end_on_success=False)
+    own = {"tabletop": {"physics": "c"}, "maniskill": {"processes": 1}}[suite]
+    config = EnvConfig(name=f"{suite}:PickCube-v1", horizon_scale=scale, **own, **settings)
+    return registry.make_env(config, [0, 1], rgb=False, end_on_success=False)
 
 
 @pytest.fixture(scope="module", params=["tabletop", pytest.param("maniskill", marks=pytest.mark.vulkan)])

@@ -7,8 +7,8 @@ import pytest
 
 from rpd_jax.config import EnvConfig
 from rpd_jax.envs import registry
+from rpd_jax.envs.base import Camera
 from rpd_jax.envs.maniskill.settings import Settings, env_spec
-from rpd_jax.envs.tabletop.scene import Camera
 from rpd_jax.envs.tabletop.tasks import load
 
 BASE = EnvConfig(name="maniskill:PushCube-v1", image_size=64, processes=1)
@@ -16,6 +16,8 @@ MADE = {
     "state": [["agent/qpos", 9], ["agent/qvel", 9], ["extra/tcp_pose", 7]],
     "action_low": [-1.0] * 7,
     "action_high": [1.0] * 7,
+    "robot": "panda",
+    "max_episode_steps": 50,
 }
 
 

@@ -8,7 +8,7 @@ import rpd_jax
 from rpd_jax.envs.base import StepResult
 from rpd_jax.envs.functional import FunctionalVectorEnv
 from rpd_jax.envs.tabletop.env import TabletopEnv
-from rpd_jax.envs.toy import Reach
+from rpd_jax.envs.toy.reach import Reach
 from rpd_jax.training.episodes import EpisodeTracker
 from rpd_jax.training.loops import GraphLoop, HostLoop
 from rpd_jax.training.population import Population

@@ -1,5 +1,6 @@
 """Environments by name: what is made, what is refused, and what can be known without starting anything."""
 
+import copy
 import dataclasses
 import subprocess
 import sys
@@ -10,7 +11,7 @@ import pytest
 from rpd_jax.config import ConfigError, EnvConfig
 from rpd_jax.envs import registry
 from rpd_jax.envs.base import Camera, EnvSpec
-from rpd_jax.envs.toy import TOY_CONTRACT
+from rpd_jax.envs.toy.reach import TOY_CONTRACT
 
 TABLETOP = EnvConfig(name="tabletop:PickCube-v1")
 
@@ -20,14 +21,21 @@ TABLETOP = EnvConfig(name="tabletop:PickCube-v1")
     [
         ({"name": "tabletopp:PickCube-v1"}, "did you mean 'tabletop'"),
         ({"name": "tabletop:PickCub-v1"}, "did you mean 'PickCube-v1'"),
-        ({"name": "tabletop:PickCube-v1", "control_mode": "pd_joint_pos"}, "choose from pd_ee_delta_pose"),
+        ({"name": "tabletop:PickCube-v1", "control_mode": "pd_joint_pos"}, "env.control_mode cannot .*only maniskill"),
         ({"name": "tabletop:PickCube-v1", "reward": "dens"}, "did you mean 'dense'"),
-        ({"name": "maniskill:PickCube-v1", "physics": "c"}, "env.physics='c' cannot work: maniskill"),
-        ({"name": "toy:Reach-v0", "camera_fov": 0.5}, "cannot work: toy .*, maniskill's and tabletop's do"),
-        ({"name": "toy:Reach-v0", "camera_eye": (1.0, 0.0, 0.0)}, r"env.camera_eye=\(1.0, 0.0, 0.0\) cannot work: toy"),
-        ({"name": "toy:Reach-v0", "camera_shift": (0.1, 0.0, 0.0)}, "env.camera_shift=.* cannot work: toy"),
-        ({"name": "toy:Reach-v0", "horizon_scale": 10}, "env.horizon_scale=10 cannot work: toy"),
-        ({"name": "toy:Reach-v0", "instruction": "go"}, "env.instruction='go' cannot work: toy"),
+        ({"name": "maniskill:PickCube-v1", "physics": "c"}, "env.physics cannot .*'maniskill:.*only tabletop"),
+        ({"name": "toy:Reach-v0", "camera_fov": 0.5}, "env.camera_fov cannot .*'toy:.*only tabletop, maniskill"),
+        ({"name": "toy:Reach-v0", "horizon_scale": 10}, "env.horizon_scale cannot"),
+        (
+            {"name": "maniskill:PlaceSphere-v1", "observation": "ee"},
+            "'ee' cannot work in PlaceSphere-v1",
+        ),
+        ({"name": "maniskill:PlaceSphere-v1", "reward": "v2"}, "env.reward='v2' cannot work in PlaceSphere-v1"),
+        (
+            {"name": "maniskill:PlaceSphere-v1", "camera_shift": (0.1, 0.0, 0.0)},
+            r"env.camera_shift=\(0.1, 0.0, 0.0\) cannot work: .*set all of env.camera_eye",
+        ),
+        ({"name": "own:Reach-v0"}, "pass it as env=, or give it a name by register_suite"),
         ({"name": "toy:Reach-v0", "observation": "ee"}, "toy tasks have state only"),
         ({"name": "toy:Reach-v0", "reward": "v2"}, "env.reward='v2' cannot work in Reach-v0: it can in PickCube-v1, "),
         (
@@ -46,48 +54,43 @@ def test_what_cannot_work_is_named(settings, message):
         registry.check_env(EnvConfig(**settings))
 
 
-def test_ee_needs_a_task_that_both_suites_know(monkeypatch):
-    from rpd_jax.envs.tabletop import tasks
-
-    config = EnvConfig(name="maniskill:StackCube-v1", observation="ee")
-    monkeypatch.setattr(tasks, "TASKS", {"PickCube-v1": "pick_cube", "Other-v1": "other"})
-    with pytest.raises(ConfigError, match=r"'ee' cannot work in StackCube-v1: it can in PickCube-v1$"):
-        registry.check_env(config)
-    registry.check_env(dataclasses.replace(config, observation="state"))
-
-
-def test_settings_of_other_suites_are_put_back():
-    shared = {"camera_eye": (1.0, 0.0, 1.0), "camera_fov": 0.7, "horizon_scale": 3, "instruction": "lift the cube"}
-    config = dataclasses.replace(TABLETOP, image_size=64, physics="c", **shared)
-    assert registry.applicable(config) == config
-    moved = registry.applicable(dataclasses.replace(config, name="maniskill:PickCube-v1"))
-    assert moved == EnvConfig(name="maniskill:PickCube-v1", image_size=64, **shared)
-    registry.check_env(moved)
-    toy = registry.applicable(dataclasses.replace(config, name="toy:Reach-v0"))
-    assert toy == EnvConfig(name="toy:Reach-v0", image_size=64)
-    registry.check_env(toy)
+def test_in_another_suite_the_settings_that_both_have_are_kept():
+    shared = {"camera_eye": (1.0, 0.0, 1.0), "camera_fov": 0.7, "horizon_scale": 3}
+    config = dataclasses.replace(TABLETOP, image_size=64, physics="c", instruction="lift the cube", **shared)
+    config.name = "maniskill:PickCube-v1"
+    assert config == EnvConfig(name=config.name, image_size=64, instruction="lift the cube", **shared)
+    registry.check_env(config)
+    config.name = "toy:Reach-v0"
+    assert config == EnvConfig(name="toy:Reach-v0", image_size=64, instruction="lift the cube")
+    registry.check_env(config)
+    assert copy.deepcopy(config) == config
 
 
 def test_contracts_are_known_without_starting_anything():
-    ours, theirs = registry.contract(TABLETOP), registry.contract(EnvConfig(name="maniskill:PickCube-v1"))
+    def contract(**settings):
+        return registry.task_info(EnvConfig(**settings)).contract
+
+    ours, theirs = contract(), contract(name="maniskill:PickCube-v1")
     assert (ours.rotation_sign, theirs.rotation_sign) == (1, -1)
     assert dataclasses.replace(ours, rotation_sign=-1) == theirs
-    assert registry.contract(EnvConfig(name="maniskill:PickCube-v1", control_mode="pd_joint_pos")) is None
-    for config in (TABLETOP, EnvConfig(name="maniskill:PickCube-v1")):
-        whole, tenth = (registry.contract(dataclasses.replace(config, horizon_scale=k)) for k in (1, 10))
+    assert contract(name="maniskill:PickCube-v1", control_mode="pd_joint_pos") is None
+    for name in (TABLETOP.name, "maniskill:PickCube-v1"):
         # 0.1 m and 0.1 rad over ten steps
-        assert tenth == dataclasses.replace(whole, translation_scale=0.01, rotation_scale=0.01)
-    assert registry.contract(EnvConfig(name="toy:Reach-v0")) == TOY_CONTRACT
-    assert registry.contract(EnvConfig(name="toy:ConstantReward-v0")) is None
+        tenth = dataclasses.replace(contract(name=name), translation_scale=0.01, rotation_scale=0.01)
+        info = registry.task_info(EnvConfig(name=name, horizon_scale=10))
+        assert info.contract == tenth and info.undivided_contract == contract(name=name)
+        assert info.max_episode_steps == 500
+    assert contract(name="toy:Reach-v0") == TOY_CONTRACT
+    assert contract(name="toy:ConstantReward-v0") is None
     with pytest.raises(ConfigError, match="did you mean"):
-        registry.contract(EnvConfig(name="tabletop:PickCub-v1"))
+        contract(name="tabletop:PickCub-v1")
 
 
 def test_checking_and_contracts_need_no_physics():
     program = (
         "import sys\nfrom rpd_jax.config import EnvConfig\nfrom rpd_jax.envs import registry\n"
         "for suite in ('tabletop', 'maniskill'):\n"
-        "    registry.contract(EnvConfig(name=f'{suite}:PickCube-v1', observation='ee'))\n"
+        "    registry.task_info(EnvConfig(name=f'{suite}:PickCube-v1', observation='ee'))\n"
         "print(*sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
@@ -110,18 +113,20 @@ def test_suites_written_in_jax_can_be_had_as_functions():
 
 def test_the_camera_is_the_tasks_own_but_for_what_is_given():
     own = Camera()
-    assert registry._camera(TABLETOP, "PickCube-v1") == own
-    moved = registry._camera(dataclasses.replace(TABLETOP, camera_eye=(1.0, 0.0, 2.0)), "PickCube-v1")
+    assert TABLETOP.placed(own) == own
+    moved = EnvConfig(camera_eye=(1.0, 0.0, 2.0)).placed(own)
     assert moved == dataclasses.replace(own, eye=(1.0, 0.0, 2.0))
-    turned = registry._camera(
-        dataclasses.replace(TABLETOP, camera_target=(0.0, 0.1, 0.0), camera_fov=0.5), "PickCube-v1"
-    )
+    turned = EnvConfig(camera_target=(0.0, 0.1, 0.0), camera_fov=0.5).placed(own)
     assert turned == dataclasses.replace(own, target=(0.0, 0.1, 0.0), fov=0.5)
-    shifted = registry._camera(dataclasses.replace(TABLETOP, camera_shift=(0.1, -0.2, 0.0)), "PickCube-v1")
+    shifted = EnvConfig(camera_shift=(0.1, -0.2, 0.0)).placed(own)
     np.testing.assert_allclose(shifted.eye, (0.7, 0.5, 0.6))  # from (0.6, 0.7, 0.6)
     assert dataclasses.replace(shifted, eye=own.eye) == own
-    both = dataclasses.replace(TABLETOP, camera_eye=(1.0, 0.0, 2.0), camera_shift=(0.0, 0.0, -0.5))
-    np.testing.assert_allclose(registry._camera(both, "PickCube-v1").eye, (1.0, 0.0, 1.5))
+    both = EnvConfig(camera_eye=(1.0, 0.0, 2.0), camera_shift=(0.0, 0.0, -0.5))
+    np.testing.assert_allclose(both.placed(own).eye, (1.0, 0.0, 1.5))
+    # one that is not known can be given in full
+    assert TABLETOP.placed(None) is None
+    full = EnvConfig(camera_eye=(1.0, 0.0, 2.0), camera_target=(0.1, 0.0, 0.0), camera_fov=0.5)
+    assert full.placed(None) == Camera((1.0, 0.0, 2.0), (0.1, 0.0, 0.0), 0.5)
 
 
 @pytest.mark.parametrize("change", [{}, {"camera_eye": (1.0, 0.0, 2.0)}])

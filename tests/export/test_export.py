@@ -14,7 +14,7 @@ import pytest
 from exported import OBSERVATIONS, STEPS
 
 from rpd_jax.config import ConfigError, EnvConfig
-from rpd_jax.envs.registry import make_env
+from rpd_jax.envs.registry import make_env, task_info
 from rpd_jax.envs.tabletop.hand import CONTRACT
 from rpd_jax.export import files, manifest, onnx_graph, runner, stablehlo
 from rpd_jax.export.student import env_spec, load_student, scales
@@ -114,9 +114,10 @@ def test_the_manifest_says_what_is_what(exports, kind, tmp_path):
 @pytest.mark.parametrize("observation", ["state", "ee"])
 def test_units_of_the_tabletop_tasks_are_known(observation):
     for task in ("PickCube-v1", "RollBall-v1", "PegInsertionSide-v1", "StackCube-v1"):
-        layout = env_spec(EnvConfig(name=f"tabletop:{task}", observation=observation)).layout[observation]
-        assert all(manifest.unit_of("tabletop", name, stop - start) for name, (start, stop) in layout.items()), layout
-    assert manifest.unit_of("tabletop", "qpos", 9) is None and manifest.unit_of("toy", "x", 1) is None
+        config = EnvConfig(name=f"tabletop:{task}", observation=observation)
+        layout, own = env_spec(config).layout[observation], task_info(config).units
+        assert all(manifest.unit_of(name, stop - start, own) for name, (start, stop) in layout.items()), layout
+    assert manifest.unit_of("qpos", 9, own) is None and manifest.unit_of("x", 1, {}) is None
 
 
 def test_what_is_no_manifest_is_refused(tmp_path):

@@ -8,7 +8,7 @@ from rpd_jax.config import Config, EnvConfig, NetworkConfig, PPOConfig
 from rpd_jax.envs.base import StepResult
 from rpd_jax.envs.functional import FunctionalVectorEnv
 from rpd_jax.envs.registry import env_seeds
-from rpd_jax.envs.toy import Reach
+from rpd_jax.envs.toy.reach import Reach
 from rpd_jax.training.episodes import EpisodeTracker
 from rpd_jax.training.population import Population
 from rpd_jax.training.rollout_host import HostCollector

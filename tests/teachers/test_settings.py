@@ -11,7 +11,7 @@ from kinematic_arm import pick_cube_spec
 
 from rpd_jax.config import ConfigError, TeacherConfig
 from rpd_jax.envs.functional import FunctionalVectorEnv
-from rpd_jax.envs.toy import Reach
+from rpd_jax.envs.toy.reach import Reach
 from rpd_jax.types import TeacherLabels, TeacherSpec
 from teachers import conventions
 from teachers.converted import ConvertedTeacher

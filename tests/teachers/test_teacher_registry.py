@@ -11,7 +11,7 @@ from kinematic_arm import pick_cube_spec
 import teachers
 from rpd_jax.config import Config, ConfigError, TeacherConfig, setting
 from rpd_jax.envs.functional import FunctionalVectorEnv
-from rpd_jax.envs.toy import Reach
+from rpd_jax.envs.toy.reach import Reach
 from rpd_jax.types import TeacherLabels, TeacherSpec
 from teachers.settings import teacher_factory
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from kinematic_arm import pick_cube_spec
 
-from rpd_jax.envs.toy import Reach
+from rpd_jax.envs.toy.reach import Reach
 from teachers.base import load
 
 SPEC = Reach().spec

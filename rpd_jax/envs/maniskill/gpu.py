@@ -18,7 +18,8 @@ from rpd_jax import placement
 from rpd_jax.envs import rewards
 from rpd_jax.envs.base import StepResult
 from rpd_jax.envs.maniskill.base import ManiSkillEnv
-from rpd_jax.envs.maniskill.settings import Settings, array_specs, divided_motion
+from rpd_jax.envs.maniskill.settings import Settings, divided_motion
+from rpd_jax.envs.process_arrays import array_specs
 from rpd_jax.envs.workers import Request
 from rpd_jax.ipc.device import DeviceArrays, cuda_number
 from rpd_jax.ipc.process import SidecarProcess
@@ -30,7 +31,7 @@ _START_S = 600.0
 
 
 class ManiSkillGPUVectorEnv(ManiSkillEnv):
-    """As `maniskill.ManiSkillVectorEnv`, with all environments in one batched simulation. What differs:
+    """As `pool.ManiSkillVectorEnv`, with all environments in one batched simulation. What differs:
 
     * Observations, rewards and flags are JAX arrays on the device. They are copied there, from memory that both
       processes map, and stay valid; nothing but flags and seeds passes through the host.
@@ -48,7 +49,7 @@ class ManiSkillGPUVectorEnv(ManiSkillEnv):
         """Starts the process; takes some seconds, with thousands of environments a minute.
 
         Args:
-          task, num_envs, seeds, options: see `maniskill.ManiSkillVectorEnv`; there is no option `processes`.
+          task, num_envs, seeds, options: see `pool.ManiSkillVectorEnv`; there is no option `processes`.
           device: "cuda:N"; None: JAX's first. "cpu", for tests: with num_envs=1.
 
         Raises:
@@ -64,7 +65,7 @@ class ManiSkillGPUVectorEnv(ManiSkillEnv):
     def frames(self, indices: Sequence[int]) -> Array:
         """Pictures uint8 [len(indices), H, W, 3] of the environments named, on the device; see `ManiSkillVectorEnv`."""
         indices = self._check_indices(indices)
-        if self._settings.draws:
+        if self._draws:
             return placement.rows(self._observation["rgb"], np.asarray(indices, int))
         rows = sorted(set(indices))
         if not rows:
@@ -105,13 +106,13 @@ class ManiSkillGPUVectorEnv(ManiSkillEnv):
 
     def _lay_out(self) -> None:
         specs = array_specs(self.spec, self.num_envs)
-        if not self._settings.draws:
+        if not self._draws:
             del specs["final_frame"]
             specs["frame"] = ((min(self.num_envs, _PICTURES), *self.spec.frame_shape), "uint8")
         descriptor = self._descriptor if self._device == "cpu" else None
         self._arrays = DeviceArrays.create(specs, self._device, descriptor=descriptor)
         read = ("state", "final_state", "reward", "terminated", "truncated", "success", "frame")
-        read += ("final_frame",) if self._settings.draws else ()
+        read += ("final_frame",) if self._draws else ()
         self._views = {name: jax.dlpack.from_dlpack(self._arrays.view(name)) for name in read}
         self._to_box = jax.jit(self._boxed)
         self._to_result = jax.jit(self._copied)
@@ -142,8 +143,10 @@ class ManiSkillGPUVectorEnv(ManiSkillEnv):
         return jax.block_until_ready(self._to_result(self._views))
 
     def _observed(self, views: Mapping[str, Array], state: str, frame: str) -> Observation:
-        observation = {"state": jnp.copy(views[state]), "proprio": views[state][:, self._proprio]}
-        if self._settings.draws:
+        observation = {"state": jnp.copy(views[state])}
+        if self._proprio is not None:
+            observation["proprio"] = views[state][:, self._proprio]
+        if self._draws:
             observation["rgb"] = jnp.copy(views[frame])
         return observation
 

@@ -1,7 +1,7 @@
 """The process that runs one batched ManiSkill environment, on a GPU or, with one environment, on the CPU.
 
 The arrays lie in memory of the device that simulates (`ipc.device`) and are written in place. It answers the requests
-of `worker`; "make" has the field "device" besides, and "frames" puts its pictures into the first rows of
+of `process_worker`; "make" has the field "device" besides, and "frames" puts its pictures into the first rows of
 `frame` where not every state is drawn.
 """
 
@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from rpd_jax.envs.maniskill.worker import describe, main, make_envs
+from rpd_jax.envs.maniskill.worker import describe, make_envs
+from rpd_jax.envs.process_worker import main
 from rpd_jax.ipc.device import DeviceArrays, cuda_number
 
 _COLLECT_EVERY = 2_000  # batched steps between collections of cyclic garbage
@@ -29,13 +30,14 @@ class BatchWorker:
         self._picture: Any = None  # of the present state, where it was drawn
 
     def make(self, fields: dict[str, Any]) -> dict[str, Any]:
-        self._max_steps = fields["max_episode_steps"]
         self._end_on_success = fields["end_on_success"]
         self._draw = fields["draw"]
         self._count = fields["count"]
         self._reconfigure = self._count > 1 and fields["task"] in _VARIED
         self._env = self._create(fields)
-        return describe(self._env)
+        made = describe(self._env, fields)
+        self._max_steps = made["max_episode_steps"]
+        return made
 
     def attach(self, fields: dict[str, Any]) -> None:
         import torch

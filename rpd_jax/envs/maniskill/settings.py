@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import collections
 import dataclasses
-import itertools
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from rpd_jax.config.validation import choice, require
 from rpd_jax.envs import rewards
-from rpd_jax.envs.base import ArraySpec, EnvSpec, divided
+from rpd_jax.envs.base import ArraySpec, Camera, EnvSpec, divided
 from rpd_jax.envs.maniskill import tasks
-from rpd_jax.envs.tabletop.scene import Camera
+from rpd_jax.envs.process_arrays import layout
 from rpd_jax.ipc.messages import RemoteError
-from rpd_jax.ipc.process import SidecarProcess
 from rpd_jax.types import Array
 
 _PROPRIO = ("qpos", "qvel", "tcp_pose")  # the slices of the state that a real robot knows about itself
@@ -44,24 +42,27 @@ class Settings:
 
     def __post_init__(self) -> None:
         """Fills in what was left open. Raises ValueError for what cannot be."""
-        facts = tasks.TASKS[tasks.check_choice("task", self.task, tasks.TASKS)]
-        tasks.check_choice("control_mode", self.control_mode, tasks.CONTROL_MODES)
-        tasks.check_choice("reward_mode", self.reward_mode, tasks.REWARD_MODES)
+        require(isinstance(self.task, str) and bool(self.task), "task", self.task, "the name of a task")
+        if self.task in tasks.TASKS:  # others may have another robot
+            choice("control_mode", self.control_mode, tasks.CONTROL_MODES)
+        choice("reward_mode", self.reward_mode, tasks.REWARD_MODES)
         rewards.check(self.task, self.reward_mode)
         if isinstance(self.observations, str):
             raise ValueError(f"observations: need a sequence of names, got the string {self.observations!r}")
         for name in self.observations:
-            tasks.check_choice("observations", name, tasks.OBSERVATIONS)
-        if self.max_episode_steps is None:
-            self.max_episode_steps = facts.max_episode_steps
-        for field in ("num_envs", "image_size", "max_episode_steps", "horizon_scale"):
+            choice("observations", name, tasks.OBSERVATIONS)
+        if self.max_episode_steps is None and self.task in tasks.TASKS:
+            self.max_episode_steps = tasks.TASKS[self.task].max_episode_steps
+        for field in ("num_envs", "image_size", "horizon_scale"):
             _check_positive(field, getattr(self, field))
+        if self.max_episode_steps is not None:  # a worker asks ManiSkill
+            _check_positive("max_episode_steps", self.max_episode_steps)
         if self.horizon_scale > 1 and tasks.contract(self.control_mode) is None:
             raise ValueError(
                 f"horizon_scale: must be 1 in control mode {self.control_mode!r}, got {self.horizon_scale}: "
                 "only end-effector deltas (pd_ee_delta_pose) can be divided"
             )
-        self.instruction = self.instruction or facts.instruction
+        self.instruction = self.instruction or tasks.instruction(self.task)
         if self.processes is None:
             self.processes = len(os.sched_getaffinity(0))
         _check_positive("processes", self.processes)
@@ -79,23 +80,14 @@ class Settings:
         """Whether every state is drawn."""
         return "rgb" in self.observations
 
-    @property
-    def episode_steps(self) -> int:
-        """Steps after which an episode is truncated."""
-        return self.horizon_scale * self.max_episode_steps
-
-    def rows(self) -> list[slice]:
-        """Which environments each worker has: consecutive ones, as evenly as can be."""
-        bounds = [worker * self.num_envs // self.processes for worker in range(self.processes + 1)]
-        return [slice(first, last) for first, last in itertools.pairwise(bounds)]
-
     def request(self, rows: slice) -> dict[str, Any]:
         """The fields of the "make" request to the worker that has these rows."""
         return {
             "task": self.task,
             "control_mode": self.control_mode,
             "reward_mode": self.reward_mode,
-            "max_episode_steps": self.episode_steps,
+            "max_episode_steps": self.max_episode_steps,
+            "horizon_scale": self.horizon_scale,
             "end_on_success": bool(self.end_on_success),
             "image_size": self.image_size,
             "camera": None if self.camera is None else dataclasses.asdict(self.camera),
@@ -112,22 +104,26 @@ def env_spec(settings: Settings, made: Mapping[str, Any]) -> EnvSpec:
     proprio: dict[str, tuple[int, int]] = {}
     end = 0
     for name in _PROPRIO:
-        first, stop = state[name]
-        proprio[name] = (end, end := end + stop - first)
+        if name in state:  # all are in the tasks of the table
+            first, stop = state[name]
+            proprio[name] = (end, end := end + stop - first)
+    contract = tasks.contract(settings.control_mode) if made["robot"] in tasks.PANDAS else None
     image = (settings.image_size, settings.image_size, 3)
-    observation = {"state": ArraySpec((state_size,), "float32"), "proprio": ArraySpec((end,), "float32")}
+    observation = {"state": ArraySpec((state_size,), "float32")}
+    if proprio:
+        observation["proprio"] = ArraySpec((end,), "float32")
     if settings.draws:
         observation["rgb"] = ArraySpec(image, "uint8")
     return EnvSpec(
         name=f"maniskill:{settings.task}",
         instruction=settings.instruction,
-        max_episode_steps=settings.episode_steps,
+        max_episode_steps=made["max_episode_steps"],
         action_dim=len(made["action_low"]),
         action_low=tuple(made["action_low"]),
         action_high=tuple(made["action_high"]),
         observation=observation,
-        layout={"state": state, "proprio": proprio},
-        contract=divided(tasks.contract(settings.control_mode), settings.horizon_scale),
+        layout={"state": state} | ({"proprio": proprio} if proprio else {}),
+        contract=divided(contract, settings.horizon_scale),
         frame_shape=image,
         horizon_scale=settings.horizon_scale,
     )
@@ -150,59 +146,20 @@ def divided_motion(action: Array, horizon_scale: int) -> Array:
     return xp.concat([action[:, :3] / horizon_scale, turn / horizon_scale, action[:, 6:]], axis=1)
 
 
-def proprio_columns(spec: EnvSpec) -> np.ndarray:
-    """The columns of "state" that make "proprio", as indices."""
-    return np.concatenate([np.arange(*spec.layout["state"][name]) for name in spec.layout["proprio"]])
-
-
-def array_specs(spec: EnvSpec, num_envs: int) -> dict[str, tuple[tuple[int, ...], str]]:
-    """The arrays that the workers share with the learner; `worker` says what they are for."""
-    state, image = spec.observation["state"].shape, spec.frame_shape
-    shapes = {
-        "seed": ((), "int64"),
-        "age": ((), "int32"),
-        "action": ((spec.action_dim,), "float32"),
-        "state": (state, "float32"),
-        "final_state": (state, "float32"),
-        "reward": ((), "float32"),
-        "terminated": ((), "bool"),
-        "truncated": ((), "bool"),
-        "success": ((), "bool"),
-        "broken": ((), "bool"),
-        "frame": (image, "uint8"),  # takes memory only where something was drawn
-        "final_frame": (image, "uint8"),
-    }
-    return {name: ((num_envs, *shape), dtype) for name, (shape, dtype) in shapes.items()}
-
-
-def start_error(error: Exception, process: SidecarProcess) -> RuntimeError:
-    """Why a worker does not start, in one line where the cause is known."""
-    text = f"{error}\n{process.log_tail()}"
+def start_advice(error: Exception, log: str) -> str:
+    """What to do about a worker that does not start, in one line; "" where that is not known. `log`: its output."""
     if isinstance(error, RemoteError) and error.type_name in ("ModuleNotFoundError", "ImportError"):
-        return RuntimeError(
+        return (
             f"ManiSkill cannot be imported ({error.message}): pip install 'rpd_jax[maniskill]', "
             "then check with python -m launch.doctor"
         )
+    text = f"{error}\n{log}"
     if "vk::" in text or "support Vulkan" in text or "supported physical device" in text:
-        return RuntimeError(
+        return (
             "ManiSkill needs a Vulkan device and found none; Mesa's software one, lavapipe 24.3 or newer, "
             "will do: python -m launch.doctor says what to install"
         )
-    return RuntimeError(f"{process.name} does not start: {text}")
-
-
-def layout(leaves: Sequence[tuple[str, int]]) -> dict[str, tuple[int, int]]:
-    """Names of the slices of the flat state: the last component of a path, or all of it where ambiguous.
-
-    `leaves` are the paths and lengths of its parts, in order.
-    """
-    names = collections.Counter(path.rsplit("/", 1)[-1] for path, _ in leaves)
-    found: dict[str, tuple[int, int]] = {}
-    end = 0
-    for path, length in leaves:
-        name = path.rsplit("/", 1)[-1]
-        found[name if names[name] == 1 else path] = (end, end := end + length)
-    return found
+    return ""
 
 
 def _check_positive(field: str, value: object) -> None:

@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 import jax
 
-from rpd_jax.config import PHYSICS, choice
+from rpd_jax.config import choice
+from rpd_jax.envs.tabletop.config import PHYSICS
 from rpd_jax.envs.tabletop.model import Model
 from rpd_jax.types import Array
 

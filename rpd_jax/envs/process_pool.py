@@ -1,0 +1,116 @@
+"""A vector environment whose simulators run in several processes, which write into arrays in shared host memory."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Sequence
+
+import numpy as np
+
+from rpd_jax.envs.base import StepResult
+from rpd_jax.envs.process_arrays import array_specs
+from rpd_jax.envs.process_env import ProcessEnv
+from rpd_jax.envs.workers import Request
+from rpd_jax.ipc.arrays import SharedArrays
+from rpd_jax.ipc.process import SidecarProcess
+from rpd_jax.types import Array, Observation
+
+_ONE_THREAD = {name: "1" for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
+
+
+class PoolEnv(ProcessEnv):
+    """See `base.VectorEnv`; a subclass says what workers are to make.
+
+    A worker process that dies or does not answer in time is replaced. The episodes that it ran are reported
+    by the next `step` as truncated, with reward 0 and the last known observation as the final one; that
+    step's actions have no effect on them. So are episodes whose simulation gives what is not finite: those end at the
+    observation before.
+    """
+
+    title = "simulator"  # of its processes, in messages
+    python: str | None = None  # the interpreter that they run in; None: this process's
+
+    def frames(self, indices: Sequence[int]) -> np.ndarray:
+        """Draws only the environments named, as uint8 [len(indices), H, W, 3].
+
+        Where a worker fails here, the picture is of the next episode's first state already.
+
+        Raises:
+          ValueError: an index out of range.
+          RuntimeError: closed, not reset, or workers fail again and again.
+        """
+        indices = self._check_indices(indices)
+        requests: dict[int, Request] = {}
+        for worker, rows in enumerate(self._rows):
+            if its := sorted({index for index in indices if rows.start <= index < rows.stop}):
+                requests[worker] = ("frames", {"indices": its})
+        # Where every state is drawn anyway, the pictures are there.
+        while requests and not self._draws:
+            failed = self._draw(requests)
+            requests = {worker: requests[worker] for worker in failed}
+        return self._arrays["frame"][indices]
+
+    # A subclass's.
+
+    @abc.abstractmethod
+    def _module(self) -> str:
+        """The module that a worker process runs; see `process_worker.Worker`."""
+
+    def _adjust(self, action: np.ndarray) -> None:
+        """Changes actions [B, A] of the box, in place, into what the simulator is told."""
+
+    # Workers.
+
+    def _start_deadline_s(self) -> float:
+        return 120.0 + 5.0 * self.num_envs / len(self._rows)
+
+    def _start_worker(self, worker: int) -> SidecarProcess:
+        rows = self._rows[worker]
+        return SidecarProcess(
+            self._module(),
+            python=self.python,
+            environment=_ONE_THREAD,
+            descriptors=[self._descriptor],
+            name=f"{self.title} worker {worker} (environments {rows.start} to {rows.stop - 1})",
+        )
+
+    def _attach_request(self) -> Request:
+        return "attach", {"descriptor": self._descriptor, "table": self._arrays.table()}
+
+    # Arrays.
+
+    def _lay_out(self) -> None:
+        self._arrays = SharedArrays.create(array_specs(self.spec, self.num_envs), self._descriptor)
+
+    def _publish_seeds(self) -> None:
+        self._arrays["seed"][...] = self._seeds
+        self._arrays["age"][...] = self._ages
+
+    def _write_actions(self, action: Array) -> None:
+        action = np.asarray(action)
+        self._check_actions(action.shape)
+        shared = self._arrays["action"]
+        np.clip(action, self._low, self._high, out=shared, casting="same_kind")
+        self._check_actions(action.shape, np.isnan(shared).any(axis=1))
+        self._adjust(shared)
+
+    def _broken(self) -> np.ndarray:
+        return self._arrays["broken"].copy()
+
+    def _result(self) -> StepResult:
+        return StepResult(
+            observation=self._read("state", "frame"),
+            final_observation=self._read("final_state", "final_frame"),
+            reward=self._arrays["reward"].copy(),
+            terminated=self._arrays["terminated"].copy(),
+            truncated=self._arrays["truncated"].copy(),
+            success=self._arrays["success"].copy(),
+        )
+
+    def _read(self, state: str, frame: str) -> Observation:
+        observation = {"state": self._arrays[state].copy()}
+        if self._proprio is not None:
+            observation["proprio"] = observation["state"][:, self._proprio]
+        if self._draws:
+            observation["rgb"] = self._arrays[frame].copy()
+        return observation

@@ -1,0 +1,119 @@
+"""Suites: rooms of tasks behind one protocol, which everything else reaches by the name "suite:task"."""
+
+from __future__ import annotations
+
+import abc
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from rpd_jax.config import EnvConfig
+from rpd_jax.envs.base import Camera, EnvSpec, FunctionalEnv, VectorEnv, undivided
+from rpd_jax.types import ActionContract
+
+
+@dataclasses.dataclass(frozen=True)
+class TaskInfo:
+    """What is known of a task under some settings without starting anything; the defaults say that it is not known."""
+
+    instructions: tuple[str, ...] = ()  # the task in words; the first is what an environment's specification says
+    max_episode_steps: int | None = None
+    control_mode: str = ""  # what the actions are called in recordings
+    contract: ActionContract | None = None  # None where actions are no end-effector deltas
+    horizon_scale: int = 1  # see `base.EnvSpec`
+    control_hz: float | None = None  # actions a second
+    cameras: Mapping[str, Camera] = dataclasses.field(default_factory=dict)  # entry of an observation -> what takes it
+    # Part of an observation -> its length and its unit, where its name does not tell (see export/manifest.py).
+    units: Mapping[str, tuple[int, str]] = dataclasses.field(default_factory=dict)
+    # Parts of "state" that the observation "ee" is made of, see `ee.observe`; empty where the task has none.
+    ee_objects: tuple[str, ...] = ()  # poses [7]
+    ee_goals: tuple[str, ...] = ()  # positions [3]
+
+    @property
+    def undivided_contract(self) -> ActionContract | None:
+        """The contract at a horizon_scale of 1, in which teachers answer."""
+        return undivided(self.contract, self.horizon_scale)
+
+
+class Suite(Protocol):
+    """Tasks that are made and described alike. A complete one, for a task written in JAX that a package has:
+
+        from mylab.push import PushEnv  # a `base.FunctionalEnv`
+
+        @dataclasses.dataclass
+        class MyLabConfig(EnvConfig):
+            friction: float = setting(0.5, above=0)  # --config.env.friction=0.3
+
+        class MyLab(FunctionalSuite):
+            def tasks(self):
+                return ("Push-v0",)
+
+            def info(self, task, config):
+                return TaskInfo(instructions=("push the block",), max_episode_steps=config.max_episode_steps or 100)
+
+            def check(self, config):
+                choice("env.name: task", task_of(config), self.tasks())
+
+            def functional(self, config, *, rgb, end_on_success):
+                return PushEnv(config.friction, self.info("Push-v0", config).max_episode_steps, end_on_success)
+
+        register_suite("mylab", MyLab(), settings=MyLabConfig)  # or "mylab.suite:SUITE", imported when needed
+        train(Config(env=EnvConfig(name="mylab:Push-v0", friction=0.3)))
+
+    One that is not written in JAX has `make` instead of `functional`; see `process_pool.PoolEnv` for simulators in
+    processes of their own. Importing the suite's module should start nothing and be light.
+    """
+
+    def tasks(self) -> Sequence[str]:
+        """The tasks that are described; a suite may have others besides."""
+        ...
+
+    def info(self, task: str, config: EnvConfig) -> TaskInfo:
+        """What is known of a task under these settings. Starts nothing; raises ConfigError for what cannot be."""
+        ...
+
+    def check(self, config: EnvConfig) -> None:
+        """Raises ConfigError for a task or a setting that cannot work, without starting anything."""
+        ...
+
+    def make(
+        self, config: EnvConfig, seeds: Sequence[int], *, rgb: bool, end_on_success: bool, random_ages: bool
+    ) -> VectorEnv:
+        """One environment for each seed, see `registry.make_env`; `config` has been checked."""
+        ...
+
+    def functional(self, config: EnvConfig, *, rgb: bool, end_on_success: bool) -> FunctionalEnv | None:
+        """The environment as pure functions of JAX arrays, or None; `config` has been checked."""
+        ...
+
+
+class FunctionalSuite(abc.ABC):
+    """A suite whose tasks are written in JAX: `make` is there."""
+
+    @abc.abstractmethod
+    def functional(self, config: EnvConfig, *, rgb: bool, end_on_success: bool) -> FunctionalEnv:
+        """See `Suite`."""
+
+    def make(
+        self, config: EnvConfig, seeds: Sequence[int], *, rgb: bool, end_on_success: bool, random_ages: bool
+    ) -> VectorEnv:
+        from rpd_jax.envs.functional import FunctionalVectorEnv  # here, since it needs jax
+
+        env = self.functional(config, rgb=rgb, end_on_success=end_on_success)
+        return FunctionalVectorEnv(env, len(seeds), seeds, random_ages=random_ages)
+
+
+def task_of(config: EnvConfig) -> str:
+    """The part of `config.name` after the suite."""
+    return config.name.partition(":")[2]
+
+
+def info_of(spec: EnvSpec) -> TaskInfo:
+    """What the specification of an environment tells."""
+    return TaskInfo(
+        instructions=(spec.instruction,),
+        max_episode_steps=spec.max_episode_steps,
+        contract=spec.contract,
+        horizon_scale=spec.horizon_scale,
+        cameras={} if spec.camera is None else {"rgb": spec.camera},
+    )
