@@ -20,7 +20,7 @@ from launch.flag_groups import define_fields
 from launch.flags import define_config, run
 from rpd_jax.demonstrations.collect import FORMATS, Settings, collect
 from rpd_jax.runs.interrupt import exit_status
-from rpd_jax.training.trainer import make_teacher
+from rpd_jax.training.setup import make_teacher
 from teachers.settings import teacher_factory
 
 _CONFIG = define_config("quickstart")

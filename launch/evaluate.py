@@ -20,7 +20,7 @@ import rpd_jax
 from launch.flags import define_config, run
 from rpd_jax.config import ConfigError, TeacherConfig
 from rpd_jax.runs.checkpoint import load_config
-from rpd_jax.training.trainer import TeacherFactory
+from rpd_jax.training.setup import TeacherFactory
 from teachers.settings import teacher_factory
 
 _CONFIG = define_config("quickstart")

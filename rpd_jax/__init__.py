@@ -15,8 +15,10 @@ if TYPE_CHECKING:
     from rpd_jax.config import Config
     from rpd_jax.presets import PRESETS, get_preset
     from rpd_jax.runs.checkpoint import load_checkpoint
+    from rpd_jax.training.pure import make_train
     from rpd_jax.training.reevaluation import evaluate, evaluate_teacher
-    from rpd_jax.training.trainer import Result, train
+    from rpd_jax.training.result import Result
+    from rpd_jax.training.trainer import train
 
 runtime.configure()
 
@@ -31,6 +33,7 @@ __all__ = [
     "evaluate_teacher",
     "get_preset",
     "load_checkpoint",
+    "make_train",
     "register_variant",
     "train",
 ]
@@ -38,12 +41,13 @@ __all__ = [
 _MODULES = {
     "PRESETS": "rpd_jax.presets",
     "Config": "rpd_jax.config",
-    "Result": "rpd_jax.training.trainer",
+    "Result": "rpd_jax.training.result",
     "VariantSpec": "rpd_jax.algorithms.variants",
     "evaluate": "rpd_jax.training.reevaluation",
     "evaluate_teacher": "rpd_jax.training.reevaluation",
     "get_preset": "rpd_jax.presets",
     "load_checkpoint": "rpd_jax.runs.checkpoint",
+    "make_train": "rpd_jax.training.pure",
     "register_variant": "rpd_jax.algorithms.variants",
     "train": "rpd_jax.training.trainer",
 }

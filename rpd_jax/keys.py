@@ -14,4 +14,9 @@ import jax
 
 def stream(seed: chex.Numeric, purpose: str) -> chex.PRNGKey:
     """The key of everything that is drawn for `purpose`, e.g. "labels"; other purposes of the seed have other keys."""
-    return jax.random.fold_in(jax.random.key(seed), zlib.crc32(purpose.encode()))
+    return key_stream(jax.random.key(seed), purpose)
+
+
+def key_stream(key: chex.PRNGKey, purpose: str) -> chex.PRNGKey:
+    """The same of a key: the key of everything that is drawn from it for `purpose`."""
+    return jax.random.fold_in(key, zlib.crc32(purpose.encode()))

@@ -8,13 +8,14 @@ from rpd_jax.algorithms.variants import VariantSpec
 from rpd_jax.config import Config, ConfigError
 from rpd_jax.envs.base import EnvSpec
 from rpd_jax.envs.registry import random_ages, task_info, unsettled_iterations
+from rpd_jax.envs.suite import Suite
 from rpd_jax.types import Teacher
 
 
-def check_guidance(spec: VariantSpec, config: Config) -> None:
+def check_guidance(spec: VariantSpec, config: Config, suite: Suite | None = None) -> None:
     """Raises ConfigError for a variant whose guidance the run cannot give, or could never end."""
     guidance, env, where = spec.guidance, config.env, f"variant {spec.name!r}"
-    info = task_info(env)
+    info = task_info(env, suite)
     try:
         guidance.max_calls(config.algorithm.rollout_length)
     except ConfigError as error:

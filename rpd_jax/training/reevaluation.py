@@ -19,10 +19,11 @@ from rpd_jax.report.results import FILES, RESULTS_FILE, ResultRow
 from rpd_jax.runs.checkpoint import Checkpoint, CheckpointError, from_paths, load_checkpoint
 from rpd_jax.runs.directory import EVALUATION
 from rpd_jax.runs.output_directory import Claim, Kind, check_path
+from rpd_jax.training import summary
 from rpd_jax.training.alarms import Alarms
 from rpd_jax.training.evaluation import Evaluator, assess, evaluation_seeds, teacher_episodes, teacher_label
 from rpd_jax.training.population import Population
-from rpd_jax.training.trainer import TeacherFactory, make_teacher, summary
+from rpd_jax.training.setup import TeacherFactory, make_teacher
 from rpd_jax.types import ActionContract, Array, Teacher
 
 KIND = Kind(

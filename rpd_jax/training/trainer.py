@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import dataclasses
+import functools
+import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,30 +16,30 @@ import jax
 from absl import logging
 
 from rpd_jax.algorithms.base import MemberState, learned
-from rpd_jax.algorithms.variants import is_scheduled, resolve_variants
-from rpd_jax.config import Config, ConfigError
-from rpd_jax.envs.base import EnvSpec, VectorEnv
-from rpd_jax.envs.registry import check_env, env_seeds, make_env, make_functional, random_ages
+from rpd_jax.algorithms.variants import is_scheduled
+from rpd_jax.config import Config
+from rpd_jax.config.validation import require
+from rpd_jax.envs.base import FunctionalEnv
+from rpd_jax.envs.own import MakesEnvs, own_suite
+from rpd_jax.envs.registry import make_env
+from rpd_jax.envs.suite import Suite
 from rpd_jax.guidance.labels import Ledger
-from rpd_jax.policies.base import STUDENT_KEYS, Params
+from rpd_jax.policies.base import STUDENT_KEYS
 from rpd_jax.report.results import ResultRow
-from rpd_jax.runs import directory
+from rpd_jax.runs import directory as run_directory
 from rpd_jax.runs.checkpoint import Checkpoint, CheckpointStore, from_paths, to_paths
 from rpd_jax.runs.interrupt import StopRequest, stop_on_signal
-from rpd_jax.runs.metrics import METRICS_FILE, ProgressBar, make_writers, read_metrics
+from rpd_jax.runs.metrics import ProgressBar, make_writers
 from rpd_jax.training import summary
 from rpd_jax.training.alarms import Alarms
 from rpd_jax.training.evaluation import Evaluator, assess, evaluation_seeds
-from rpd_jax.training.guidance_check import check_guidance, check_teacher
-from rpd_jax.training.loops import GraphLoop, HostLoop, Loop
 from rpd_jax.training.population import Population
+from rpd_jax.training.result import Result
+from rpd_jax.training.setup import TeacherFactory, check, make_loop, make_teacher
 from rpd_jax.types import Teacher
 
 MEMBER_STATE = ("opt_state", "key", "schedule", "diverged")
 """Fields of MemberState that only training needs; the others are learned."""
-
-TeacherFactory = Callable[[VectorEnv], Teacher]
-"""Makes a teacher for an environment; it may move that environment to check the action contract."""
 
 
 class Snapshot(NamedTuple):
@@ -48,32 +51,12 @@ class Snapshot(NamedTuple):
     members: MemberState  # the next iteration consumes its arrays: copy what is to be kept
 
 
-@dataclasses.dataclass(frozen=True)
-class Result:
-    """What a run leaves behind."""
-
-    params: Params  # leaves [P, ...], members in the order of `population.members`
-    population: Population
-    table: list[ResultRow]  # one row for the teacher and one per variant; empty if interrupted
-    directory: Path
-    signal: int | None  # that stopped the run; `resume=True` goes on
-    diverged: Mapping[str, int]  # members "variant/seed" that stopped learning -> iteration
-
-    @property
-    def interrupted(self) -> bool:
-        """Whether a signal stopped the run before its end."""
-        return self.signal is not None
-
-    @property
-    def history(self) -> list[dict[str, float]]:
-        """One row of metrics per iteration, read from the run's log."""
-        return read_metrics(self.directory / METRICS_FILE)
-
-
 def train(
     config: Config,
     teacher: Teacher | TeacherFactory | None = None,
     *,
+    env: FunctionalEnv | MakesEnvs | None = None,
+    directory: Path | str | None = "",
     resume: bool | int = False,
     overwrite: bool = False,
     callbacks: Sequence[Callable[[Snapshot], None]] = (),
@@ -83,8 +66,11 @@ def train(
     Args:
       config: what to run; it is validated first.
       teacher: a teacher, or a function that makes one for an environment; needed if any variant is guided.
-      resume: go on with the run in `config.run.directory` if there is one, from its newest intact checkpoint; a number:
-        from the checkpoint of that iteration.
+      env: an environment of the caller's own instead of the one that `config.env.name` names: a `FunctionalEnv`, or a
+        function that makes vector environments (see `envs.own.own_suite`).
+      directory: of the run; empty: `config.run.directory`. None: nothing is left on disk, and there is no resuming.
+      resume: go on with the run in its directory if there is one, from its newest intact checkpoint; a number: from
+        the checkpoint of that iteration.
       overwrite: delete that run first.
       callbacks: called after every iteration.
 
@@ -96,70 +82,29 @@ def train(
 
     Whatever ends the run early, the last whole iteration is saved first: `resume` goes on from there.
     """
-    check(config, has_teacher=teacher is not None)
-    directory.check(config, resume, overwrite)
-    directory.check_free(config)
+    config = copy.deepcopy(config)
+    suite = own_suite(env) if env is not None else None
+    if suite is not None:
+        config.env.name = suite.name
+    keep = directory is not None
+    require(keep or not resume, "resume", resume, "False where directory is None")
     with contextlib.ExitStack() as stack:
+        if directory is None:
+            directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="rpd_jax."))
+            config.run.tensorboard, config.run.wandb_project = False, ""
+        config.run.directory = str(directory) or config.run.directory
+        check(config, teacher is not None, suite)
+        run_directory.check(config, resume, overwrite)
+        run_directory.check_free(config)
         stack.enter_context(jax.enable_x64(False))  # whatever the program has switched on: ours is single precision
         stop = stack.enter_context(stop_on_signal())
-        trainer = Trainer(
-            config, teacher, lambda: stack.enter_context(directory.claim(config, resume, overwrite)), stack
-        )
+        claim = functools.partial(run_directory.claim, config, resume, overwrite)
+        trainer = Trainer(config, teacher, lambda: stack.enter_context(claim()), stack, suite)
         if resume:
             trainer.restore(None if resume is True else resume)
         trainer.run(stop, callbacks)
-        return trainer.result(signal=None if trainer.done else stop.signal)
-
-
-def check(config: Config, has_teacher: bool) -> None:
-    """Raises ConfigError for anything in a config that cannot work, before anything is started."""
-    config.validate()
-    check_env(config.env)
-    specs = [spec for spec in resolve_variants(config) if spec.guided]
-    if specs and not has_teacher:
-        names = [spec.name for spec in specs]
-        raise ConfigError(f"variants={names} cannot work without a teacher: train(config, teacher=...)")
-    for spec in specs:
-        check_guidance(spec, config)
-
-
-def make_teacher(
-    teacher: Teacher | TeacherFactory | None, config: Config, env: VectorEnv, stack: contextlib.ExitStack
-) -> Teacher | None:
-    """The teacher for an environment; one that draws every frame is spared the factory's probe by a stand-in.
-
-    A teacher that is made here is closed with `stack`, if it can be; one that was given is its owner's to close.
-    """
-    if not callable(teacher):
-        return teacher
-    if "rgb" not in env.spec.observation:
-        made = teacher(env)
-    else:
-        stand_in = make_env(config.env, [config.eval.seed], rgb=False, end_on_success=False)
-        with contextlib.closing(stand_in):
-            made = teacher(stand_in)
-    if hasattr(made, "close"):
-        stack.callback(made.close)
-    return made
-
-
-def make_loop(
-    config: Config, spec: EnvSpec, population: Population, teacher: Teacher | None, stack: contextlib.ExitStack
-) -> Loop:
-    """The loop for an environment and a teacher: one program where both are written in JAX, else one on the host."""
-    guided = bool(population.terms)
-    if teacher is not None and guided:
-        check_teacher(teacher, spec)
-    rgb = "rgb" in STUDENT_KEYS[config.env.observation]
-    ages = random_ages(config.env, config.algorithm.rollout_length, spec.max_episode_steps)
-    seeds = [s for _ in config.variants for seed in config.seeds for s in env_seeds(seed, config.env.num_envs)]
-    if teacher is None or teacher.spec.in_graph or not guided:
-        env = make_functional(config.env, rgb=rgb, end_on_success=config.env.end_on_success)
-        if env is not None:
-            return GraphLoop(config, env, seeds, population, teacher, random_ages=ages)
-    vector_env = make_env(config.env, seeds, rgb=rgb, end_on_success=config.env.end_on_success, random_ages=ages)
-    stack.callback(vector_env.close)
-    return HostLoop(config, vector_env, population, teacher)
+        result = trainer.result(signal=None if trainer.done else stop.signal)
+        return result if keep else dataclasses.replace(result, directory=None, rows=tuple(result.history))
 
 
 class Trainer:
@@ -171,19 +116,21 @@ class Trainer:
         teacher: Teacher | TeacherFactory | None,
         claim: Callable[[], Path],
         stack: contextlib.ExitStack,
+        suite: Suite | None = None,
     ) -> None:
         self.config = config
         rgb = "rgb" in STUDENT_KEYS[config.env.observation]
         num_members = len(config.variants) * len(config.seeds)
-        eval_env = make_env(config.env, evaluation_seeds(config.eval, num_members), rgb=rgb, end_on_success=False)
+        seeds = evaluation_seeds(config.eval, num_members)
+        eval_env = make_env(config.env, seeds, rgb=rgb, end_on_success=False, suite=suite)
         stack.callback(eval_env.close)
 
         self.population = Population(config, eval_env.spec)
         self.members = self.population.init()
         self.evaluator = Evaluator(eval_env, self.population)
-        self.teacher = make_teacher(teacher, config, eval_env, stack)
+        self.teacher = make_teacher(teacher, config, eval_env, stack, suite)
         self.alarms = Alarms(self.population, self.teacher.spec.name if self.teacher else "")
-        self.loop = make_loop(config, eval_env.spec, self.population, self.teacher, stack)
+        self.loop = make_loop(config, eval_env.spec, self.population, self.teacher, stack, suite)
         self.directory = claim()  # only now: whatever fails before leaves no directory behind
         self.store = CheckpointStore(self.directory, config.run.keep_checkpoints)
         stack.callback(self.store.close)
@@ -316,8 +263,8 @@ class Trainer:
             points = summary.curve_points(self.population, self.env_steps, self._labels, assessment.students)
             curve = [*self.curve, *points]
             summary.write(self.directory, self.config, table, curve, assessment.films, assessment.teacher_spec)
-        params, diverged = self.members.params, dict(self.alarms.diverged)
-        return Result(params, self.population, table, self.directory, signal, diverged)
+        diverged = dict(self.alarms.diverged)
+        return Result(self.members, self.population, table, self.directory, signal, diverged)
 
     @property
     def _labels(self) -> list[int]:

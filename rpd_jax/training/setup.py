@@ -1,0 +1,87 @@
+"""What a run is made of, from its config: its checks, its teacher, its loop."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+
+from rpd_jax.algorithms.variants import resolve_variants
+from rpd_jax.config import Config, ConfigError
+from rpd_jax.envs.base import EnvSpec, VectorEnv
+from rpd_jax.envs.registry import check_env, env_seeds, make_env, make_functional, random_ages
+from rpd_jax.envs.suite import Suite
+from rpd_jax.policies.base import STUDENT_KEYS
+from rpd_jax.training.guidance_check import check_guidance, check_teacher
+from rpd_jax.training.loop_offline import OfflineLoop
+from rpd_jax.training.loops import GraphLoop, HostLoop, Loop
+from rpd_jax.training.population import Population
+from rpd_jax.types import Teacher
+
+TeacherFactory = Callable[[VectorEnv], Teacher]
+"""Makes a teacher for an environment; it may move that environment to check the action contract."""
+
+
+def check(config: Config, has_teacher: bool, suite: Suite | None = None) -> None:
+    """Raises ConfigError for anything in a config that cannot work, before anything is started."""
+    config.validate()
+    check_env(config.env, suite)
+    specs = [spec for spec in resolve_variants(config) if spec.guided]
+    if specs and not has_teacher:
+        names = [spec.name for spec in specs]
+        raise ConfigError(f"variants={names} cannot work without a teacher: train(config, teacher=...)")
+    for spec in specs:
+        check_guidance(spec, config, suite)
+
+
+def make_teacher(
+    teacher: Teacher | TeacherFactory | None,
+    config: Config,
+    env: VectorEnv,
+    stack: contextlib.ExitStack,
+    suite: Suite | None = None,
+) -> Teacher | None:
+    """The teacher for an environment; one that draws every frame is spared the factory's probe by a stand-in.
+
+    A teacher that is made here is closed with `stack`, if it can be; one that was given is its owner's to close.
+    """
+    if not callable(teacher):
+        return teacher
+    if "rgb" not in env.spec.observation:
+        made = teacher(env)
+    else:
+        stand_in = make_env(config.env, [config.eval.seed], rgb=False, end_on_success=False, suite=suite)
+        with contextlib.closing(stand_in):
+            made = teacher(stand_in)
+    if hasattr(made, "close"):
+        stack.callback(made.close)
+    return made
+
+
+def make_loop(
+    config: Config,
+    spec: EnvSpec,
+    population: Population,
+    teacher: Teacher | None,
+    stack: contextlib.ExitStack,
+    suite: Suite | None = None,
+) -> Loop:
+    """The loop of a run: one program where environment and teacher are written in JAX, else one on the host.
+
+    Of a family that learns from demonstrations: one without an environment.
+    """
+    if not population.algorithm.plays:
+        return OfflineLoop(config, spec, population)
+    guided = bool(population.terms)
+    if teacher is not None and guided:
+        check_teacher(teacher, spec)
+    rgb = "rgb" in STUDENT_KEYS[config.env.observation]
+    ages = random_ages(config.env, config.algorithm.rollout_length, spec.max_episode_steps)
+    seeds = [s for _ in config.variants for seed in config.seeds for s in env_seeds(seed, config.env.num_envs)]
+    how = {"rgb": rgb, "end_on_success": config.env.end_on_success, "suite": suite}
+    if teacher is None or teacher.spec.in_graph or not guided:
+        env = make_functional(config.env, **how)
+        if env is not None:
+            return GraphLoop(config, env, seeds, population, teacher, random_ages=ages)
+    vector_env = make_env(config.env, seeds, random_ages=ages, **how)
+    stack.callback(vector_env.close)
+    return HostLoop(config, vector_env, population, teacher)
