@@ -178,11 +178,11 @@ def test_openvla_is_fine_tuned_without_jax() -> None:
     assert not {name.split(".")[0] for name in found} & {"jax", "jaxlib", "flax", "optax", "orbax", "chex"}
 
 
-def test_only_its_fine_tuning_and_the_comparison_import_the_openvla_server() -> None:
+def test_only_its_fine_tuning_imports_the_openvla_server() -> None:
     """Everything else talks to its process, but for the settings of checkpoints, which need no torch."""
     users = {m: {n for n in imports(m) if inside(n, OPENVLA_SERVER) and n in MODULES} for m in MODULES}
     others = {m for m in users if users[m] and not inside(m, OPENVLA_SERVER) and not inside(m, OPENVLA_FINETUNE)}
-    assert others == {"teachers.openvla", "teachers.openvla.golden"}
+    assert others == {"teachers.openvla"}
     assert users["teachers.openvla"] == {f"{OPENVLA_SERVER}.oft.settings"}
     assert not modules_after(f"import {OPENVLA_SERVER}.oft.settings") & TORCH
 
