@@ -58,6 +58,10 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 @functools.cache
 def _vulkan_problem() -> str:
-    from launch import vulkan_driver
+    from launch import vulkan
 
-    return vulkan_driver.probe().problem
+    try:
+        vulkan.probe()
+    except vulkan.Failed as problem:
+        return str(problem)
+    return ""
