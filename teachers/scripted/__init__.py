@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import importlib
 from collections.abc import Mapping
 from typing import Any
 
+from rpd_jax.config.validation import choice
 from rpd_jax.envs.base import EnvSpec
 from teachers.sampling import Sampling
 from teachers.scripted.corruption import Corruption
@@ -49,10 +49,7 @@ def make(env_spec: EnvSpec, settings: Mapping[str, Any] | None = None) -> Script
     groups = (Corruption, Sampling)
     known = {field.name: group for group in groups for field in dataclasses.fields(group)}
     for name in settings:
-        if name not in known:
-            close = difflib.get_close_matches(name, known, n=1)
-            hint = f"; did you mean {close[0]!r}?" if close else ""
-            raise ValueError(f"setting {name!r} of a scripted teacher is unknown: choose from {sorted(known)}{hint}")
+        choice("setting of a scripted teacher", name, known)
     corruption, sampling = (
         group(**{name: value for name, value in settings.items() if known[name] is group}) for group in groups
     )

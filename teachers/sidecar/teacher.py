@@ -6,7 +6,7 @@ import collections
 import contextlib
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -38,15 +38,13 @@ class _Batch:
     error: RemoteError | None = None
 
 
-@dataclasses.dataclass(eq=False)
-class _Part:
-    """The rows of a batch that are one request."""
+class _Part(NamedTuple):
+    """The rows of a batch that are one request, and where they were sent."""
 
     batch: _Batch
     rows: slice
-    fields: dict[str, Any]
-    calls: SlotCalls | None = None
-    ticket: int = -1
+    calls: SlotCalls
+    ticket: int
 
 
 class SidecarTeacher:
@@ -87,13 +85,14 @@ class SidecarTeacher:
         if not replicas:
             raise ValueError("replicas: at least one process is needed, got none")
         self._env_spec, self._rows = env_spec, rows
-        self._backlog: collections.deque[_Part] = collections.deque()
+        self._backlog: collections.deque[tuple[_Batch, slice, dict[str, Any]]] = collections.deque()  # is not sent
         self._under_way: list[_Part] = []
         self._calls: list[SlotCalls] = []
         self._action_dim = env_spec.action_dim if action_dim is None else action_dim
         try:
             for replica in replicas:
-                expect = _but_gpus(self._calls[0].spec) if self._calls else None
+                # Processes that serve the same model say the same of it, but for the GPUs that they use.
+                expect = {name: x for name, x in self._calls[0].spec.items() if name != "gpus"} if self._calls else None
                 self._calls.append(SlotCalls(replica.start, self._layout, expect=expect, limits=limits))
             self.spec = teacher_spec(self._calls[0].spec)
             self._name = f"teacher {one_line(self.spec.name)}"
@@ -128,7 +127,7 @@ class SidecarTeacher:
         labels = self._labels(answers, _finite(answers))
         answers["logits"][~labels.valid] = 0.0  # uniform, as neutral as their labels
         answers["logsumexp"][~labels.valid] = np.log(self.spec.token_bins)
-        return TokenLabels(labels, answers["tokens"], _scores(answers))
+        return TokenLabels(labels, answers["tokens"], TokenScores(answers["logits"], answers["logsumexp"]))
 
     def score(self, observation: Observation, instruction: str, tokens: Array) -> TokenScores:
         """See `rpd_jax.types.TokenTeacher`; raises what `label_tokens` does, ValueError for what are no tokens, and
@@ -145,7 +144,7 @@ class SidecarTeacher:
         answers = self._finish(self._begin(observation, instruction, key, tokens, tokens_wanted=True))
         if not (finite := _finite(answers)).all():
             raise TeacherError(f"{self._name}: {(~finite).sum()} rows of scores are not finite")
-        return _scores(answers)
+        return TokenScores(answers["logits"], answers["logsumexp"])
 
     def _begin(
         self,
@@ -169,7 +168,7 @@ class SidecarTeacher:
         answers = {name: np.zeros((size, *spec["shape"]), spec["dtype"]) for name, spec in outputs.items()}
         batch = _Batch(inputs, answers, len(begins))
         self._backlog.extend(
-            _Part(batch, slice(start, min(start + self._rows, size)), {**fields, "seed": seed})
+            (batch, slice(start, min(start + self._rows, size)), {**fields, "seed": seed})
             for start, seed in zip(begins, seeds, strict=True)
         )
         self.poll()
@@ -182,24 +181,21 @@ class SidecarTeacher:
 
     def _poll(self) -> None:
         for part in list(self._under_way):
-            assert part.calls is not None
             if part.calls.ready(part.ticket):
                 self._take(part)
         while self._backlog:
             calls = min(self._calls, key=lambda calls: calls.under_way)
             if not calls.has_room:
                 break
-            part = self._backlog[0]
-            batch = part.batch
+            batch, rows, fields = self._backlog[0]
             if batch.error is None:
-                inputs = {name: x[part.rows] for name, x in batch.inputs.items()}
-                part.ticket = calls.submit(jax.block_until_ready(inputs), part.fields, list(batch.answers))
-                part.calls = calls
-                self._under_way.append(part)
+                inputs = jax.block_until_ready({name: x[rows] for name, x in batch.inputs.items()})
+                ticket = calls.submit(inputs, fields, list(batch.answers))
+                self._under_way.append(_Part(batch, rows, calls, ticket))
             else:
                 batch.parts -= 1
             self._backlog.popleft()  # only now: should sending fail, it is tried again
-            if not self._backlog or self._backlog[0].batch is not batch:
+            if not self._backlog or self._backlog[0][0] is not batch:
                 batch.inputs = {}  # frames are large, and who waits for the answers keeps the batch
 
     def metrics(self) -> dict[str, float]:
@@ -246,7 +242,6 @@ class SidecarTeacher:
         return self._refusal(TeacherLabels(answers["action"], answers["valid"], answers["std"]), also)
 
     def _take(self, part: _Part) -> None:
-        assert part.calls is not None
         self._under_way.remove(part)
         try:
             for name, values in part.calls.outputs(part.ticket).items():
@@ -294,15 +289,6 @@ class SidecarTeacher:
                     f"observation[{name!r}]: need {dtype} of shape (B, {', '.join(map(str, shape))}) with B >= 1, "
                     f"got {values.dtype} of {values.shape}"
                 )
-
-
-def _but_gpus(account: Mapping[str, Any]) -> dict[str, Any]:
-    """What processes that serve the same model say alike."""
-    return {name: value for name, value in account.items() if name != "gpus"}
-
-
-def _scores(answers: Mapping[str, np.ndarray]) -> TokenScores:
-    return TokenScores(answers["logits"], answers["logsumexp"])
 
 
 def _finite(answers: Mapping[str, np.ndarray]) -> np.ndarray:

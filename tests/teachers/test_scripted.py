@@ -216,7 +216,7 @@ def test_quantiles_of_starting_positions():
         ({"samples": 0}, "samples=0"),
         ({"std": 0.0}, "std=0.0: must be positive"),
         ({"min_std": -1.0}, "min_std=-1.0"),
-        ({"biass": 0.1}, "setting 'biass' .*did you mean 'bias'"),
+        ({"biass": 0.1}, "setting of a scripted teacher='biass' .*did you mean 'bias'"),
     ],
 )
 def test_bad_settings_are_refused(settings, message):
