@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import ast
 import functools
-import subprocess
-import sys
 from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
-
-ROOT = Path(__file__).resolve().parent.parent
+from children import ROOT, run
 
 # Folders and files of rpd_jax, in order: a module may import from its own line and from the lines before it.
 ROOMS: tuple[tuple[str, ...], ...] = (
@@ -199,16 +196,16 @@ def test_only_the_settings_of_fine_tuning_openvla_are_imported() -> None:
 
 
 def modules_after(statement: str) -> set[str]:
-    program = f"{statement}\nimport sys\nprint(*sys.modules)"
-    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    done = run("-c", f"{statement}\nimport sys\nprint(*sys.modules)")
     assert done.returncode == 0, done.stderr
     return set(done.stdout.split())
 
 
 def test_importing_a_package_is_light() -> None:
     heavy = {"jax", "flax", "torch", "mani_skill", "matplotlib", "mujoco", "gymnasium"}
-    packages = "rpd_jax, rpd_jax.types, rpd_jax.envs.base, rpd_jax.envs.registry, teachers, launch"
-    assert not modules_after(f"import {packages}") & heavy
+    packages = ["rpd_jax.types", "rpd_jax.envs.base", "rpd_jax.envs.registry", "teachers", "launch"]
+    packages += ["teachers.sidecar.linear", *(m for m in MODULES if inside(m, "rpd_jax.ipc"))]
+    assert not modules_after(f"import {', '.join(packages)}") & heavy
 
 
 def test_public_names_are_those_announced() -> None:
@@ -228,5 +225,5 @@ def test_public_names_resolve_whatever_was_imported_before() -> None:
         "wrong = [n for n, v in values.items() if isinstance(v, types.ModuleType)]\n"
         "assert not wrong and callable(rpd_jax.train) and callable(rpd_jax.evaluate), wrong\n"
     )
-    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    done = run("-c", program)
     assert done.returncode == 0, done.stderr

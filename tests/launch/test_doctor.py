@@ -3,28 +3,21 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
 import pytest
+from children import launch
 
 from launch import checks, doctor
 from launch.checks import Look
 from launch.child import Failed
 
 
-def run_doctor(*flags: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "launch.doctor", *flags]
-    return subprocess.run(command, env=os.environ | environment, capture_output=True, text=True, timeout=240)
-
-
 @pytest.mark.vulkan
 def test_a_complete_machine_is_told_so(tmp_path: Path) -> None:
-    done = run_doctor(f"--directory={tmp_path}", f"--json={tmp_path / 'doctor.json'}")
+    done = launch("doctor", f"--directory={tmp_path}", f"--json={tmp_path / 'doctor.json'}")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "everything needed is here" in done.stdout
     outcome = json.loads((tmp_path / "doctor.json").read_text())

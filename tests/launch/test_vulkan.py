@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from children import launch
 
 from launch import vulkan
 from launch.child import Failed, run_python
@@ -202,14 +201,7 @@ def test_the_probe_finds_the_device_that_the_simulator_needs() -> None:
 
 
 def test_without_a_driver_the_probe_says_why_and_the_program_what_to_do() -> None:
-    hidden = {"VK_DRIVER_FILES": "/nonexistent.json", "VK_ICD_FILENAMES": "/nonexistent.json"}
-    done = subprocess.run(
-        [sys.executable, "-m", "launch.vulkan", "--check"],
-        env=os.environ | hidden,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
+    done = launch("vulkan", "--check", VK_DRIVER_FILES="/nonexistent.json", VK_ICD_FILENAMES="/nonexistent.json")
     assert done.returncode == 1
     assert "No usable Vulkan device" in done.stderr
     assert "mesa-vulkan-drivers 24.3 or newer" in done.stderr

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +10,7 @@ from typing import Any
 import jax
 import numpy as np
 import pytest
+from children import ROOT, launch
 from parity import octo, octo_network
 from parity.difference import (
     Difference,
@@ -25,7 +24,6 @@ from parity.octo_files import read_json
 
 from teachers.octo.pretrained_configs import octo_base, octo_small
 
-ROOT = Path(__file__).resolve().parents[3]
 REDUCED = ROOT / "tests" / "golden" / "octo"
 FULL = ROOT.parent / "shared" / "octo" / "golden"
 STAGES = {
@@ -77,8 +75,7 @@ def write_small(directory: Path, scale: float) -> None:
 
 def test_a_wrong_array_is_noticed(tmp_path: Path) -> None:
     write_small(tmp_path / "golden", 1.001)
-    command = [sys.executable, "-m", "launch.check_teacher", "--teacher=octo", f"--golden={tmp_path / 'golden'}"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240)
+    done = launch("check_teacher", "--teacher=octo", f"--golden={tmp_path / 'golden'}")
     assert done.returncode == 1, done.stdout + done.stderr
     lines = done.stdout.splitlines()
     last = lines.index("3 arrays compared, 1 beyond tolerance")
