@@ -203,7 +203,7 @@ def modules_after(statement: str) -> set[str]:
 
 def test_importing_a_package_is_light() -> None:
     heavy = {"jax", "flax", "torch", "mani_skill", "matplotlib", "mujoco", "gymnasium"}
-    packages = ["rpd_jax.types", "rpd_jax.envs.base", "rpd_jax.envs.registry", "teachers", "launch"]
+    packages = ["rpd_jax.types", "rpd_jax.config", "rpd_jax.envs.base", "rpd_jax.envs.registry", "teachers", "launch"]
     packages += ["teachers.sidecar.linear", *(m for m in MODULES if inside(m, "rpd_jax.ipc"))]
     assert not modules_after(f"import {', '.join(packages)}") & heavy
 
