@@ -57,7 +57,7 @@ setup: $(VENV)/.vulkan
 install: $(VENV)/.installed
 core: $(VENV)/.core
 
-$(VENV)/.vulkan: $(VENV)/.installed $(wildcard launch/vulkan*.py)
+$(VENV)/.vulkan: $(VENV)/.installed launch/vulkan.py
 	$(VENV)/bin/python -m launch.vulkan
 	touch $@
 

@@ -2,12 +2,14 @@
 
   python -m launch.check_teacher --teacher=octo --golden=tests/golden/octo
 
-Prints the largest error of every stage and its tolerance. Exit status 1 if one is exceeded.
+The comparison is a test, so this works in a checkout of the repository. Prints the largest error of every stage and its
+tolerance. Exit status 1 if one is exceeded.
 """
 
 from __future__ import annotations
 
-import importlib
+import importlib.util
+import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,33 +17,25 @@ from pathlib import Path
 from absl import flags
 
 from launch.flags import run
+from rpd_jax.config import ConfigError
 
-CHECKS = {
-    "octo": "teachers.octo.golden:check",
-    "openvla": "teachers.openvla.golden:check",
-}
-"""Teacher -> "module:function"; the function takes a golden directory and gives a list of `Difference`."""
+ROOT = Path(__file__).resolve().parents[1]
+TESTS = {"octo": "tests/teachers/octo/test_golden.py", "openvla": "tests/teachers/openvla/test_openvla_golden.py"}
 
-_TEACHER = flags.DEFINE_enum("teacher", None, sorted(CHECKS), "Whose network.", required=True)
-_GOLDEN = flags.DEFINE_string("golden", None, "Directory of the golden data.", required=True)
-_VERBOSE = flags.DEFINE_bool("all", False, "Print every array, not only the worst of each stage.")
+_TEACHER = flags.DEFINE_enum("teacher", None, sorted(TESTS), "Whose network.", required=True)
+_GOLDEN = flags.DEFINE_string("golden", None, "Directory of the golden data; the checkout's if not given.")
 
 
 def main(argv: Sequence[str]) -> int:
-    from teachers.comparison import worst_by_stage
-
-    module, _, function = CHECKS[_TEACHER.value].partition(":")
-    try:
-        found = getattr(importlib.import_module(module), function)(Path(_GOLDEN.value))
-    except (OSError, ValueError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    for each in found if _VERBOSE.value else worst_by_stage(found):
-        state = "ok" if each.ok else "FAILED"
-        print(f"{state:8}{each.stage:16}{each.error:10.2e} of {each.tolerance:7.1e}  {each.where}")
-    failed = [each for each in found if not each.ok]
-    print(f"{len(found)} arrays compared, {len(failed)} beyond tolerance")
-    return 1 if failed or not found else 0
+    test = TESTS[_TEACHER.value]
+    if not (ROOT / test).is_file():
+        raise ConfigError(f"{ROOT} has no {test}: run this in a checkout of the repository")
+    if importlib.util.find_spec("pytest") is None:
+        raise ConfigError("the comparison needs pytest: pip install pytest pytest-timeout")
+    command = [sys.executable, "-m", "pytest", "-q", "-s", "--no-header", "--tb=line", f"{test}::test_golden_data"]
+    if _GOLDEN.value is not None:
+        command.append(f"--golden={Path(_GOLDEN.value).resolve()}")
+    return subprocess.run(command, cwd=ROOT, check=False).returncode
 
 
 if __name__ == "__main__":

@@ -7,13 +7,12 @@ import mmap
 import os
 import platform
 import shutil
-import subprocess
-import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from launch import vulkan_driver
+from launch import vulkan
+from launch.child import Failed, run_python
 from rpd_jax import runtime
 
 MIN_FREE = 1 << 30  # bytes, for checkpoints and videos
@@ -60,113 +59,94 @@ class Check:
     needed: bool = True
 
 
-class Failed(Exception):
-    """A child process did not do its work; the message is its last words."""
+@dataclasses.dataclass(frozen=True)
+class Look:
+    """Something to look at: `see` says what it found, or raises whatever is wrong with it."""
+
+    name: str
+    see: Callable[[], str]
+    advice: str
+    needed: bool = True
+
+    def take(self) -> Check:
+        try:
+            return Check(self.name, True, self.see(), needed=self.needed)
+        except (Failed, OSError) as error:
+            return Check(self.name, False, str(error), self.advice, self.needed)
+        except Exception as error:
+            return Check(self.name, False, f"{type(error).__name__}: {error}", self.advice, self.needed)
 
 
-def all_checks(directory: Path) -> list[Callable[[], Check]]:
+def all_looks(directory: Path) -> list[Look]:
     """The looks to take, in order; `directory` is where runs will be written."""
     return [
-        python,
-        jax,
-        initialisers,
-        vulkan,
-        simulator,
-        shared_memory,
-        lambda: run_directory(directory),
-        video,
+        Look("python", platform.python_version, "install Python 3.11 or newer"),
+        Look(
+            "jax",
+            lambda: run_python(_DEVICES, 120),
+            "pip install -e . in this environment; JAX_PLATFORMS=cpu leaves a broken accelerator out",
+        ),
+        Look("batched initialisers", initialisers, f"unset NPROC, or set it to {runtime.MIN_POOL_THREADS} or more"),
+        Look("vulkan", vulkan.probe, vulkan.WHAT_TO_INSTALL),
+        Look(
+            "simulator",
+            lambda: run_python(_STEP, 180),
+            "pip install -e '.[maniskill]' if it is not there; otherwise see vulkan above",
+        ),
+        Look(
+            "shared memory",
+            shared_memory,
+            f"Linux with memfd_create and {SHARED >> 20} MiB of free memory is needed",
+        ),
+        Look(
+            "run directory",
+            lambda: run_directory(directory),
+            "name a directory that you may write to, with 1 GiB free: --config.run.directory=PATH",
+        ),
+        Look(
+            "video",
+            video,
+            "pip install imageio-ffmpeg, or do without videos: --config.eval.videos=0",
+            needed=False,
+        ),
     ]
 
 
-def python() -> Check:
-    version = platform.python_version()
-    return Check("python", sys.version_info >= (3, 11), version, "install Python 3.11 or newer")
-
-
-def jax() -> Check:
-    try:
-        return Check("jax", True, _child(_DEVICES, 120))
-    except Failed as error:
-        advice = "pip install -e . in this environment; JAX_PLATFORMS=cpu leaves a broken accelerator out"
-        return Check("jax", False, str(error), advice)
-
-
-def initialisers() -> Check:
+def initialisers() -> str:
     """Whether the cure of `rpd_jax.runtime` is at work."""
     detail = f"{runtime.available_cores()} cores, NPROC={os.environ.get('NPROC', 'not set')}"
     try:
-        _child(INITIALISERS, 90)
+        run_python(INITIALISERS, 90)
     except Failed as error:
-        advice = f"unset NPROC, or set it to {runtime.MIN_POOL_THREADS} or more"
-        return Check("batched initialisers", False, f"{detail}: {error}", advice)
-    return Check("batched initialisers", True, detail)
+        raise Failed(f"{detail}: {error}") from None
+    return detail
 
 
-def vulkan() -> Check:
-    found = vulkan_driver.probe()
-    if found.problem:
-        return Check("vulkan", False, found.problem, vulkan_driver.WHAT_TO_INSTALL)
-    return Check("vulkan", True, str(found))
-
-
-def simulator() -> Check:
-    try:
-        return Check("simulator", True, _child(_STEP, 180))
-    except Failed as error:
-        advice = "pip install -e '.[maniskill]' if it is not there; otherwise see vulkan above"
-        return Check("simulator", False, str(error), advice)
-
-
-def shared_memory() -> Check:
+def shared_memory() -> str:
     """Writes to as much anonymous shared memory as a large run takes."""
+    descriptor = os.memfd_create("rpd_jax-doctor")
     try:
-        descriptor = os.memfd_create("rpd_jax-doctor")
-        try:
-            os.posix_fallocate(descriptor, 0, SHARED)
-            with mmap.mmap(descriptor, SHARED) as memory:
-                memory[-1] = 1
-        finally:
-            os.close(descriptor)
-    except (AttributeError, OSError) as error:
-        advice = f"Linux with memfd_create and {SHARED >> 20} MiB of free memory is needed"
-        return Check("shared memory", False, str(error), advice)
-    return Check("shared memory", True, f"{SHARED >> 20} MiB written")
+        os.posix_fallocate(descriptor, 0, SHARED)
+        with mmap.mmap(descriptor, SHARED) as memory:
+            memory[-1] = 1
+    finally:
+        os.close(descriptor)
+    return f"{SHARED >> 20} MiB written"
 
 
-def run_directory(directory: Path) -> Check:
+def run_directory(directory: Path) -> str:
     """Writes a file to the nearest directory that exists already."""
     existing = next(path for path in (directory.absolute(), *directory.absolute().parents) if path.is_dir())
-    try:
-        with tempfile.TemporaryFile(dir=existing) as file:
-            file.write(b"rpd_jax")
-        free = shutil.disk_usage(existing).free
-    except OSError as error:
-        advice = "name a directory that you may write to: --config.run.directory=PATH"
-        return Check("run directory", False, str(error), advice)
+    with tempfile.TemporaryFile(dir=existing) as file:
+        file.write(b"rpd_jax")
+    free = shutil.disk_usage(existing).free
     detail = f"{directory} is writable, {free / 2**30:.1f} GiB free"
-    return Check("run directory", free >= MIN_FREE, detail, "free some space: a run may take 1 GiB")
+    if free < MIN_FREE:
+        raise Failed(detail)
+    return detail
 
 
-def video() -> Check:
-    try:
-        import imageio_ffmpeg
+def video() -> str:
+    import imageio_ffmpeg
 
-        detail = f"ffmpeg {imageio_ffmpeg.get_ffmpeg_version()}"
-    except Exception as error:
-        advice = "pip install imageio-ffmpeg, or do without videos: --config.eval.videos=0"
-        return Check("video", False, f"{type(error).__name__}: {error}", advice, needed=False)
-    return Check("video", True, detail)
-
-
-def _child(program: str, timeout: float) -> str:
-    """The last line that a program prints; raises Failed if it fails or takes more than `timeout` seconds."""
-    command = [sys.executable, "-c", program]
-    root = Path(__file__).resolve().parent.parent
-    try:
-        child = subprocess.run(command, capture_output=True, text=True, timeout=timeout, cwd=root)
-    except subprocess.TimeoutExpired:
-        raise Failed(f"no answer within {timeout:.0f} s") from None
-    if child.returncode != 0:
-        words = child.stderr.strip().splitlines() or [""]
-        raise Failed(f"exit status {child.returncode}: {words[-1]}")
-    return (child.stdout.strip().splitlines() or [""])[-1]
+    return f"ffmpeg {imageio_ffmpeg.get_ffmpeg_version()}"

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from absl import app, flags
 
-from launch.checks import Check, all_checks
+from launch.checks import Check, all_looks
 from rpd_jax.runs.files import write_json
 
 _DIRECTORY = flags.DEFINE_string("directory", "runs", "Where runs will be written.")
@@ -36,8 +36,8 @@ def main(argv: Sequence[str]) -> None:
     if len(argv) > 1:
         raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
     done = []
-    for look in all_checks(Path(_DIRECTORY.value)):
-        done.append(look())
+    for look in all_looks(Path(_DIRECTORY.value)):
+        done.append(look.take())
         print(describe(done[-1]), flush=True)
     failed = [check.name for check in done if check.needed and not check.ok]
     if _JSON.value:

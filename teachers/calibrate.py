@@ -2,243 +2,71 @@
 
 from __future__ import annotations
 
-import dataclasses
-import math
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-import jax
-import numpy as np
-
+from rpd_jax.config import EvalConfig
+from rpd_jax.config.validation import require
 from rpd_jax.envs.base import VectorEnv
-from rpd_jax.types import Array, Teacher
+from rpd_jax.report.intervals import Interval, wilson
+from rpd_jax.training.evaluation import teacher_episodes
 from teachers.base import load
-from teachers.scripted.settings import ScriptedSettings
-from teachers.scripted.teacher import ScriptedTeacher
-
-KNOBS: Mapping[str, float] = {
-    "noise": 1.0,
-    "bias": 0.06,
-    "aim_error": 0.1,
-    "aim_error_fraction": 1.0,
-    "gripper_shift": 0.04,
-}
-"""The corruptions that can be calibrated, and the level that is taken for the worst."""
-_AIM_ERROR = 0.045  # metres, for the knob "aim_error_fraction" where the settings name none
 
 
 class Trial(NamedTuple):
-    """One evaluation."""
+    """One evaluation: a level of corruption, and the share of episodes with a success, with its 95 % interval."""
 
     level: float
     success: float
-
-
-@dataclasses.dataclass(frozen=True)
-class Calibration:
-    """What a bisection found.
-
-    Attributes:
-      level: the level tried whose success was nearest to the wanted one.
-      success: what was measured there.
-      converged: whether that is within the tolerance.
-      trials: all evaluations, in order.
-    """
-
-    level: float
-    success: float
-    converged: bool
-    trials: tuple[Trial, ...]
-
-
-class Episodes(NamedTuple):
-    """How a teacher's episodes ended, each [episodes] bool."""
-
-    success_once: np.ndarray
-    success_at_end: np.ndarray
-
-
-@dataclasses.dataclass(frozen=True)
-class ScriptedCalibration:
-    """A corruption of about the wanted success, with the 95 % Wilson interval of the success measured."""
-
-    settings: ScriptedSettings
-    success: float
-    interval: tuple[float, float]
-    converged: bool
-    trials: tuple[Trial, ...]
+    interval: Interval
 
 
 def calibrate(
-    success_of: Callable[[float], float],
-    wanted: float,
-    *,
-    low: float = 0.0,
-    high: float = 1.0,
-    tolerance: float = 0.03,
-    max_trials: int = 10,
-) -> Calibration:
-    """Bisects for the level at which a success that falls with the level is the wanted one.
-
-    Args:
-      success_of: measures the success, in [0, 1], at a level; may be noisy, then the answer is too.
-      wanted: the success wanted, in [0, 1].
-      low: the level of the highest success.
-      high: the level of the lowest success.
-      tolerance: stop once the success measured is this near.
-      max_trials: how often `success_of` may be called, at least 2.
-    Raises:
-      ValueError: for arguments out of range, a success that is not in [0, 1], or a `wanted` that the levels
-        `low` and `high` do not enclose.
-    """
-    if not 0.0 <= wanted <= 1.0:
-        raise ValueError(f"wanted={wanted!r}: must be a success between 0 and 1")
-    if not low < high:
-        raise ValueError(f"low={low!r}, high={high!r}: low must be less than high")
-    if not tolerance > 0 or max_trials < 2:
-        raise ValueError(f"tolerance={tolerance!r}, max_trials={max_trials!r}: must be positive, at least 2")
-    trials: list[Trial] = []
-
-    def measure(level: float) -> float:
-        success = float(success_of(level))
-        if not 0.0 <= success <= 1.0:
-            raise ValueError(f"success_of({level!r}) gave {success!r}: must be between 0 and 1")
-        trials.append(Trial(level, success))
-        return success
-
-    best_possible = measure(low)
-    if best_possible < wanted - tolerance:
-        raise ValueError(f"wanted={wanted!r}: level {low!r} reaches only {best_possible:.3f}")
-    worst = best_possible
-    if abs(best_possible - wanted) > tolerance:
-        worst = measure(high)
-        if worst > wanted + tolerance:
-            raise ValueError(f"wanted={wanted!r}: level {high!r} still reaches {worst:.3f}")
-    while min(abs(trial.success - wanted) for trial in trials) > tolerance and len(trials) < max_trials:
-        middle = (low + high) / 2.0
-        if measure(middle) > wanted:
-            low = middle
-        else:
-            high = middle
-    nearest = min(trials, key=lambda trial: abs(trial.success - wanted))
-    return Calibration(nearest.level, nearest.success, abs(nearest.success - wanted) <= tolerance, tuple(trials))
-
-
-def calibrate_scripted(
     env: VectorEnv,
+    settings: Callable[[float], Mapping[str, Any]],
     wanted: float,
-    knob: str = "aim_error_fraction",
-    *,
-    settings: Mapping[str, Any] | None = None,
-    episodes: int = 100,
-    measure: str = "once",
-    high: float | None = None,
+    high: float = 1.0,
     tolerance: float = 0.05,
     max_trials: int = 8,
-    key: Array | None = None,
-) -> ScriptedCalibration:
-    """Calibrates one corruption of the scripted teacher of an environment by acting in it.
+    episodes: int = 100,
+) -> list[Trial]:
+    """Bisects for the level of corruption at which an environment's scripted teacher has the wanted success.
 
-    Every trial begins from the environment's present sequence of episodes, so all see the same ones.
+    All trials play the same episodes. With n of them the standard error of a success is about 0.5 / sqrt(n).
 
     Args:
-      env: runs episodes to their time limit (`end_on_success=False`).
+      env: runs episodes to their time limit.
+      settings: of the teacher at a level, e.g. lambda level: {"aim_error": 0.045, "aim_error_fraction": level}.
       wanted: the success wanted, in [0, 1].
-      knob: a key of `KNOBS`; "bias" is a bias along the setting `aim_direction`.
-      settings: of the scripted teacher, for everything but the knob.
-      episodes: per trial, rounded up to a multiple of the number of environments.
-      measure: "once" counts success at any step, "end" at the last one.
-      high: the worst level to consider; None: as in `KNOBS`.
-      tolerance: of the success, as in `calibrate`; with n episodes the standard error is about 0.5 / sqrt(n).
-      max_trials: as in `calibrate`.
-      key: a jax random key; None: `jax.random.key(0)`.
+      high: the worst level; the best is 0.
+      tolerance, max_trials: it stops once a success measured is this near, or after so many trials.
+      episodes: of a trial, rounded up to whole rounds of all environments.
+
+    Returns:
+      the trials, those nearest to the wanted success first.
+
     Raises:
-      ValueError: as in `calibrate` and `teachers.load`; for another knob or measure.
+      ConfigError: for a success that neither 0 nor `high` nor what lies between reaches.
     """
-    if knob not in KNOBS:
-        raise ValueError(f"knob={knob!r}: choose from {sorted(KNOBS)}")
-    if measure not in ("once", "end"):
-        raise ValueError(f"measure={measure!r}: choose from ('once', 'end')")
-    key = jax.random.key(0) if key is None else key
-    start, counts = env.state_dict(), {}
+    start = env.state_dict()
 
-    def teacher_at(level: float) -> ScriptedTeacher:
-        return load("scripted", env.spec, **settings_at(knob, level, settings))
-
-    def success_of(level: float) -> float:
+    def trial(level: float) -> Trial:
         env.load_state_dict(start)
-        result = run_teacher(env, teacher_at(level), episodes, key)
-        success = result.success_once if measure == "once" else result.success_at_end
-        counts[level] = (int(success.sum()), len(success))
-        return success.mean()
+        teacher = load("scripted", env.spec, **settings(level))
+        success = teacher_episodes(env, teacher, EvalConfig(episodes=episodes, num_envs=env.num_envs))[0].success_once
+        return Trial(level, float(success.mean()), wilson(int(success.sum()), len(success)))
 
-    high = KNOBS[knob] if high is None else high
-    found = calibrate(success_of, wanted, high=high, tolerance=tolerance, max_trials=max_trials)
-    return ScriptedCalibration(
-        teacher_at(found.level).settings,
-        found.success,
-        wilson_interval(*counts[found.level]),
-        found.converged,
-        found.trials,
-    )
+    def error(trial: Trial) -> float:
+        return abs(trial.success - wanted)
 
-
-def settings_at(knob: str, level: float, settings: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """The settings of a scripted teacher with one corruption of `KNOBS` at a level."""
-    changed = dict(settings or {})
-    if knob == "bias":
-        direction = np.asarray(changed.get("aim_direction", (1.0, 0.0, 0.0)), float)
-        changed["bias"] = tuple(float(v) for v in level * direction / np.linalg.norm(direction))
-        return changed
-    if knob == "aim_error_fraction":
-        changed.setdefault("aim_error", _AIM_ERROR)
-    if knob == "aim_error":
-        changed.setdefault("aim_error_fraction", 1.0)
-    changed[knob] = float(level)
-    return changed
-
-
-def run_teacher(env: VectorEnv, teacher: Teacher, episodes: int, key: Array) -> Episodes:
-    """Lets a teacher act for at least `episodes` new episodes, whole rounds of all environments.
-
-    An environment whose episode ends early waits, unobserved, for the others. The action of each step is the
-    label's, without further noise. Before an episode's first observation the teacher is shown copies of it.
-    """
-    if episodes < 1:
-        raise ValueError(f"episodes={episodes!r}: at least one is needed")
-    once, at_end = [], []
-    for round_ in range(math.ceil(episodes / env.num_envs)):
-        observation = env.reset()
-        past = [_copied(teacher, observation)] * teacher.spec.history
-        active = np.ones(env.num_envs, bool)
-        ever, last = np.zeros(env.num_envs, bool), np.zeros(env.num_envs, bool)
-        step = 0
-        while active.any():
-            now = past[-1] if len(past) == 1 else {k: np.stack([o[k] for o in past], axis=1) for k in past[0]}
-            step_key = jax.random.fold_in(jax.random.fold_in(key, round_), step)
-            action = np.asarray(teacher.label(now, env.spec.instruction, step_key).action)
-            result = env.step(action)
-            success = np.asarray(result.success)
-            ever |= active & success
-            last = np.where(active, success, last)
-            active &= ~(np.asarray(result.terminated) | np.asarray(result.truncated))
-            past = [*past[1:], _copied(teacher, result.observation)]
-            step += 1
-        once.append(ever)
-        at_end.append(last)
-    return Episodes(np.concatenate(once), np.concatenate(at_end))
-
-
-def wilson_interval(successes: int, trials: int, z: float = 1.96) -> tuple[float, float]:
-    """The Wilson score interval of a success rate, 95 % by default."""
-    if not 0 <= successes <= trials or trials < 1:
-        raise ValueError(f"successes={successes!r} of trials={trials!r}: must be between 0 and trials")
-    rate, weight = successes / trials, z * z / trials
-    centre = (rate + weight / 2.0) / (1.0 + weight)
-    half = z * math.sqrt(rate * (1.0 - rate) / trials + weight / (4.0 * trials)) / (1.0 + weight)
-    return centre - half, centre + half
-
-
-def _copied(teacher: Teacher, observation: Mapping[str, Array]) -> dict[str, np.ndarray]:
-    """What the teacher reads, copied: an environment may reuse its arrays in the next step."""
-    return {name: np.array(observation[name]) for name in teacher.spec.observation_keys}
+    low, trials = 0.0, [trial(0.0)]
+    best = trials[0].success
+    require(best >= wanted - tolerance, "wanted", wanted, f"at most {best:.3f}, the success at level 0")
+    if error(trials[0]) > tolerance:
+        trials.append(trial(high))
+        worst = trials[1].success
+        require(worst <= wanted + tolerance, "wanted", wanted, f"at least {worst:.3f}, the success at level {high}")
+    while min(map(error, trials)) > tolerance and len(trials) < max_trials:
+        trials.append(trial((low + high) / 2))
+        low, high = (trials[-1].level, high) if trials[-1].success > wanted else (low, trials[-1].level)
+    return sorted(trials, key=error)

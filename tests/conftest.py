@@ -8,10 +8,16 @@ from __future__ import annotations
 import functools
 import os
 import tempfile
+from pathlib import Path
 
 import pytest
 
 import rpd_jax  # noqa: F401  (prepares the process before JAX starts)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    help = "other golden data of one teacher than those in tests/golden, for test_golden_data of that teacher"
+    parser.addoption("--golden", default=None, metavar="DIRECTORY", help=help)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -30,6 +36,15 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
 
 
+@pytest.fixture(scope="session")
+def other_golden(request: pytest.FixtureRequest) -> Path | None:
+    """The directory that --golden names, refused in one line if it is none."""
+    given = request.config.getoption("--golden")
+    if given is not None and not Path(given).is_dir():
+        pytest.fail(f"--golden={given}: no such directory", pytrace=False)
+    return None if given is None else Path(given)
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skips a `vulkan` test for want of a device, but never where one is promised."""
     if item.get_closest_marker("vulkan") is None:
@@ -43,6 +58,10 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 @functools.cache
 def _vulkan_problem() -> str:
-    from launch import vulkan_driver
+    from launch import vulkan
 
-    return vulkan_driver.probe().problem
+    try:
+        vulkan.probe()
+    except vulkan.Failed as problem:
+        return str(problem)
+    return ""

@@ -13,6 +13,25 @@ from rpd_jax.training import summary
 from rpd_jax.training.evaluation import Episodes
 
 
+def test_wilson_by_hand_and_as_scipys() -> None:
+    # k = 50, n = 100, z = 1.959964: z² / n = 0.0384146, middle = (0.5 + 0.0192073) / 1.0384146 = 0.5,
+    # half = 1.959964 * sqrt(0.25 / 100 + 0.0384146 / 400) / 1.0384146 = 0.0961676
+    assert wilson(50, 100) == pytest.approx((0.4038324, 0.5961676), abs=1e-6)
+    # k = 0: the lower end is 0, the upper one z² / (n + z²) = 3.8414588 / 13.8414588
+    assert wilson(0, 10) == (0.0, pytest.approx(0.2775328, abs=1e-6))
+    assert wilson(10, 10) == (pytest.approx(1 - 0.2775328, abs=1e-6), 1.0)
+    for k, n, confidence in [(1, 3, 0.95), (7, 10, 0.9), (199, 200, 0.99), (0, 1, 0.5)]:
+        reference = scipy.stats.binomtest(k, n).proportion_ci(confidence, method="wilson")
+        assert wilson(k, n, confidence) == pytest.approx((reference.low, reference.high), abs=1e-12)
+
+
+def test_wilson_refuses_impossible_numbers() -> None:
+    refused = {(1, 0): "trials=0", (3, 2): "successes=3", (-1, 2): "successes=-1", (1, 2, 1.0): "confidence=1.0"}
+    for arguments, message in refused.items():
+        with pytest.raises(ValueError, match=message):
+            wilson(*arguments)
+
+
 def test_single_episodes_give_jeffreys_interval() -> None:
     """One episode a seed says nothing about r: p(k | m, r) = m or 1 - m, m is Beta(k + 1/2, S - k + 1/2)."""
     low, high = beta_binomial([[1, 1, 0], [0, 0, 0], [1, 1, 1]], np.ones((3, 3)))

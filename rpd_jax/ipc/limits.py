@@ -1,4 +1,4 @@
-"""When a supervised sidecar counts as failed."""
+"""When another process or a server counts as failed, and when it is tried again."""
 
 from __future__ import annotations
 
@@ -26,6 +26,12 @@ class Limits:
     backoff_s: float = 0.5
     max_backoff_s: float = 30.0
     queue_size: int = 2
+
+    def pause_after(self, failures: int) -> float | None:
+        """Seconds until the next try after so many failures in a row; None: there is none."""
+        if failures > self.max_restarts:
+            return None
+        return min(self.backoff_s * 2.0 ** min(failures - 1, 60), self.max_backoff_s)
 
     def __post_init__(self) -> None:
         for name in ("deadline_s", "start_deadline_s", "heartbeat_s", "max_backoff_s"):

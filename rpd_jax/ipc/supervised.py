@@ -16,7 +16,7 @@ from rpd_jax.ipc.handshake import HandshakeError
 from rpd_jax.ipc.limits import Limits
 from rpd_jax.ipc.messages import HEARTBEAT, Message, ProtocolError, RemoteError, VersionMismatch, raise_if_error
 from rpd_jax.ipc.peer import Sidecar
-from rpd_jax.ipc.text import last_error, one_line
+from rpd_jax.ipc.text import described, last_error, one_line
 
 _log = logging.getLogger(__name__)
 
@@ -39,7 +39,9 @@ class QueueFull(RuntimeError):
 class _Request:
     kind: str
     fields: dict[str, Any]
-    sent: int = 0
+    sent: int = 0  # times
+    sequence: int = -1  # with the present sidecar
+    wanted: bool = True
 
 
 class Supervised:
@@ -69,8 +71,6 @@ class Supervised:
         self._start, self._prepare, self._check = start, prepare, check
         self._waiting: dict[int, _Request] = {}  # ticket -> request, in the order of submission
         self._answers: dict[int, Message] = {}
-        self._discarded: set[int] = set()
-        self._tickets: dict[int, int] = {}  # sequence number with the present sidecar -> ticket
         self._next_ticket = 0
         self._in_a_row = 0
         self._turn = self._heard = 0.0  # when the oldest request's turn came, and when it was last heard of
@@ -121,7 +121,7 @@ class Supervised:
             self._turn = self._heard = time.monotonic()
         self._waiting[ticket] = _Request(kind, dict(fields or {}))
         try:
-            self._send(ticket)
+            self._send(self._waiting[ticket])
         except FAILURES as error:
             self._recover(error)
         except ValueError:  # its fields are no plain data
@@ -157,8 +157,9 @@ class Supervised:
 
     def discard(self, ticket: int) -> None:
         """Nobody will ask for this result. The sidecar may still work on it until `settled`."""
-        if self._answers.pop(ticket, None) is None and ticket in self._waiting:
-            self._discarded.add(ticket)
+        self._answers.pop(ticket, None)
+        if ticket in self._waiting:
+            self._waiting[ticket].wanted = False
 
     def settled(self, ticket: int) -> bool:
         """Whether the sidecar is done with the request: nothing of it is touched any more."""
@@ -166,11 +167,7 @@ class Supervised:
 
     def metrics(self) -> dict[str, float]:
         """Counts since the beginning."""
-        return {
-            "restarts": float(self.restarts),
-            "resent": float(self.resent),
-            "seconds_waiting": self.seconds_waiting,
-        }
+        return {name: float(getattr(self, name)) for name in ("restarts", "resent", "seconds_waiting")}
 
     def close(self) -> None:
         """Ends the sidecar. Idempotent."""
@@ -182,7 +179,6 @@ class Supervised:
     # One sidecar.
 
     def _begin(self) -> None:
-        self._tickets.clear()
         self._sidecar = self._start()
         try:
             self._prepare(self._sidecar)
@@ -193,10 +189,9 @@ class Supervised:
                 raise HandshakeError(f"{self.name}: {error.message}") from error
             raise
 
-    def _send(self, ticket: int) -> None:
+    def _send(self, request: _Request) -> None:
         assert self._sidecar is not None
-        request = self._waiting[ticket]
-        self._tickets[self._sidecar.send(request.kind, request.fields)] = ticket
+        request.sequence = self._sidecar.send(request.kind, request.fields)
         request.sent += 1
 
     def _receive(self, timeout_s: float) -> None:
@@ -208,16 +203,14 @@ class Supervised:
         self._heard = time.monotonic()
         if message.kind == HEARTBEAT:
             return
-        ticket = self._tickets.get(message.sequence)
-        if ticket is None or ticket != next(iter(self._waiting), None):
+        ticket, oldest = next(iter(self._waiting.items()), (-1, None))
+        if oldest is None or oldest.sequence != message.sequence:
             raise ProtocolError(f"an answer {message.kind!r} out of turn, with sequence number {message.sequence}")
         if self._check is not None and message.kind == "reply":
-            self._check(self._waiting[ticket].fields, message)
-        del self._tickets[message.sequence], self._waiting[ticket]
+            self._check(oldest.fields, message)
+        del self._waiting[ticket]
         self._turn, self._in_a_row = self._heard, 0
-        if ticket in self._discarded:
-            self._discarded.remove(ticket)
-        else:
+        if oldest.wanted:
             self._answers[ticket] = message
 
     def _receive_until(self, done: Callable[[], bool]) -> None:
@@ -249,23 +242,22 @@ class Supervised:
             assert self._sidecar is not None
             self._sidecar.kill()  # from here on nothing but we touch the arrays
             self._failure = None
-            for ticket in self._discarded:
-                del self._waiting[ticket]
-            self._discarded.clear()
+            self._waiting = {ticket: request for ticket, request in self._waiting.items() if request.wanted}
             if any(request.sent > 1 for request in self._waiting.values()):
                 raise self._give_up("failed twice with the same request", error) from error
-            if self._in_a_row >= self.limits.max_restarts:
-                raise self._give_up(f"failed {self._in_a_row + 1} times in a row", error) from error
-            time.sleep(min(self.limits.backoff_s * 2**self._in_a_row, self.limits.max_backoff_s))
             self._in_a_row += 1
+            pause = self.limits.pause_after(self._in_a_row)
+            if pause is None:
+                raise self._give_up(f"failed {self._in_a_row} times in a row", error) from error
+            time.sleep(pause)
             self.restarts += 1
-            _log.warning("%s is started again: %s", self.name, _why(error))
+            _log.warning("%s is started again: %s", self.name, described(error))
             self._sidecar.close()
             try:
                 self._begin()
                 self._turn = self._heard = time.monotonic()
-                for ticket, request in self._waiting.items():
-                    self._send(ticket)
+                for request in self._waiting.values():
+                    self._send(request)
                     self.resent += request.sent > 1
                 return
             except (*FAILURES, RemoteError) as again:
@@ -280,7 +272,7 @@ class Supervised:
         log = self._sidecar.log_tail() if self._sidecar is not None else ""
         said = "" if isinstance(error, RemoteError) else last_error(log) or one_line(log.rpartition("\n")[2])
         failed = SidecarFailed(
-            f"{self.name} {how}, with {_why(error)}" + (f"; its last output: {said}" if said else "")
+            f"{self.name} {how}, with {described(error)}" + (f"; its last output: {said}" if said else "")
         )
         if log:
             failed.add_note(f"--- its last output ---\n{log}")
@@ -292,7 +284,3 @@ class Supervised:
     def _check_open(self) -> None:
         if self._gone is not None:
             raise SidecarFailed(f"{self.name} is not there: {one_line(self._gone)}")
-
-
-def _why(error: BaseException) -> str:
-    return f"{type(error).__name__}: {one_line(error)}"

@@ -19,6 +19,11 @@ def one_line(text: object, limit: int = _LIMIT) -> str:
     return printable(line[:limit]) + (f"... ({more} more characters)" if more > 0 else "")
 
 
+def described(error: BaseException) -> str:
+    """The kind of an error and its message, in one line."""
+    return f"{type(error).__name__}: {one_line(error)}"
+
+
 def last_error(text: str) -> str:
     """The exception, with its whole message, at the end of the last traceback in a text; empty if it has none."""
     lines = text.strip().splitlines()

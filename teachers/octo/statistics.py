@@ -12,6 +12,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
+from rpd_jax.config.validation import choice
 from rpd_jax.types import ActionStatistics, Array
 
 NEEDS: Mapping[str, tuple[str, str]] = {"normal": ("mean", "std"), "bounds": ("p01", "p99")}
@@ -37,8 +38,8 @@ def select_statistics(statistics: Mapping[str, Any], key: str | None = None) -> 
         raise ValueError(f"statistics_key={key!r} cannot be chosen: these statistics are of one data set; leave it out")
     if not flat and key is None:
         raise ValueError(f"statistics_key is missing: name the data set, one of {sorted(statistics)}")
-    if not flat and key not in statistics:
-        raise ValueError(f"statistics_key={key!r} is unknown: choose from {sorted(statistics)}")
+    if not flat:
+        choice("statistics_key", key, sorted(statistics))
     return _complete(statistics["action"] if flat else statistics[key]["action"])
 
 

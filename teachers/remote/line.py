@@ -10,7 +10,7 @@ from absl import logging
 
 from rpd_jax.ipc.limits import Limits
 from rpd_jax.ipc.messages import ProtocolError, RemoteError
-from rpd_jax.ipc.text import one_line
+from rpd_jax.ipc.text import described, one_line
 from rpd_jax.types import TeacherError
 from teachers.remote.adapters import Adapter, Address, Connection, Fields, NotReady
 
@@ -46,7 +46,7 @@ class Line:
         try:
             self._connection: Connection | None = self._connect()
         except OSError as error:
-            raise self._failed(f"cannot be reached, with {_why(error)}") from error
+            raise self._failed(f"cannot be reached, with {described(error)}") from error
         except (RemoteError, ProtocolError) as error:
             raise self._wrong(error) from error
 
@@ -73,16 +73,16 @@ class Line:
             except OSError as error:
                 self._drop()
                 failures += 1
-                is_final = first or self._closed.is_set() or isinstance(error, NotReady)
-                if is_final or failures > limits.max_restarts:
+                pause = limits.pause_after(failures)
+                if first or self._closed.is_set() or isinstance(error, NotReady) or pause is None:
                     how = f"failed {failures} times in a row" if failures > 1 else "failed"
-                    raise self._failed(f"{how}, with {_why(error)}") from error
+                    raise self._failed(f"{how}, with {described(error)}") from error
                 if failures == 1:
                     logging.warning(
                         "%s did not answer (%s): it is asked again, at most %d times",
-                        *(self._name, _why(error), limits.max_restarts),
+                        *(self._name, described(error), limits.max_restarts),
                     )
-                self._closed.wait(min(limits.backoff_s * 2 ** (failures - 1), limits.max_backoff_s))
+                self._closed.wait(pause)
             except (RemoteError, ProtocolError) as error:
                 self._drop()  # some servers hang up after an error
                 raise self._wrong(error) from error
@@ -114,7 +114,3 @@ class Line:
     def _wrong(self, error: RemoteError | ProtocolError) -> PolicyServerFailed:
         what = "raised" if isinstance(error, RemoteError) else "is not understood:"
         return self._failed(f"{what} {one_line(error)}")
-
-
-def _why(error: OSError) -> str:
-    return f"{type(error).__name__}: {one_line(error)}"

@@ -22,7 +22,7 @@ import numpy as np
 from absl import logging
 
 from rpd_jax.ipc.messages import ProtocolError, RemoteError
-from rpd_jax.ipc.text import one_line
+from rpd_jax.ipc.text import described, one_line
 from teachers.remote.adapters import Adapter, Address, Fields, NotReady, array_from
 
 INSTRUCTION = "language_instruction"
@@ -118,7 +118,7 @@ class VlagentsConnection:
                 raise ProtocolError(
                     f"it does not speak RPyC 6, whose messages differ from RPyC 5's: {error}"
                 ) from error
-            raise ProtocolError(f"what it sends is not RPyC's: {type(error).__name__}: {one_line(error)}") from error
+            raise ProtocolError(f"what it sends is not RPyC's: {described(error)}") from error
         if type(answer) is not kind:
             raise ProtocolError(f"{name}() must answer with a {kind.__name__}")
         return answer

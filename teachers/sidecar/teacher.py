@@ -7,7 +7,7 @@ import contextlib
 import dataclasses
 import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -40,15 +40,13 @@ class _Batch:
     error: RemoteError | None = None
 
 
-@dataclasses.dataclass(eq=False)
-class _Part:
-    """The rows of a batch that are one request."""
+class _Part(NamedTuple):
+    """The rows of a batch that are one request, and where they were sent."""
 
     batch: _Batch
     rows: slice
-    fields: dict[str, Any]
-    calls: SlotCalls | None = None
-    ticket: int = -1
+    calls: SlotCalls
+    ticket: int
 
 
 class SidecarTeacher:
@@ -89,7 +87,7 @@ class SidecarTeacher:
         if not replicas:
             raise ValueError("replicas: at least one process is needed, got none")
         self._rows = rows
-        self._backlog: collections.deque[_Part] = collections.deque()
+        self._backlog: collections.deque[tuple[_Batch, slice, dict[str, Any]]] = collections.deque()  # not sent yet
         self._under_way: list[_Part] = []
         self._calls: list[SlotCalls] = []
         self._action_dim = env_spec.action_dim if action_dim is None else action_dim
@@ -133,7 +131,7 @@ class SidecarTeacher:
         labels = self._labels(answers, _finite(answers))
         answers["logits"][~labels.valid] = 0.0  # uniform, as neutral as their labels
         answers["logsumexp"][~labels.valid] = np.log(self.spec.token_bins)
-        return TokenLabels(labels, answers["tokens"], _scores(answers))
+        return TokenLabels(labels, answers["tokens"], TokenScores(answers["logits"], answers["logsumexp"]))
 
     def score(self, observation: Observation, instructions: Instructions | str, tokens: Array) -> TokenScores:
         """See `rpd_jax.types.TokenTeacher`; raises what `label_tokens` does, ValueError for what are no tokens, and
@@ -150,7 +148,7 @@ class SidecarTeacher:
         answers = self._finish(self._begin(observation, instructions, key, tokens, tokens_wanted=True))
         if not (finite := _finite(answers)).all():
             raise TeacherError(f"{self._name}: {(~finite).sum()} rows of scores are not finite")
-        return _scores(answers)
+        return TokenScores(answers["logits"], answers["logsumexp"])
 
     def _begin(
         self,
@@ -176,7 +174,7 @@ class SidecarTeacher:
         batch = _Batch(inputs, answers, len(begins))
         for start, seed in zip(begins, seeds, strict=True):
             rows = slice(start, min(start + self._rows, size))
-            self._backlog.append(_Part(batch, rows, {**fields, **instructions_fields(texts[rows]), "seed": seed}))
+            self._backlog.append((batch, rows, {**fields, **instructions_fields(texts[rows]), "seed": seed}))
         self.poll()
         return batch
 
@@ -187,24 +185,21 @@ class SidecarTeacher:
 
     def _poll(self) -> None:
         for part in list(self._under_way):
-            assert part.calls is not None
             if part.calls.ready(part.ticket):
                 self._take(part)
         while self._backlog:
             calls = min(self._calls, key=lambda calls: calls.under_way)
             if not calls.has_room:
                 break
-            part = self._backlog[0]
-            batch = part.batch
+            batch, rows, fields = self._backlog[0]
             if batch.error is None:
-                inputs = {name: x[part.rows] for name, x in batch.inputs.items()}
-                part.ticket = calls.submit(jax.block_until_ready(inputs), part.fields, list(batch.answers))
-                part.calls = calls
-                self._under_way.append(part)
+                inputs = jax.block_until_ready({name: x[rows] for name, x in batch.inputs.items()})
+                ticket = calls.submit(inputs, fields, list(batch.answers))
+                self._under_way.append(_Part(batch, rows, calls, ticket))
             else:
                 batch.parts -= 1
             self._backlog.popleft()  # only now: should sending fail, it is tried again
-            if not self._backlog or self._backlog[0].batch is not batch:
+            if not self._backlog or self._backlog[0][0] is not batch:
                 batch.inputs = {}  # frames are large, and who waits for the answers keeps the batch
 
     def metrics(self) -> dict[str, float]:
@@ -251,7 +246,6 @@ class SidecarTeacher:
         return self._refusal(TeacherLabels(answers["action"], answers["valid"], answers["std"]), also)
 
     def _take(self, part: _Part) -> None:
-        assert part.calls is not None
         self._under_way.remove(part)
         try:
             for name, values in part.calls.outputs(part.ticket).items():

@@ -12,13 +12,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from children import ROOT, wait_until_gone
 
 from rpd_jax.ipc.arrays import SharedArrays
 from rpd_jax.ipc.messages import ConnectionClosed, RemoteError
 from rpd_jax.ipc.process import SidecarProcess
 
 HERE = Path(__file__).parent
-ROOT = HERE.parents[1]
 
 
 def start(**options):
@@ -29,19 +29,6 @@ def start(**options):
 def sidecar():
     with start() as process:
         yield process
-
-
-def wait_until_gone(pid, seconds=20.0):
-    """Whether the process ends (or is a zombie that somebody else has to reap) in time."""
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        try:
-            if Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z":
-                return True
-        except (FileNotFoundError, ProcessLookupError):
-            return True
-        time.sleep(0.02)
-    return False
 
 
 def test_calls_and_ping(sidecar):
@@ -188,12 +175,3 @@ def test_a_stopped_process_does_not_outlive_its_parent_either():
         parent.kill()
         parent.wait(20)
     assert wait_until_gone(pid)
-
-
-def test_ipc_needs_neither_jax_nor_torch():
-    code = (
-        "import sys, rpd_jax.ipc.process, rpd_jax.ipc.arrays, rpd_jax.ipc.sidecar;"
-        "print([m for m in ('jax', 'torch') if m in sys.modules])"
-    )
-    output = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert output.stdout.strip() == "[]"

@@ -8,17 +8,15 @@ import sys
 import textwrap
 import time
 import tracemalloc
-from pathlib import Path
 
 import numpy as np
 import pytest
+from children import ROOT, wait_until_gone
 from faulty_calls import HERE, QUICK, ask, open_calls, start_model, take
 
 from rpd_jax.ipc.arrays import SharedArrays
 from rpd_jax.ipc.limits import Limits
 from rpd_jax.ipc.slots import Layout, SlotCalls
-
-ROOT = HERE.parents[1]
 
 
 def test_memory_that_is_not_there_is_an_error_before_anything_is_written(pids):
@@ -94,10 +92,4 @@ def test_no_process_is_left_when_the_parent_is_ended_while_it_waits(number):
         time.sleep(0.2)
         parent.send_signal(number)
         assert parent.wait(20) != 0
-    end = time.monotonic() + 10
-    while Path(f"/proc/{pid}").exists() and time.monotonic() < end:
-        if Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z":
-            break  # nobody here may reap it
-        time.sleep(0.02)
-    else:
-        assert not Path(f"/proc/{pid}").exists()
+    assert wait_until_gone(pid)

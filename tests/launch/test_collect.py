@@ -11,27 +11,24 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+from children import ROOT, launch, refusal
 
 from rpd_jax.demonstrations.reading import Demonstrations
 
-ROOT = Path(__file__).parents[2]
-COMMAND = [sys.executable, "-m", "launch.collect", "--preset=debug", "--num_envs=2"]
+COLLECT = ("collect", "--preset=debug", "--num_envs=2")
 
 
-def launch(*arguments: str, code: int = 0) -> str:
+def collect(*arguments: str) -> str:
     """Runs the launcher and returns what it printed."""
-    command = [*COMMAND, *arguments]
-    done = subprocess.run(
-        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=250, check=False
-    )
-    assert done.returncode == code, done.stdout
-    assert "Traceback" not in done.stdout
-    return done.stdout
+    done = launch(*COLLECT, *arguments)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout + done.stderr
 
 
 def stopped(signal_number: int, output: Path, arguments: list[str]) -> int:
     """Runs the launcher, stops it once a few rounds are there, and returns how many it has saved in the end."""
-    command = [*COMMAND, *arguments, f"--output={output}"]
+    program, *options = COLLECT
+    command = [sys.executable, "-m", f"launch.{program}", *options, *arguments, f"--output={output}"]
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     rounds = output.with_name(output.name + ".partial") / "rounds"
     try:
@@ -50,13 +47,13 @@ def stopped(signal_number: int, output: Path, arguments: list[str]) -> int:
 
 def test_killed_and_resumed_gives_the_same_data(tmp_path):
     arguments = ["--episodes=160", "--config.teacher.noise=0.7", "--seed=2"]
-    output = launch(*arguments, f"--output={tmp_path / 'whole'}")
+    output = collect(*arguments, f"--output={tmp_path / 'whole'}")
     succeeded, attempted = map(int, re.search(r"success in (\d+) of (\d+) episodes attempted", output).groups())
     assert 160 <= succeeded < attempted  # the noise makes some of them fail
     assert stopped(signal.SIGKILL, tmp_path / "killed", arguments) < attempted / 2
-    refused = launch(*arguments, f"--output={tmp_path / 'killed'}", code=2)
+    refused = refusal(*COLLECT, *arguments, f"--output={tmp_path / 'killed'}")
     assert "killed.partial' exists and is not empty: use --resume" in refused
-    launch(*arguments, f"--output={tmp_path / 'killed'}", "--resume")
+    collect(*arguments, f"--output={tmp_path / 'killed'}", "--resume")
     with Demonstrations(tmp_path / "whole") as one, Demonstrations(tmp_path / "killed") as other:
         assert len(one) == len(other) == 160 and one.statistics == other.statistics
         for a, b in zip(one, other, strict=True):
@@ -83,8 +80,7 @@ def test_sigterm_finishes_the_round(tmp_path):
     ],
 )
 def test_mistakes_are_one_line(tmp_path, arguments, message):
-    output = launch(*arguments, f"--output={tmp_path / 'demos'}", code=2)
-    assert message in output
+    assert message in refusal(*COLLECT, *arguments, f"--output={tmp_path / 'demos'}")
     assert not list(tmp_path.iterdir())  # so that the corrected command is not refused
 
 
@@ -93,7 +89,7 @@ def test_mistakes_are_one_line(tmp_path, arguments, message):
 def test_maniskill_with_its_camera(tmp_path):
     settings = ["--config.env.name=maniskill:PickCube-v1", "--config.teacher.name=scripted"]
     corruption = ["--config.teacher.noise=0.0", "--config.teacher.probe=false"]
-    output = launch(*settings, *corruption, "--episodes=2", f"--output={tmp_path / 'demos'}")
+    output = collect(*settings, *corruption, "--episodes=2", f"--output={tmp_path / 'demos'}")
     assert "teacher: success in" in output
     with Demonstrations(tmp_path / "demos") as demonstrations:
         assert demonstrations.info.image_size == 256 and demonstrations.info.contract.rotation_sign == -1

@@ -3,26 +3,21 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
+from children import launch
 
 from launch import checks, doctor
-from launch.checks import Check
-from launch.vulkan_driver import Probe
-
-
-def run_doctor(*flags: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "launch.doctor", *flags]
-    return subprocess.run(command, env=os.environ | environment, capture_output=True, text=True, timeout=240)
+from launch.checks import Look
+from launch.child import Failed
 
 
 @pytest.mark.vulkan
 def test_a_complete_machine_is_told_so(tmp_path: Path) -> None:
-    done = run_doctor(f"--directory={tmp_path}", f"--json={tmp_path / 'doctor.json'}")
+    done = launch("doctor", f"--directory={tmp_path}", f"--json={tmp_path / 'doctor.json'}")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "everything needed is here" in done.stdout
     outcome = json.loads((tmp_path / "doctor.json").read_text())
@@ -39,71 +34,64 @@ def test_a_complete_machine_is_told_so(tmp_path: Path) -> None:
     ]
 
 
+def refuse(error: Exception) -> Callable[..., NoReturn]:
+    def raise_it(*args: object, **kwargs: object) -> NoReturn:
+        raise error
+
+    return raise_it
+
+
+def run_with(looks: list[Look], monkeypatch: pytest.MonkeyPatch, *arguments: str) -> None:
+    monkeypatch.setattr(doctor, "all_looks", lambda directory: looks)
+    doctor.flags.FLAGS(["doctor", *arguments])
+    doctor.main(["doctor"])
+
+
 def test_something_needed_that_fails_ends_with_status_1_and_advice(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     looks = [
-        lambda: Check("good", True, "fine"),
-        lambda: Check("extra", False, "not there", "do without", needed=False),
-        lambda: Check("bad", False, "broken", "mend it"),
+        Look("good", lambda: "fine", "nothing"),
+        Look("extra", refuse(ValueError("not there")), "do without", needed=False),
+        Look("bad", refuse(Failed("broken")), "mend it"),
     ]
-    monkeypatch.setattr(doctor, "all_checks", lambda directory: looks)
-    doctor.flags.FLAGS(["doctor", f"--json={tmp_path / 'doctor.json'}"])
     with pytest.raises(SystemExit) as stopped:
-        doctor.main(["doctor"])
+        run_with(looks, monkeypatch, f"--json={tmp_path / 'doctor.json'}")
     assert stopped.value.code == "needs attention: bad"
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines] == ["ok", "missing", "what", "FAILED", "what"]
-    assert lines[-1].strip() == "what to do: mend it"
+    assert lines[1].endswith("ValueError: not there") and lines[-1].strip() == "what to do: mend it"
     assert json.loads((tmp_path / "doctor.json").read_text())["ok"] is False
 
 
 def test_what_is_missing_but_not_needed_does_not_fail(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(doctor, "all_checks", lambda directory: [lambda: Check("x", False, "", "", needed=False)])
-    doctor.flags.FLAGS(["doctor", "--json="])
-    doctor.main(["doctor"])
+    run_with([Look("x", refuse(Failed("")), "", needed=False)], monkeypatch, "--json=")
     assert "everything needed is here" in capsys.readouterr().out
 
 
-def test_a_directory_that_cannot_be_written_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(**kwargs: object) -> None:
-        raise PermissionError("no")
-
-    monkeypatch.setattr(checks.tempfile, "TemporaryFile", refuse)
-    check = checks.run_directory(tmp_path / "not" / "there" / "yet")
-    assert not check.ok and "run.directory" in check.advice
+@pytest.mark.parametrize(
+    ("name", "broken", "error", "detail", "advice"),
+    [
+        ("run directory", "tempfile.TemporaryFile", PermissionError("no"), "no", "run.directory"),
+        ("shared memory", "os.posix_fallocate", OSError("no space"), "no space", "memfd_create"),
+        ("vulkan", "vulkan.run_python", Failed("no driver"), "no driver", "mesa-vulkan-drivers"),
+        ("simulator", "run_python", Failed("no mani_skill"), "no mani_skill", "maniskill"),
+        ("batched initialisers", "run_python", Failed("no answer"), "no answer", "unset NPROC"),
+    ],
+)
+def test_what_fails_is_reported_with_advice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, broken: str, error: Exception, detail: str, advice: str
+) -> None:
+    monkeypatch.setattr(f"launch.checks.{broken}", refuse(error))
+    (look,) = (look for look in checks.all_looks(tmp_path / "not" / "there" / "yet") if look.name == name)
+    check = look.take()
+    assert not check.ok and check.detail.endswith(detail) and advice in check.advice
 
 
 def test_a_full_disk_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     usage = checks.shutil.disk_usage(tmp_path)._replace(free=checks.MIN_FREE - 1)
     monkeypatch.setattr(checks.shutil, "disk_usage", lambda path: usage)
-    assert not checks.run_directory(tmp_path).ok
-
-
-def test_too_little_shared_memory_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*args: object) -> None:
-        raise OSError("no space")
-
-    monkeypatch.setattr(checks.os, "posix_fallocate", refuse)
-    check = checks.shared_memory()
-    assert not check.ok and "no space" in check.detail
-
-
-def test_vulkan_problems_come_with_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(checks.vulkan_driver, "probe", lambda: Probe((), "no driver"))
-    check = checks.vulkan()
-    assert not check.ok and check.detail == "no driver" and "mesa-vulkan-drivers" in check.advice
-
-
-def test_a_hanging_or_failing_child_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(checks.Failed, match="no answer within 1 s"):
-        checks._child("import time; time.sleep(60)", timeout=1)
-    with pytest.raises(checks.Failed, match="exit status 1: ValueError: why"):
-        checks._child("raise ValueError('why')", timeout=60)
-    monkeypatch.setattr(checks, "INITIALISERS", "raise SystemExit('stuck')")
-    check = checks.initialisers()
-    assert not check.ok and "unset NPROC" in check.advice
-    monkeypatch.setattr(checks, "_STEP", "import a_package_that_is_not_there")
-    assert "a_package_that_is_not_there" in checks.simulator().detail
+    with pytest.raises(Failed, match="GiB free"):
+        checks.run_directory(tmp_path)

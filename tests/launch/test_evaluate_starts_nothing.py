@@ -1,17 +1,13 @@
 """Evaluating somebody's run starts, connects to and fetches nothing that its config names, unless asked to."""
 
 import json
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
+from children import launch
 
 import rpd_jax
 from rpd_jax.config import TeacherConfig
 from teachers.settings import teacher_factory
-
-ROOT = Path(__file__).resolve().parent.parent.parent
 
 
 @pytest.fixture(scope="module")
@@ -23,8 +19,7 @@ def run(tmp_path_factory):
 
 
 def evaluate(run, output, *more):
-    command = [sys.executable, "-m", "launch.evaluate", f"--run={run}", f"--output={output}", *more]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    return launch("evaluate", f"--run={run}", f"--output={output}", *more)
 
 
 def test_a_program_in_a_runs_config_is_not_run(run, tmp_path):

@@ -1,24 +1,16 @@
 """The launcher of fine-tuning as a person runs it."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
+from children import ROOT, launch, refusal
 
 from rpd_jax.demonstrations.episode import Episode
 from rpd_jax.demonstrations.hdf5 import write_episode
 from teachers.octo.checkpoint import read_checkpoint
-
-ROOT = Path(__file__).parents[2]
-
-
-def launch(*arguments: str) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-m", "launch.finetune_octo", *arguments]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=280, check=False)
 
 
 @pytest.fixture(scope="module")
@@ -61,10 +53,7 @@ def data(tmp_path_factory) -> Path:
     ],
 )
 def test_mistakes_are_one_line(data, arguments, message):
-    done = launch(*(argument.replace("DATA", str(data)) for argument in arguments))
-    assert done.returncode != 0
-    assert message in done.stderr, done.stderr
-    assert "Traceback" not in done.stderr
+    assert message in refusal("finetune_octo", *(argument.replace("DATA", str(data)) for argument in arguments))
     assert not (ROOT / "x").exists()
 
 
@@ -79,15 +68,15 @@ def test_a_new_model_from_the_command_line(data, tmp_path):
         "--config.optimizer.warmup_steps=1",
         "--config.validate_every=0",
     ]
-    done = launch(*arguments)
+    done = launch("finetune_octo", *arguments)
     assert done.returncode == 0, done.stderr
     assert f"{tmp_path / 'run'}: 2 steps  train/loss " in done.stdout
     found = read_checkpoint(tmp_path / "run")
     assert found.step == 2
     assert found.statistics["num_trajectories"] == 4
     assert found.statistics["action"]["mask"].tolist() == [True] * 6 + [False]
-    again = launch(*arguments)
+    again = launch("finetune_octo", *arguments)
     assert again.returncode == 2 and "use --resume, --overwrite or another path" in again.stderr
-    more = launch(*arguments, "--config.steps=3", "--resume")
+    more = launch("finetune_octo", *arguments, "--config.steps=3", "--resume")
     assert more.returncode == 0, more.stderr
     assert read_checkpoint(tmp_path / "run").step == 3

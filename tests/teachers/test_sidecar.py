@@ -225,12 +225,3 @@ def test_a_server_that_was_started_by_hand(expected, tmp_path):
                 np.testing.assert_array_equal(labels.action, expected.action)
         finally:
             server.terminate()
-
-
-def test_the_server_needs_neither_jax_nor_torch():
-    code = (
-        "import sys, teachers.sidecar.linear; heavy = ('jax', 'torch', 'flax');"
-        "print([m for m in heavy if m in sys.modules])"
-    )
-    output = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert output.stdout.strip() == "[]"

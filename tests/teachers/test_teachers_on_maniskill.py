@@ -3,17 +3,16 @@
 import dataclasses
 import types
 
-import jax
 import numpy as np
 import pytest
 
+from rpd_jax.config import EvalConfig
 from rpd_jax.envs.maniskill.pool import ManiSkillVectorEnv
+from rpd_jax.training.evaluation import teacher_episodes
 from teachers.base import load
-from teachers.calibrate import run_teacher
 from teachers.probe import probe_actions
 
 pytestmark = pytest.mark.vulkan
-KEY = jax.random.key(0)
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +24,8 @@ def pick_cube():
 
 def successes(env, **settings):
     env.load_state_dict({"episode": np.zeros(env.num_envs, int)})
-    return run_teacher(env, load("scripted", env.spec, **settings), env.num_envs, KEY)
+    protocol = EvalConfig(episodes=env.num_envs, num_envs=env.num_envs)
+    return teacher_episodes(env, load("scripted", env.spec, **settings), protocol)[0]
 
 
 def seen_as(env, **contract):

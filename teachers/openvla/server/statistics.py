@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from rpd_jax.config.validation import choice
 from teachers.openvla.server.config import read_json
 
 STATISTICS_FILE = "dataset_statistics.json"
@@ -107,16 +107,10 @@ def select_statistics(own: Mapping[str, Any], base: Mapping[str, Any], key: str 
       ValueError: the key is unknown, or needed and not given. The names are listed.
     """
     first = own or base
-    listed = (
-        f"{sorted(own)}" + (f", or of the base model {sorted(base)}" if own and base else "") if own else sorted(base)
-    )
     if key is None:
+        more = f", or of the base model {sorted(base)}" if own and base else ""
         if len(first) != 1:
-            raise ValueError(f"statistics_key is missing: name the data set, one of {listed}")
+            raise ValueError(f"statistics_key is missing: name the data set, one of {sorted(first)}{more}")
         key = next(iter(first))
-    found = own.get(key, base.get(key))
-    if found is None:
-        close = difflib.get_close_matches(key, [*own, *base], n=1)
-        hint = f"did you mean {close[0]!r}? " if close else ""
-        raise ValueError(f"statistics_key={key!r} is unknown: {hint}choose from {listed}")
-    return dict(found)
+    choice("statistics_key", key, [*sorted(own), *sorted(base)])
+    return dict((own if key in own else base)[key])

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,24 +10,26 @@ from typing import Any
 import jax
 import numpy as np
 import pytest
+from children import ROOT, launch
+from parity import octo, octo_network
+from parity.difference import (
+    Difference,
+    assert_all_fit,
+    difference,
+    read_arrays,
+    relative_difference,
+    worst_by_stage,
+)
+from parity.octo_files import read_json
 
-from teachers.comparison import Difference, difference, relative_difference, worst_by_stage
-from teachers.octo import golden, golden_network
-from teachers.octo.golden_files import read_arrays, read_json
 from teachers.octo.pretrained_configs import octo_base, octo_small
 
-ROOT = Path(__file__).resolve().parents[3]
 REDUCED = ROOT / "tests" / "golden" / "octo"
 FULL = ROOT.parent / "shared" / "octo" / "golden"
 STAGES = {
     "manifests", "checkpoint", "schedule", "tokenizers", "projections", "sequence", "transformer", "outputs", "masks",
     "embedding", "eps", "parts", "samples", "noise", "loss", "gradient norms", "variants", "api",
 }  # fmt: skip
-
-
-def assert_all_fit(found: list[Difference], stages: set[str]) -> None:
-    assert {each.stage for each in found} == stages
-    assert not [each for each in found if not each.ok]
 
 
 @pytest.fixture(autouse=True)
@@ -44,21 +44,21 @@ def optimized_draws(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         finally:
             jax.config.update("jax_disable_most_optimizations", before)
 
-    official_noise = golden.official_noise
-    monkeypatch.setattr(golden, "official_noise", draw)
-    golden_network._draw_noise.clear_cache()  # programs do not remember how they were compiled
+    official_noise = octo.official_noise
+    monkeypatch.setattr(octo, "official_noise", draw)
+    octo_network._draw_noise.clear_cache()  # programs do not remember how they were compiled
     yield
-    golden_network._draw_noise.clear_cache()
+    octo_network._draw_noise.clear_cache()
 
 
-def test_reduced_golden_data() -> None:
-    assert_all_fit(golden.check(REDUCED), STAGES)
+def test_golden_data(other_golden: Path | None) -> None:
+    assert_all_fit(octo.check(other_golden or REDUCED), None if other_golden else STAGES)
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(not FULL.is_dir(), reason="the full golden data are not part of the repository")
 def test_full_golden_data() -> None:
-    assert_all_fit(golden.check(FULL), STAGES | {"gradients"})
+    assert_all_fit(octo.check(FULL), STAGES | {"gradients"})
 
 
 def write_small(directory: Path, scale: float) -> None:
@@ -75,17 +75,18 @@ def write_small(directory: Path, scale: float) -> None:
 
 def test_a_wrong_array_is_noticed(tmp_path: Path) -> None:
     write_small(tmp_path / "golden", 1.001)
-    command = [sys.executable, "-m", "launch.check_teacher", "--teacher=octo", f"--golden={tmp_path / 'golden'}"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240)
-    assert done.returncode == 1, done.stderr
+    done = launch("check_teacher", "--teacher=octo", f"--golden={tmp_path / 'golden'}")
+    assert done.returncode == 1, done.stdout + done.stderr
     lines = done.stdout.splitlines()
-    assert lines[-1] == "3 arrays compared, 1 beyond tolerance"
-    assert [line.split()[:2] for line in lines[:-1]] == [["ok", "sequence"], ["ok", "embedding"], ["FAILED", "eps"]]
+    last = lines.index("3 arrays compared, 1 beyond tolerance")
+    assert [line.split()[:2] for line in lines[last - 3 : last]] == [
+        ["ok", "sequence"], ["ok", "embedding"], ["FAILED", "eps"],
+    ]  # fmt: skip
 
 
 def test_a_directory_without_golden_data(tmp_path: Path) -> None:
     with pytest.raises(OSError, match=r"tiny/config\.json"):
-        golden.check(tmp_path)
+        octo.check(tmp_path)
 
 
 def test_differences_by_hand() -> None:

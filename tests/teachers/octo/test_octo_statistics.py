@@ -31,7 +31,7 @@ def test_selecting() -> None:
 @pytest.mark.parametrize(
     ("statistics", "key", "message"),
     [
-        (NESTED, "vioola", r"statistics_key='vioola' is unknown: choose from \['bridge', 'viola'\]"),
+        (NESTED, "vioola", "statistics_key='vioola' is unknown: choose from bridge, viola; did you mean 'viola'"),
         (NESTED, None, r"statistics_key is missing: name the data set, one of \['bridge', 'viola'\]"),
         (NESTED["bridge"], "bridge", "these statistics are of one data set; leave it out"),
         ({"action": {"mean": [0.0]}}, None, r"have no 'std' of the actions: they have \['mean'\]"),

@@ -31,7 +31,7 @@ def one_thread() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def golden(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from teachers.openvla.golden_files import unpack
+    from parity.openvla import unpack
 
     place = tmp_path_factory.mktemp("openvla")
     unpack(PACKED, place)

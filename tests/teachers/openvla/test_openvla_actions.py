@@ -91,7 +91,9 @@ def test_which_statistics_count(tmp_path: Path) -> None:
     assert select_statistics(*found, None) == own["bridge_orig"]  # the file's only one
     assert select_statistics(*found, "bridge_orig") == own["bridge_orig"]  # the file wins
     assert select_statistics(*found, "viola") == base["viola"]
-    with pytest.raises(ValueError, match=r"'bridge' is unknown: did you mean 'bridge_orig'.*base model.*viola"):
+    with pytest.raises(
+        ValueError, match=r"'bridge' is unknown: choose from bridge_orig, viola; did you mean 'bridge_orig'"
+    ):
         select_statistics(*found, "bridge")
 
 

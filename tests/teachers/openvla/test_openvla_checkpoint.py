@@ -291,8 +291,8 @@ def test_four_bits_are_near() -> None:
 def test_shapes_of_the_real_model(checkpoint: Path) -> None:
     """Nothing is computed: tensors have shapes only."""
     import torch
+    from parity.openvla import real_config
 
-    from teachers.openvla.golden import real_config
     from teachers.openvla.server.action_tokens import ActionTokens
     from teachers.openvla.server.checkpoint import empty_model
     from teachers.openvla.server.config import ModelConfig
@@ -309,7 +309,8 @@ def test_shapes_of_the_real_model(checkpoint: Path) -> None:
 
 
 def test_a_single_tower_has_a_smaller_projector(checkpoint: Path) -> None:
-    from teachers.openvla.golden import real_config
+    from parity.openvla import real_config
+
     from teachers.openvla.server.checkpoint import empty_model, expected_shapes
     from teachers.openvla.server.config import ModelConfig
 

@@ -5,14 +5,13 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
 from arm_spec import arm_spec
+from children import ROOT, launch, refusal
 from recorded import recorded
 
 from rpd_jax.demonstrations.episode import DatasetInfo
@@ -23,7 +22,7 @@ from teachers.conventions import CONTRACTS, contract_of
 
 pytest.importorskip("peft", reason="fine-tuning needs peft: pip install -r teachers/openvla/requirements.txt")
 
-ROOT = Path(__file__).parents[3]
+PROGRAM = "finetune_openvla"
 CONTRACT = dataclasses.replace(CONTRACTS["maniskill"], rotation_sign=1)  # one that has no name
 ENV = arm_spec(
     name="tabletop:PushCube-v1",
@@ -34,11 +33,6 @@ ENV = arm_spec(
     contract=CONTRACT,
     frame_shape=(64, 64, 3),
 )
-
-
-def launch(*arguments: str) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-m", "launch.finetune_openvla", *arguments]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=200, check=False)
 
 
 @pytest.fixture(scope="module")
@@ -82,10 +76,8 @@ def data(tmp_path_factory) -> Path:
 )
 def test_mistakes_are_one_line(data: Path, checkpoint: Path, arguments: list[str], message: str) -> None:
     known = {"BASE": str(checkpoint), "DATA": str(data)}
-    done = launch(*("=".join(known.get(part, part) for part in argument.split("=")) for argument in arguments))
-    assert done.returncode != 0
-    assert message in done.stderr, done.stderr
-    assert "Traceback" not in done.stderr
+    done = refusal(PROGRAM, *("=".join(known.get(part, part) for part in each.split("=")) for each in arguments))
+    assert message in done
     assert not (ROOT / "x").exists()
 
 
@@ -101,7 +93,7 @@ def arguments_for(checkpoint: Path, data: Path, out: Path) -> list[str]:
 def tuned(data: Path, checkpoint: Path, tmp_path_factory) -> Path:
     """A directory that the launcher has left."""
     out = tmp_path_factory.mktemp("runs") / "run"
-    done = launch(*arguments_for(checkpoint, data, out))
+    done = launch(PROGRAM, *arguments_for(checkpoint, data, out))
     assert done.returncode == 0, done.stderr
     assert f"{out}: 2 steps  train/loss " in done.stdout
     assert f"--config.teacher.path={out} --config.teacher.center_crop\n" in done.stdout
@@ -111,7 +103,7 @@ def tuned(data: Path, checkpoint: Path, tmp_path_factory) -> Path:
 def test_from_a_recording_to_a_model(tuned: Path, data: Path, checkpoint: Path) -> None:
     from teachers.openvla.server.policy import OpenVLAPolicy
 
-    again = launch(*arguments_for(checkpoint, data, tuned))
+    again = launch(PROGRAM, *arguments_for(checkpoint, data, tuned))
     assert again.returncode == 2 and "use --resume, --overwrite or another path" in again.stderr
     frames = recorded(7).observation["rgb"]
     options = {"dtype": "f32", "device": "cpu", "center_crop": True}
@@ -129,7 +121,7 @@ def test_resumed_and_served(tuned: Path, data: Path, checkpoint: Path, tmp_path:
 
     out = tmp_path / "run"
     shutil.copytree(tuned, out)
-    more = launch(*arguments_for(checkpoint, data, out), "--config.steps=3", "--resume")
+    more = launch(PROGRAM, *arguments_for(checkpoint, data, out), "--config.steps=3", "--resume")
     assert more.returncode == 0, more.stderr
     assert f"{out}: 3 steps" in more.stdout
     assert json.loads((out / "finetune_config.json").read_text())["steps"] == 3

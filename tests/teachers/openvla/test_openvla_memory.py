@@ -17,7 +17,8 @@ def test_memory_is_compared_before_anything_is_read(checkpoint: Path, monkeypatc
     # The real model in bf16: 15.08 GB (see the manifest) less the blocks that are not used, 2 bytes for each of 43 M
     # parameters; in four bits, 6.476e9 of the language model's weights take 0.5625 bytes.
     config = json.loads((checkpoint / "config.json").read_text())
-    from teachers.openvla.golden import real_config
+    from parity.openvla import real_config
+
     from teachers.openvla.server.config import ModelConfig
 
     real = module.empty_model(ModelConfig.from_dict(real_config(config)))
@@ -39,8 +40,8 @@ def test_memory_is_compared_before_anything_is_read(checkpoint: Path, monkeypatc
 def test_memory_is_reserved_for_what_is_decoded_in_fixed_memory(checkpoint: Path) -> None:
     """Of 7 B: keys and values of a token are 2 x 32 layers x 4096 x 2 bytes = 512 KiB; 256 patches and 40 tokens."""
     import torch
+    from parity.openvla import real_config
 
-    from teachers.openvla.golden import real_config
     from teachers.openvla.server.config import ModelConfig
     from teachers.openvla.server.loading import _activations
     from teachers.openvla.server.stepping import rows_reserved

@@ -14,8 +14,9 @@ import numpy as np
 import optax
 import pytest
 from flax import traverse_util
+from parity import octo_files
+from parity.difference import read_arrays
 
-from teachers.octo import golden_files
 from teachers.octo.checkpoint import flatten
 from teachers.octo.config import ModelConfig
 from teachers.octo.finetune.optimizer import frozen_patterns, make_optimizer, partition
@@ -30,16 +31,16 @@ ROUNDING = re.compile(r".*/(key/bias|StdConv_0/(kernel|bias))")
 
 @pytest.fixture(scope="module")
 def params() -> dict:
-    arrays = golden_files.read_arrays(TINY / "params.npz")
+    arrays = read_arrays(TINY / "params.npz")
     return traverse_util.unflatten_dict({path: jnp.asarray(x) for path, x in arrays.items()}, sep="/")
 
 
 @pytest.fixture(scope="module")
 def gradient():
     """Parameters -> (loss, gradient of all of them)."""
-    config, t5 = golden_files.read_config(TINY)
+    config, t5 = octo_files.read_config(TINY)
     module = OctoModule(ModelConfig.from_dict(config["model"], t5))
-    arrays = golden_files.below(golden_files.read_arrays(TINY / "inputs.npz"), CASE)
+    arrays = octo_files.below(read_arrays(TINY / "inputs.npz"), CASE)
     given = traverse_util.unflatten_dict(arrays, sep="/")
     actions = {name: given["loss"][name] for name in ("action", "action_pad_mask")}
     batch = {"observation": given["observation"], "task": given["task"], **actions}
@@ -49,7 +50,7 @@ def gradient():
 
 @pytest.mark.parametrize("mode", ["full", pytest.param("head_only", marks=pytest.mark.slow)])
 def test_four_steps(mode, params, gradient):
-    recorded = golden_files.below(golden_files.read_arrays(TINY / "train.npz"), mode)
+    recorded = octo_files.below(read_arrays(TINY / "train.npz"), mode)
     optimizer_settings = OptimizerSettings(learning_rate=3e-3, warmup_steps=2)
     settings = FinetuneSettings(mode=mode, steps=10, optimizer=optimizer_settings).validate()
     patterns = frozen_patterns(settings, {})
@@ -68,7 +69,7 @@ def test_four_steps(mode, params, gradient):
     for name, values in found.items():
         np.testing.assert_allclose(values, recorded[name], rtol=3e-4, err_msg=name)
     before, after = flatten(params), flatten(now)
-    stored = golden_files.below(recorded, "params_after")
+    stored = octo_files.below(recorded, "params_after")
     assert len(stored) >= 7
     for path, value in stored.items():
         if not ROUNDING.fullmatch(path):

@@ -1,4 +1,4 @@
-"""Files of a golden directory, and the parameters of whole models by name and shape; see `golden`."""
+"""Files of a golden directory, and the parameters of whole models by name and shape; see `octo`."""
 
 from __future__ import annotations
 
@@ -10,9 +10,8 @@ from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
-import numpy as np
+from parity.difference import Difference
 
-from teachers.comparison import Difference
 from teachers.octo.checkpoint import check_params, flatten
 from teachers.octo.config import ModelConfig
 from teachers.octo.network import OctoModule
@@ -20,12 +19,6 @@ from teachers.octo.t5 import T5Config
 
 TEXT_LENGTH = 16
 T = TypeVar("T")
-
-
-def read_arrays(path: Path) -> dict[str, np.ndarray]:
-    """Every array of an npz file, by name."""
-    with np.load(path) as arrays:
-        return {name: arrays[name] for name in arrays.files}
 
 
 def read_json(path: Path) -> dict[str, Any]:

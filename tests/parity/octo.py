@@ -18,14 +18,14 @@ from typing import Any
 import jax
 import numpy as np
 from flax import traverse_util
+from parity import octo_files
+from parity.difference import Difference, difference, read_arrays, relative_difference
+from parity.octo_network import Network, eps_of, official_noise, record_of
 
 from rpd_jax.types import Array
-from teachers.comparison import Difference, difference, relative_difference
-from teachers.octo import golden_files
 from teachers.octo.checkpoint import flatten, read_checkpoint
 from teachers.octo.config import ModelConfig
 from teachers.octo.diffusion import Noise, cosine_schedule
-from teachers.octo.golden_network import Network, eps_of, official_noise, record_of
 from teachers.octo.network import OctoModule
 from teachers.octo.statistics import select_statistics, unnormalize
 
@@ -53,42 +53,42 @@ def check(directory: Path) -> list[Difference]:
 
 
 def _check(directory: Path) -> Iterator[Difference]:
-    yield from golden_files.check_manifests(directory)
-    config, t5 = golden_files.read_config(directory / "tiny")
+    yield from octo_files.check_manifests(directory)
+    config, t5 = octo_files.read_config(directory / "tiny")
     module = OctoModule(ModelConfig.from_dict(config["model"], t5))
-    params = golden_files.read_arrays(directory / "tiny" / "params.npz")
+    params = read_arrays(directory / "tiny" / "params.npz")
     network = Network(module, traverse_util.unflatten_dict(params, sep="/"), next(iter(config["model"]["heads"])))
-    inputs = golden_files.read_arrays(directory / "tiny" / "inputs.npz")
-    outputs = golden_files.read_arrays(directory / "tiny" / "outputs.npz")
+    inputs = read_arrays(directory / "tiny" / "inputs.npz")
+    outputs = read_arrays(directory / "tiny" / "outputs.npz")
     checkpoints = sorted(path for path in directory.glob("*_ckpt*") if path.is_dir())
     for checkpoint in checkpoints:
         yield from _check_checkpoint(checkpoint, params)
-    for name, want in golden_files.below(outputs, "schedule").items():
+    for name, want in octo_files.below(outputs, "schedule").items():
         steps, _, which = name.partition("/")
         got = getattr(cosine_schedule(int(steps)), which)
         yield difference("schedule", name, got, want, SCHEDULE)
     embeddings = {}
     for case in sorted({name.split("/")[0] for name in inputs}):
-        given = traverse_util.unflatten_dict(golden_files.below(inputs, case), sep="/")
-        record, wanted = record_of(network, given), golden_files.below(outputs, case)
+        given = traverse_util.unflatten_dict(octo_files.below(inputs, case), sep="/")
+        record, wanted = record_of(network, given), octo_files.below(outputs, case)
         embeddings[case] = record["head"]["embedding"]
         yield from _check_case(case, record, wanted)
         yield from _check_samples(network, case, given, wanted, embeddings[case])
         yield from _check_loss(network, case, given, wanted, outputs.get("grad_param_names"))
     for variant, switches in VARIANTS.items():
         changed = OctoModule(dataclasses.replace(module.config, **switches))
-        for case in sorted({name.split("/")[0] for name in golden_files.below(outputs, variant)}):
-            wanted = golden_files.below(outputs, f"{variant}/{case}")
+        for case in sorted({name.split("/")[0] for name in octo_files.below(outputs, variant)}):
+            wanted = octo_files.below(outputs, f"{variant}/{case}")
             yield from _check_variant(
-                network._replace(module=changed), f"{variant}/{case}", golden_files.below(inputs, case), wanted
+                network._replace(module=changed), f"{variant}/{case}", octo_files.below(inputs, case), wanted
             )
     for path in sorted((directory / "tiny").glob("grads_*.npz")):
         case = path.stem.removeprefix("grads_")
-        yield from _check_gradients(network, case, golden_files.below(inputs, case), golden_files.read_arrays(path))
+        yield from _check_gradients(network, case, octo_files.below(inputs, case), read_arrays(path))
     path = directory / "tiny" / "sample_actions_api.npz"
     if path.is_file() and checkpoints:
         statistics = read_checkpoint(checkpoints[0]).statistics
-        yield from _check_api(network, embeddings, golden_files.read_arrays(path), statistics)
+        yield from _check_api(network, embeddings, read_arrays(path), statistics)
 
 
 def _check_checkpoint(checkpoint: Path, params: Mapping[str, np.ndarray]) -> Iterator[Difference]:

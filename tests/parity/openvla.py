@@ -9,16 +9,16 @@ from __future__ import annotations
 
 import json
 import math
+import tarfile
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-
-from teachers.comparison import Difference, difference
-from teachers.openvla.golden_files import read_arrays, unpacked
-from teachers.openvla.server import record
-from teachers.openvla.server.record import Recorder
+from parity import openvla_network
+from parity.difference import Difference, difference, read_arrays
+from parity.openvla_network import Recorder
 
 EXACT, FEATURES, LOGITS, UNITS = 0.0, 2e-5, 1e-4, 1e-12
 LEVELS, JPEG_LEVELS = 1.0, 8.0
@@ -29,15 +29,27 @@ DIFFUSION = 0.25
 that differs by 1e-6 gives chunks that differ by 0.05 to 0.29 in the median. What is really wrong gives more than 0.38
 (the order of sines and cosines, the timesteps, the place of their token, no clipping)."""
 TEMPERATURE = 1.6
+PACKED = "golden.tar.xz"
 
 
 def check(directory: Path) -> list[Difference]:
-    """Every array of a golden directory against this package's.
+    """Every array of a golden directory, or of its archive, against this package's.
 
     Raises OSError or ValueError if the directory is not one.
     """
-    with unpacked(directory) as place:
-        return list(_check(place))
+    if (directory / "tiny").is_dir():
+        return list(_check(directory))
+    if not (directory / PACKED).is_file():
+        raise ValueError(f"{directory} is no golden directory: it has neither tiny/ nor {PACKED}")
+    with tempfile.TemporaryDirectory(prefix="openvla_golden_") as place:
+        unpack(directory / PACKED, Path(place))
+        return list(_check(Path(place)))
+
+
+def unpack(archive: Path, place: Path) -> None:
+    """Writes an archive's files below a directory; those that would lie elsewhere are refused."""
+    with tarfile.open(archive, "r:xz") as files:
+        files.extractall(place, filter="data")
 
 
 def _check(place: Path) -> Iterator[Difference]:
@@ -76,7 +88,7 @@ def real_config(tiny: Mapping[str, Any]) -> dict[str, Any]:
 def _check_manifest(path: Path, config: Path) -> Iterator[Difference]:
     """The number of tensors that are missing, superfluous or of another shape."""
     listed = {name: tuple(each["shape"]) for name, each in json.loads(path.read_text())["tensors"].items()}
-    got = record.manifest_shapes(real_config(json.loads(config.read_text())))
+    got = openvla_network.manifest_shapes(real_config(json.loads(config.read_text())))
     wrong = sorted(name for name in listed.keys() | got.keys() if listed.get(name) != got.get(name))
     said = f"{len(listed)} tensors" + (f", wrong: {', '.join(wrong[:3])}" if wrong else "")
     yield Difference("manifest", said, float(len(wrong)), EXACT)
@@ -86,22 +98,22 @@ def _check_preprocessing(place: Path, images: np.ndarray) -> Iterator[Difference
     arrays = read_arrays(place / "preproc.npz")
     config = json.loads((place / "preprocessor_config.json").read_text())
     kept = arrays.get("kept_images", np.arange(len(images)))
-    squares, pixels = record.resize(images[kept], config)
+    squares, pixels = openvla_network.resize(images[kept], config)
     yield difference("resize", "resized_u8_256", squares, arrays["resized_u8_256"], EXACT)
     if "pixel_values_256_img3" in arrays:
         yield difference("resize", "pixel_values_256_img3", pixels[3], arrays["pixel_values_256_img3"], EXACT)
     for size in ("480x640", "120x96"):
         if f"image_{size}" in arrays:
-            squares, pixels = record.resize(arrays[f"image_{size}"][None], config)
+            squares, pixels = openvla_network.resize(arrays[f"image_{size}"][None], config)
             yield difference("resize", f"resized_u8_{size}", squares[0], arrays[f"resized_u8_{size}"], EXACT)
             if f"pixel_values_{size}" in arrays:
                 yield difference("resize", f"pixel_values_{size}", pixels[0], arrays[f"pixel_values_{size}"], EXACT)
-    for name, got in record.libero_steps(images[kept], None, config).items():
+    for name, got in openvla_network.libero_steps(images[kept], None, config).items():
         jpeg = name in ("tf_lanczos224_after_jpeg", "tf_oft_eval_pipeline")
         yield difference("jpeg" if jpeg else "tensorflow", name, got, arrays[name], JPEG_LEVELS if jpeg else LEVELS)
     if "tf_jpeg_roundtrip_img3" in arrays:
         decoded = arrays["tf_jpeg_roundtrip_img3"][None]
-        got = record.libero_steps(images[3:4], decoded, config)["tf_lanczos224_after_jpeg"][0]
+        got = openvla_network.libero_steps(images[3:4], decoded, config)["tf_lanczos224_after_jpeg"][0]
         want = arrays["tf_lanczos224_after_jpeg"][3]
         yield difference("tensorflow", "tf_lanczos224_after_jpeg, from tf_jpeg_roundtrip_img3", got, want, LEVELS)
 

@@ -1,9 +1,10 @@
-"""How far a teacher's network is from reference arrays: what checks of golden data are made of."""
+"""Reference arrays, and how far a teacher's network is from them: what checks of golden data are made of."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -22,6 +23,12 @@ class Difference(NamedTuple):
     @property
     def ok(self) -> bool:
         return self.error <= self.tolerance  # False for NaN
+
+
+def read_arrays(path: Path) -> dict[str, np.ndarray]:
+    """Every array of an npz file, by name."""
+    with np.load(path) as arrays:
+        return {name: arrays[name] for name in arrays.files}
 
 
 def difference(
@@ -69,3 +76,23 @@ def worst_by_stage(differences: Iterable[Difference]) -> list[Difference]:
         if each.stage not in worst or badness(each) > badness(worst[each.stage]):
             worst[each.stage] = each
     return list(worst.values())
+
+
+def summary(differences: Iterable[Difference]) -> str:
+    """A line for the worst of every stage and for whatever else is beyond its tolerance, and the count of both."""
+    found = list(differences)
+    failed = [each for each in found if not each.ok]
+    worst = worst_by_stage(found)
+    lines = [
+        f"{'ok' if each.ok else 'FAILED':8}{each.stage:16}{each.error:10.2e} of {each.tolerance:7.1e}  {each.where}"
+        for each in [*worst, *(each for each in failed if each not in worst)]
+    ]
+    return "\n".join([*lines, f"{len(found)} arrays compared, {len(failed)} beyond tolerance"])
+
+
+def assert_all_fit(differences: Iterable[Difference], stages: set[str] | None = None) -> None:
+    """Prints the `summary` and fails beyond tolerances, without arrays, or if `stages` are given and are not those."""
+    found = list(differences)
+    print(f"\n{summary(found)}")
+    assert found and all(each.ok for each in found), "arrays beyond tolerance, or none"
+    assert stages is None or {each.stage for each in found} == stages

@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from parity import octo_files
 
 from rpd_jax.types import Array
-from teachers.octo import golden_files
 from teachers.octo.checkpoint import flatten
 from teachers.octo.config import HeadConfig
 from teachers.octo.diffusion import Noise, cosine_schedule, draw_noise, reverse
@@ -113,11 +113,11 @@ def record_of(network: Network, given: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "tokenizer": tokenizers,
         "stems": stems,
-        "t5": golden_files.below(modules, text) if text else {},
+        "t5": octo_files.below(modules, text) if text else {},
         "projection": modules,
         "sequence": {name: inside["octo_transformer"][name][0] for name in ("input_tokens", "attention_mask")},
-        "transformer": golden_files.below(modules, blocks),
-        "encoderblock_0": golden_files.below(modules, f"{blocks}/encoderblock_0"),
+        "transformer": octo_files.below(modules, blocks),
+        "encoderblock_0": octo_files.below(modules, f"{blocks}/encoderblock_0"),
         "out": inside["octo_transformer"]["__call__"][0],
         "head": {"embedding": embedding, "eps": eps},
         "head_parts": {

@@ -1,4 +1,4 @@
-"""What the network gives for the inputs of golden data, as numpy arrays; see `teachers.openvla.golden`."""
+"""What the network gives for the inputs of golden data, as numpy arrays; see `openvla`."""
 
 from __future__ import annotations
 
