@@ -60,6 +60,8 @@ def test_tables_go_there_and_back_and_old_ones_may_list_defaults_of_all_kinds() 
     assert from_dict(Animal, to_dict(bird)) == bird
     old = {"name": "cat", "weight": 2, "lives": 1, "wings": 2, "colours": ["red"]}
     assert from_dict(Animal, old) == Cat("cat", 2.0, 1)
+    with pytest.raises(ConfigError, match=r"animal.name='brid' is unknown: .*did you mean 'bird'"):
+        from_dict(Animal, {"name": "brid"})
     check(bird)
     bird.wings = "many"
     with pytest.raises(ConfigError, match=r"animal\.wings='many' cannot work"):

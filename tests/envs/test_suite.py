@@ -57,8 +57,8 @@ def test_a_registered_suite_is_known_everywhere(lab, tmp_path):
     config.env.name, config.env.num_envs = "lab:Go-v0", 4
     config.env.limit = 3
     config.variants, config.seeds, config.eval.videos = ("ppo",), (0,), 0
-    config.ppo.rollout_length, config.ppo.minibatches = 4, 2
-    config.ppo.total_steps, config.run.directory, config.run.tensorboard = 32, str(tmp_path / "run"), False
+    config.algorithm.rollout_length, config.algorithm.minibatches = 4, 2
+    config.algorithm.total_steps, config.run.directory, config.run.tensorboard = 32, str(tmp_path / "run"), False
     (trained,) = rpd_jax.train(config).table
     (again,) = rpd_jax.evaluate(tmp_path / "run")
     assert trained.env == again.env == "lab:Go-v0"

@@ -12,7 +12,7 @@ from rpd_jax.ipc.handshake import HandshakeError
 from rpd_jax.ipc.limits import Limits
 from rpd_jax.ipc.messages import RemoteError
 from rpd_jax.ipc.process import SidecarProcess
-from rpd_jax.ipc.slots import SlotCalls
+from rpd_jax.ipc.slots import SLOT_PROTOCOL, SlotCalls
 from rpd_jax.ipc.supervised import QueueFull, SidecarFailed
 
 
@@ -143,7 +143,7 @@ def test_a_wrong_answer_is_raised_here_with_its_traceback(fault, message, pids):
     ("arguments", "expect", "message"),
     [
         ([], {"action_dim": 7}, "action_dim is 7 here, 2 on the other side"),
-        (["--slot-version=9"], {}, "protocol is 3 here, 9 on the other side"),
+        (["--slot-version=9"], {}, f"protocol is {SLOT_PROTOCOL} here, 9 on the other side"),
         (["--message-version=9"], {}, "protocol version 9 of the far side, 1 here"),
     ],
 )

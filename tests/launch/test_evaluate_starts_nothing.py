@@ -28,7 +28,7 @@ def test_a_program_in_a_runs_config_is_not_run(run, tmp_path):
     trap.chmod(0o755)
     stored = json.loads((run / "config.json").read_text())
     openvla = {"name": "openvla", "path": str(tmp_path), "contract": "maniskill", "python": str(trap), "log": str(log)}
-    stored["teacher"] |= openvla
+    stored["teacher"] = openvla
     (run / "config.json").write_text(json.dumps(stored))
     quiet = evaluate(run, tmp_path / "quiet")
     assert quiet.returncode == 0, quiet.stderr

@@ -1,6 +1,7 @@
 """The launchers as a person runs them: train, resume, evaluate, and what mistakes get."""
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -88,9 +89,41 @@ def test_a_saved_student_is_known_again_by_its_parameters(run, monkeypatch):
     assert first == again != PolicyTeacher(env_spec, run).spec.checkpoint and len(first) == 16
 
 
+OWN_TEACHER = """
+import dataclasses
+import numpy as np
+from rpd_jax.config import TeacherConfig, setting
+from rpd_jax.types import TeacherLabels, TeacherSpec
+from teachers import register_teacher
+
+@dataclasses.dataclass
+class MineSettings(TeacherConfig):
+    name: str = "mine"
+    strength: float = setting(1.0, above=0)
+
+class Mine:
+    def __init__(self, env_spec, settings):
+        self.spec, self.strength = TeacherSpec(f"mine:{settings.strength}", ("state",), None), settings.strength
+
+    def label(self, observation, instructions, key):
+        action = np.full((len(observation["state"]), 7), self.strength, np.float32)
+        return TeacherLabels(action, np.ones(len(action), bool), np.ones_like(action))
+
+register_teacher("mine", MineSettings, Mine)
+"""
+
+
+def test_a_users_own_teacher_is_imported_and_named(tmp_path, monkeypatch):
+    (tmp_path / "my_teacher.py").write_text(OWN_TEACHER)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
+    own = ["--import=my_teacher", "--config.teacher.strength=0.5", "--config.teacher.name=mine"]
+    assert "teacher:mine:0.5" in launch("evaluate", "--preset=debug", *own, f"--output={tmp_path / 'out'}")
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (["--import=no_such"], "--import=no_such cannot work: No module named 'no_such'"),
         (["--preset=quikstart"], "did you mean 'quickstart'"),
         (["--preset=debug", "--config.algorithm.learning_rat=1"], "did you mean 'learning_rate'"),
         (

@@ -32,6 +32,8 @@ def policy(frame: np.ndarray, instruction: str) -> np.ndarray:
             time.sleep(0.03)
         case "hang":
             time.sleep(30)
+        case "still":
+            chunk[0] = 0
         case "too few":
             chunk = chunk[:, :6]
         case "not finite":

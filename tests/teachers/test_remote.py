@@ -16,7 +16,8 @@ from policy_server import HORIZON, policy
 from served import NEEDS, SCHEMES, SIZE, Server, frames, running, spec_with_frames
 
 import rpd_jax
-from rpd_jax.config import ConfigError
+from rpd_jax.config import ConfigError, TeacherConfig
+from rpd_jax.instructions import Instructions
 from rpd_jax.ipc.limits import Limits
 from rpd_jax.types import TeacherError
 from teachers.base import load
@@ -52,8 +53,8 @@ def teacher_at(server: Server, adapter=OPENPI, limits: Limits = QUICK, connectio
     return RemoteTeacher(spec, adapter, address, request, MANISKILL_EE, connections=connections, limits=limits)
 
 
-def ask(teacher, instruction: str = "pick up the cube", size: int = 3):
-    return teacher.label({"rgb": frames(size)}, instruction, jax.random.key(0))
+def ask(teacher, instructions: Instructions | str = "pick up the cube", size: int = 3):
+    return teacher.label({"rgb": frames(size)}, instructions, jax.random.key(0))
 
 
 @pytest.mark.parametrize("protocol", NEEDS)
@@ -66,11 +67,13 @@ def test_labels_are_the_first_actions_of_the_policy(protocol, connections):
         try:
             labels = ask(teacher, "slow", 10)
             ask_one = ask(teacher, "one action", 1)
+            mixed = ask(teacher, Instructions(("", "still"), np.arange(10) % 2), 10)
         finally:
             teacher.close()
     expected = np.stack([policy(frame, "")[0] for frame in frames(10)])
     np.testing.assert_array_equal(labels.action, expected)
     np.testing.assert_array_equal(ask_one.action, expected[:1])
+    np.testing.assert_array_equal(mixed.action, np.where(np.arange(10)[:, None] % 2, 0, expected))  # each its own text
     np.testing.assert_array_equal(labels.std, np.full((10, 7), 0.2, np.float32))
     assert np.all(labels.valid)
     assert teacher.spec.name == f"remote:{protocol}" and teacher.spec.observation_keys == ("rgb",)
@@ -287,13 +290,13 @@ def test_a_server_of_another_kind():
         ({"request": ("state=state.elbow",)}, "has no 'state.elbow'"),
         ({"request": ("prompt=instruction",)}, "would see nothing"),
         ({"connections": 0}, "at least 1"),
-        ({"colour": 1}, "remote has no setting 'colour'"),
+        ({"colour": 1}, "'colour' is unknown: choose from"),
     ],
 )
 def test_mistakes_are_named(settings, message):
     good = {"address": "ws://127.0.0.1:1", "contract": "maniskill"}
     with pytest.raises(ValueError, match=message):
-        load("remote", spec_with_frames(), **good, **settings)
+        load("remote", spec_with_frames(), **{**good, **settings})
 
 
 @pytest.mark.slow
@@ -304,13 +307,9 @@ def test_training_with_a_served_teacher(tmp_path, openpi):
     config.env.name, config.env.num_envs, config.env.image_size = "tabletop:PickCube-v1", 2, SIZE
     config.env.max_episode_steps, config.env.processes = 8, 1
     config.network.hidden = (16,)
-    (
-        config.algorithm.total_steps,
-        config.algorithm.rollout_length,
-        config.algorithm.epochs,
-        config.algorithm.minibatches,
-    ) = 32, 8, 1, 2
-    config.teacher = type(config.teacher)(name="remote", address=openpi.url, contract="maniskill", probe=False)
+    ppo = config.algorithm
+    ppo.total_steps, ppo.rollout_length, ppo.epochs, ppo.minibatches = 32, 8, 1, 2
+    config.teacher = TeacherConfig(name="remote", address=openpi.url, contract="maniskill", probe=False)
     config.teacher.connections, config.teacher.frame_size, config.teacher.batch_size = 2, 32, 8
     config.eval.every, config.eval.episodes, config.eval.num_envs, config.eval.videos = 0, 2, 2, 0
     config.run.directory, config.run.tensorboard, config.run.checkpoint_every = str(tmp_path / "run"), False, 0

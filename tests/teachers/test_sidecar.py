@@ -14,6 +14,7 @@ from arm_spec import arm_spec
 
 from rpd_jax.guidance.labels import Ledger, charge_dense, label_member
 from rpd_jax.guidance.stream import BackgroundTeacher, LabelStream
+from rpd_jax.instructions import Instructions
 from rpd_jax.ipc.handshake import HandshakeError
 from rpd_jax.ipc.limits import Limits
 from rpd_jax.ipc.supervised import SidecarFailed
@@ -72,6 +73,17 @@ def test_labels_are_a_function_of_the_arguments(teacher, expected):
 def test_each_request_has_noise_of_its_own(teacher):
     labels = teacher.label({"rgb": np.repeat(FRAMES[:1], 16, axis=0)}, "push", KEY)
     assert len(np.unique(labels.action, axis=0)) == 16
+
+
+def test_each_row_has_an_instruction_of_its_own(teacher, expected):
+    """21 rows in three requests, with words between the halves of each; the linear model takes them for numbers."""
+    index = np.arange(21) % 3
+    texts = ("push", "add:0.5", "add:-0.25")
+    labels = teacher.label({"rgb": FRAMES}, Instructions(texts, jax.numpy.asarray(index)), KEY)
+    added = np.array([0.0, 0.5, -0.25])[index][:, None]
+    np.testing.assert_allclose(labels.action, expected.action + added, atol=1e-6)
+    with pytest.raises(ValueError, match=r"instructions.index has 0 to 2: there are 2 texts"):
+        teacher.label({"rgb": FRAMES}, Instructions(texts[:2], index), KEY)
 
 
 def test_several_processes_share_the_work_and_change_nothing(expected):

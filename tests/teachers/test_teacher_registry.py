@@ -3,6 +3,7 @@
 import dataclasses
 import subprocess
 import sys
+from dataclasses import fields
 
 import jax.numpy as jnp
 import pytest
@@ -60,6 +61,14 @@ def test_a_teacher_keeps_its_settings():
     teacher = teachers.base.make(pick_cube_spec(), config)
     config.noise = 0.0
     assert teacher.settings.noise == 0.1
+
+
+def test_configs_of_earlier_versions_list_the_settings_of_all_kinds():
+    every = {f.name: f.default for kind in map(TeacherConfig.kind_of, TeacherConfig.kinds) for f in fields(kind)}
+    old = {**every, "name": "octo", "path": "octo-nano", "noise": 0.15}  # quickstart's, with another teacher
+    assert Config.from_dict({"teacher": old}).teacher == TeacherConfig(name="octo", path="octo-nano")
+    with pytest.raises(ConfigError, match=r"teacher.noise cannot work with teacher.name='octo': only scripted, toy"):
+        Config.from_dict({"teacher": {"name": "octo", "noise": 0.15}})
 
 
 def test_a_users_own_is_one_of_them(mine):

@@ -10,6 +10,7 @@ import pytest
 from arm_spec import arm_spec
 
 from rpd_jax.envs.base import ArraySpec
+from rpd_jax.instructions import Instructions
 from teachers.base import load
 from teachers.conventions import CONTRACT_FILE, CONTRACTS, MANISKILL_EE
 from teachers.octo.teacher import OctoTeacher
@@ -66,6 +67,32 @@ def test_it_can_be_traced_into_a_program(octo, observation):
     inside = jax.jit(lambda images, key: teacher.label(images, "pick up the cube", key))(images, jax.random.key(0))
     outside = teacher.label(images, "pick up the cube", jax.random.key(0))
     np.testing.assert_allclose(inside.action, outside.action, atol=ROUNDING)
+
+
+def test_each_frame_may_have_an_instruction_of_its_own(octo, observation):
+    """Two in one batch give what a batch of each gives; also traced, with the index as an argument."""
+    teacher, images, key = teacher_of(octo), {"rgb": jnp.asarray(observation["image_primary"])}, jax.random.key(0)
+    texts = ("pick up the cube", "push the ball")
+    of_each = [teacher.label(images, text, key).action for text in texts]
+    index = np.array([1, 0, 1], np.int32)
+    expected = np.where(index[:, None] == 0, *of_each)
+    assert np.abs(of_each[0] - of_each[1]).max(axis=1).min() > 10 * ROUNDING
+    traced = jax.jit(teacher.label)
+    for label in (teacher.label, traced):
+        labels = label(images, Instructions(texts, index), key)
+        np.testing.assert_allclose(labels.action, expected, atol=ROUNDING)
+    traced(images, Instructions(texts, 1 - index), key)
+    assert traced._cache_size() == 1  # which row has which text is no matter of compilation
+    with pytest.raises(ValueError, match=r"instructions.index has shape \(2,\): need \(3,\)"):
+        teacher.label(images, Instructions(texts, index[:2]), key)
+
+
+def test_no_environment_is_needed(octo, observation, tmp_path):
+    octo.save(tmp_path / "tiny", 0, {VOCABULARY_FILE: octo.text.to_json().encode()})
+    free = load("octo", path=str(tmp_path / "tiny"), contract="maniskill")
+    images = {"rgb": observation["image_primary"]}
+    labels, expected = (t.label(images, "push the ball", jax.random.key(0)) for t in (free, teacher_of(octo)))
+    np.testing.assert_allclose(labels.action, expected.action, atol=ROUNDING)
 
 
 def test_batches_do_not_matter(octo, monkeypatch):

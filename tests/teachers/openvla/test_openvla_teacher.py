@@ -15,7 +15,9 @@ import pytest
 from arm_spec import arm_spec
 
 import rpd_jax
+from rpd_jax.config import TeacherConfig
 from rpd_jax.envs.registry import make_env
+from rpd_jax.instructions import Instructions
 from rpd_jax.ipc.supervised import SidecarFailed
 from teachers.base import load
 from teachers.conventions import MANISKILL_EE
@@ -32,13 +34,9 @@ def config_for(directory, checkpoint, env="tabletop:PickCube-v1"):
     config.env.name, config.env.num_envs, config.env.image_size, config.env.max_episode_steps = env, 2, 56, 8
     config.env.processes = 1
     config.network.hidden = (16,)
-    (
-        config.algorithm.total_steps,
-        config.algorithm.rollout_length,
-        config.algorithm.epochs,
-        config.algorithm.minibatches,
-    ) = 48, 8, 1, 2
-    teacher = config.teacher = type(config.teacher)(name="openvla", path=str(checkpoint), contract="maniskill")
+    ppo = config.algorithm
+    ppo.total_steps, ppo.rollout_length, ppo.epochs, ppo.minibatches = 48, 8, 1, 2
+    teacher = config.teacher = TeacherConfig(name="openvla", path=str(checkpoint), contract="maniskill")
     teacher.statistics_key, teacher.dtype, teacher.devices, teacher.probe = "bridge_orig", "f32", ("cpu",), False
     teacher.batch_size = 8
     config.eval.every, config.eval.episodes, config.eval.num_envs, config.eval.videos = 0, 2, 2, 0
@@ -86,12 +84,21 @@ def test_labels_are_those_of_the_model(checkpoint, policy, caplog):
         scores = teacher.score({"rgb": frames}, env.spec.instruction, others)
         with pytest.raises(ValueError, match=r"tokens: need integers in \[0, 256\), got int64 0 to 256"):
             teacher.score({"rgb": frames}, env.spec.instruction, np.arange(14).reshape(2, 7) // 13 * 256)
+        mixed = Instructions((env.spec.instruction, "push the ball away"), np.array([1, 0]))
+        found_mixed = teacher.label_tokens({"rgb": frames}, mixed, jax.random.key(0))
+        scores_mixed = teacher.score({"rgb": frames}, mixed, others)
     finally:
         teacher.close()
         env.close()
     direct = policy.label(frames, env.spec.instruction)
     np.testing.assert_allclose(labels.action, direct["action"], atol=1e-5)
     np.testing.assert_allclose(labels.std, np.maximum(direct["std"], 0.05), atol=1e-4)
+
+    one = policy.label(frames[:1], mixed.texts[1])  # each row as by itself
+    np.testing.assert_allclose(found_mixed.labels.action, [one["action"][0], direct["action"][1]], atol=1e-5)
+    one = policy.score(frames[:1], mixed.texts[1], others[:1] + 31744)["action_logits"]
+    np.testing.assert_allclose(scores_mixed.logits, [one[0], scores.logits[1]], atol=1e-4)
+    assert np.abs(one[0] - scores.logits[0]).max() > 1e-3
 
     jax.tree.map(np.testing.assert_array_equal, found.labels, labels)
     np.testing.assert_array_equal(found.tokens, direct["tokens"][:, 0] - 31744)
