@@ -12,23 +12,24 @@ with its dataclass of settings:
         def iteration_steps(self, num_envs):
             return self.rollout_length * num_envs
 
-    register_algorithm("reinforce", ReinforceConfig, Reinforce)       # Reinforce(Setup) -> Algorithm
+    register_algorithm("reinforce", ReinforceConfig, Reinforce.of)     # a subclass of Algorithm
     register_variant(VariantSpec("reinforce", algorithm="reinforce"))
 """
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import importlib
 from collections.abc import Callable
-from typing import Any, ClassVar, NamedTuple, Protocol
+from typing import Any, ClassVar, NamedTuple, Self
 
 import chex
 import jax
 import jax.numpy as jnp
 import optax
 
-from rpd_jax.algorithms.schedules import distillation_weight
+from rpd_jax.algorithms.schedules import distillation_weight, learning_rate
 from rpd_jax.algorithms.variants import Variant, VariantSpec, active_terms
 from rpd_jax.config import Config
 from rpd_jax.config.algorithm import AlgorithmConfig
@@ -37,9 +38,9 @@ from rpd_jax.envs.base import EnvSpec
 from rpd_jax.guidance import schedule
 from rpd_jax.guidance.schedule import Schedule
 from rpd_jax.policies import normalization
-from rpd_jax.policies.base import Params, Policy
+from rpd_jax.policies.base import Params, Policy, make_policy
 from rpd_jax.policies.normalization import Normalizer
-from rpd_jax.types import Observation, TeacherLabels, Transition
+from rpd_jax.types import Observation, TeacherLabels
 
 Metrics = dict[str, chex.Array]
 
@@ -73,29 +74,46 @@ class Setup(NamedTuple):
         return active_terms(self.specs)
 
 
-class Algorithm(Protocol):
-    """A family, set up for a run. P members; each acts in N environments."""
+@dataclasses.dataclass(frozen=True, eq=False)
+class Algorithm:
+    """Base of the families, set up for a run. P members; each acts in N environments.
+
+    A family says in `update` how members learn, and overrides what else is different with it.
+    """
 
     policy: Policy
-    plays: ClassVar[bool]  # False: it learns from recorded demonstrations, and environments are only for evaluation
-    ahead: ClassVar[tuple[str, ...]]  # the extras that learning needs of true next observations too; () if none
-    terms: tuple[str, ...]  # loss terms that need the teacher's labels; () if nobody is to be asked
+    config: AlgorithmConfig
+    terms: tuple[str, ...] = ()  # loss terms that need the teacher's labels; () if nobody is to be asked
+
+    plays: ClassVar[bool] = True  # False: it learns from recorded demonstrations; environments are for evaluation only
+    head: ClassVar[str] = "gaussian"  # the kind of its policies, see `policies.base.HEADS`
+    ahead: ClassVar[tuple[str, ...]] = ()  # the extras that learning needs of true next observations too
+
+    @classmethod
+    def of(cls, setup: Setup) -> Self:
+        """Set up for a run; raises ConfigError where its policy cannot be built."""
+        policy = make_policy(setup.config.env, setup.config.network, setup.spec, cls.head)
+        return cls(policy, setup.config.algorithm, setup.terms if cls.plays else ())
 
     def init_optimizer(self, params: Params) -> Any:
         """What the optimizer remembers of one member, before its first update."""
-        ...
+        return make_optimizer(self.config).init(params)
 
-    def act(self, member: MemberState, observation: Observation, keys: chex.Array) -> tuple[chex.Array, Any]:
+    def act(
+        self, member: MemberState, observation: Observation, keys: chex.Array
+    ) -> tuple[chex.Array, dict[str, chex.Array]]:
         """Samples actions [N, A] of one member with a key for each environment.
 
         Returns:
           the actions, not clipped, and `extras`: named arrays [N, ...] that `update` will need of this step.
         """
-        ...
+        policy, _ = apply(self.policy, member, observation)
+        action = jax.vmap(lambda p, key: p.sample(key))(policy, keys)
+        return action, {"log_prob": jax.vmap(lambda p, a: p.log_prob(a))(policy, action)}
 
     def look_ahead(self, member: MemberState, observation: Observation) -> dict[str, chex.Array]:
         """The extras named in `ahead`, [N, ...] for observations [N, ...]; a rollout has them as "next_" + name."""
-        ...
+        return {}
 
     def update(
         self,
@@ -105,7 +123,7 @@ class Algorithm(Protocol):
         labels: TeacherLabels | None,
         progress: chex.Numeric,
     ) -> tuple[MemberState, Metrics]:
-        """One iteration's learning of all P members.
+        """One iteration's learning of all P members; pure.
 
         Args:
           members, variants: leaves [P, ...].
@@ -115,9 +133,9 @@ class Algorithm(Protocol):
           progress: of training, in [0, 1].
 
         Returns:
-          the members and metrics [P]; "diverged" among them is 1 for a member that has stopped learning.
+          the members and metrics [P]; "diverged" among them is 1 for a member that has stopped learning. See `settle`.
         """
-        ...
+        raise NotImplementedError(f"{type(self).__name__} does not say how members learn")
 
 
 ALGORITHMS: dict[str, Callable[[Setup], Algorithm] | str] = {
@@ -155,6 +173,23 @@ def make_optimizer(config: AlgorithmConfig) -> optax.GradientTransformation:
     return optax.chain(optax.clip_by_global_norm(config.max_grad_norm), optax.scale_by_adam(eps=config.adam_eps))
 
 
+def descend(
+    algorithm: Algorithm, member: MemberState, grads: Params, variant: Variant, progress: chex.Numeric
+) -> MemberState:
+    """One member's step along its optimizer's direction, at the learning rate of its variant."""
+    direction, opt_state = make_optimizer(algorithm.config).update(grads, member.opt_state)
+    rate = learning_rate(variant, progress)
+    params = algorithm.policy.project(jax.tree.map(lambda p, d: p - rate * d, member.params, direction))
+    return member._replace(params=params, opt_state=opt_state)
+
+
+def settle(members: MemberState, before: MemberState, metrics: Metrics) -> tuple[MemberState, Metrics]:
+    """The end of an update: keys go on, and members whose parameters or metrics are not finite have diverged."""
+    key = jax.vmap(lambda key: iteration_keys(key)[0])(before.key)
+    diverged = members.diverged | ~is_finite((members.params, members.normalizer, metrics))
+    return freeze(diverged, members._replace(key=key), before), metrics | {"diverged": diverged.astype(jnp.float32)}
+
+
 def iteration_keys(key: chex.PRNGKey) -> chex.Array:
     """A member's keys of one iteration: [of the next iteration, of its actions, of the order of its minibatches]."""
     return jax.random.split(key, 3)
@@ -183,22 +218,3 @@ def freeze(diverged: chex.Array, members: MemberState, before: MemberState) -> M
         members._replace(diverged=diverged),
         before._replace(key=members.key, diverged=diverged),
     )
-
-
-__all__ = [
-    "ALGORITHMS",
-    "Algorithm",
-    "MemberState",
-    "Metrics",
-    "Setup",
-    "Transition",
-    "apply",
-    "freeze",
-    "guidance_weight",
-    "is_finite",
-    "iteration_keys",
-    "learned",
-    "make_algorithm",
-    "make_optimizer",
-    "register_algorithm",
-]

@@ -12,8 +12,9 @@ before the update, and stays there.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
-from typing import ClassVar, NamedTuple, Self
+from typing import NamedTuple, Self
 
 import chex
 import jax
@@ -21,49 +22,40 @@ import jax.numpy as jnp
 import optax
 
 from rpd_jax.algorithms.base import (
+    Algorithm,
     MemberState,
     Metrics,
     Setup,
     apply,
+    descend,
     freeze,
     guidance_weight,
     is_finite,
     iteration_keys,
-    make_optimizer,
 )
 from rpd_jax.algorithms.ppo_loss import Batch, loss, make_batch, metric_names
-from rpd_jax.algorithms.schedules import learning_rate
 from rpd_jax.algorithms.variants import Variant
-from rpd_jax.config import GuidanceConfig, PPOConfig
+from rpd_jax.config import GuidanceConfig
 from rpd_jax.guidance import schedule
 from rpd_jax.policies import normalization
-from rpd_jax.policies.base import Params, Policy, make_policy
+from rpd_jax.policies.base import Params, Policy
 from rpd_jax.types import Observation, TeacherLabels, Transition
 
 
-class PPO(NamedTuple):
+@dataclasses.dataclass(frozen=True, eq=False)
+class PPO(Algorithm):
     """The family; see `base.Algorithm`."""
 
-    policy: Policy
-    config: PPOConfig
-    guidance: GuidanceConfig
-    terms: tuple[str, ...] = ()
+    guidance: GuidanceConfig = dataclasses.field(default_factory=GuidanceConfig)
     may_end: bool = False  # all guidance can end before training does: then its terms cost nothing any more
 
-    plays: ClassVar[bool] = True
-    ahead: ClassVar[tuple[str, ...]] = ("value",)
+    ahead = ("value",)
 
     @classmethod
     def of(cls, setup: Setup) -> Self:
-        """Set up for a run; raises ConfigError where its policy cannot be built."""
-        config = setup.config
         guided = [spec for spec in setup.specs if spec.guided]
         may_end = bool(guided) and all(spec.guidance.is_transient for spec in guided)
-        policy = make_policy(config.env, config.network, setup.spec)
-        return cls(policy, config.algorithm, config.guidance, setup.terms, may_end)
-
-    def init_optimizer(self, params: Params) -> optax.OptState:
-        return make_optimizer(self.config).init(params)
+        return dataclasses.replace(super().of(setup), guidance=setup.config.guidance, may_end=may_end)
 
     def act(
         self, member: MemberState, observation: Observation, keys: chex.Array
@@ -113,13 +105,8 @@ def step(
     )
     metrics["grad_norm"] = optax.tree.norm(grads)
     halt = halt.after(metrics, variant, whole=ppo.config.kl_stop == "update")
-    direction, opt_state = make_optimizer(ppo.config).update(grads, member.opt_state)
-    rate = learning_rate(variant, progress)
-    params = ppo.policy.project(jax.tree.map(lambda p, d: p - rate * d, member.params, direction))
-    params, opt_state = jax.tree.map(
-        lambda new, old: jnp.where(halt.all, old, new), (params, opt_state), (member.params, member.opt_state)
-    )
-    return member._replace(params=params, opt_state=opt_state), halt, metrics
+    stepped = descend(ppo, member, grads, variant, progress)
+    return jax.tree.map(lambda new, old: jnp.where(halt.all, old, new), stepped, member), halt, metrics
 
 
 def epochs(
@@ -179,7 +166,7 @@ def update(
     learn = functools.partial(epochs, ppo, ppo.terms, progress)
     if ppo.may_end:  # then the terms cost nothing, either
         taught = jnp.any((weights > 0) & jnp.any(variants.coefficients > 0, axis=1))
-        alone = functools.partial(epochs, ppo._replace(terms=()), ppo.terms, progress)
+        alone = functools.partial(epochs, dataclasses.replace(ppo, terms=()), ppo.terms, progress)
         learn = functools.partial(jax.lax.cond, taught, learn, alone)
     members, halt, totals, applied = learn(members, variants, batch, shuffles)
 

@@ -103,14 +103,14 @@ def loss(
     if config.kl_stop == "surrogate":
         own = jnp.where(halted | (metrics["approx_kl"] > variant.floats["target_kl"]), 0.0, own)
     total = own + variant.floats["value_coef"] * metrics["value_loss"]
-    for k, (name, size, mean) in enumerate(_distillation(terms, policy, batch, ratio, variant)):
+    for k, (name, size, mean) in enumerate(distillation(terms, policy, batch, ratio, variant)):
         total = total + weight * variant.coefficients[k] * size
         metrics[f"distill_{name}"] = mean
     metrics["loss"] = total
     return total, metrics
 
 
-def _distillation(
+def distillation(
     terms: tuple[str, ...], policy: Gaussian, batch: Batch, ratio: chex.Array, variant: Variant
 ) -> list[tuple[str, chex.Array, chex.Array]]:
     """Of each term on a minibatch: its name, its sum over action dimensions, and the number that is logged."""

@@ -117,7 +117,7 @@ def test_a_users_own_teacher_is_imported_and_named(tmp_path, monkeypatch):
     (tmp_path / "my_teacher.py").write_text(OWN_TEACHER)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
     own = ["--import=my_teacher", "--config.teacher.strength=0.5", "--config.teacher.name=mine"]
-    assert "teacher:mine:0.5" in launch("evaluate", "--preset=debug", *own, f"--output={tmp_path / 'out'}")
+    assert "teacher:mine:0.5" in launch("evaluate", "--preset=debug", *own, f"--output={tmp_path / 'out'}").stdout
 
 
 @pytest.mark.parametrize(
