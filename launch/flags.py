@@ -15,6 +15,7 @@ from typing import Any, NoReturn, TypeVar
 
 from absl import app, flags, logging
 
+from rpd_jax import runtime
 from rpd_jax.config import Config, ConfigError, check_field
 from rpd_jax.config.tagged import Tagged
 from rpd_jax.config.validation import alternatives, annotations, field_value, require
@@ -85,6 +86,7 @@ def values_of(name: str, arguments: Sequence[str]) -> list[str]:
 
 def import_modules(names: Sequence[str]) -> None:
     """Imports modules that register teachers and the like. Raises ConfigError for one that cannot be imported."""
+    runtime.configure()  # they may start JAX
     for name in names:
         try:
             importlib.import_module(name)
@@ -209,6 +211,7 @@ def run(main: Callable[[Sequence[str]], int | None]) -> None:
 
     Exit status 2 for wrong arguments, 1 where a teacher or a simulator failed; -v=1 shows where.
     """
+    runtime.configure()
     logging.set_verbosity(logging.INFO)
     logging.get_absl_handler().addFilter(_OwnNews())
 

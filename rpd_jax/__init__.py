@@ -8,17 +8,14 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from rpd_jax import runtime
-
 if TYPE_CHECKING:
     from rpd_jax.algorithms.variants import VariantSpec, register_variant
     from rpd_jax.config import Config
     from rpd_jax.presets import PRESETS, get_preset
     from rpd_jax.runs.checkpoint import load_checkpoint
     from rpd_jax.training.reevaluation import evaluate, evaluate_teacher
+    from rpd_jax.training.student import Student, load_student
     from rpd_jax.training.trainer import Result, train
-
-runtime.configure()
 
 __version__ = "0.1.0"
 
@@ -26,11 +23,13 @@ __all__ = [
     "PRESETS",
     "Config",
     "Result",
+    "Student",
     "VariantSpec",
     "evaluate",
     "evaluate_teacher",
     "get_preset",
     "load_checkpoint",
+    "load_student",
     "register_variant",
     "train",
 ]
@@ -39,11 +38,13 @@ _MODULES = {
     "PRESETS": "rpd_jax.presets",
     "Config": "rpd_jax.config",
     "Result": "rpd_jax.training.trainer",
+    "Student": "rpd_jax.training.student",
     "VariantSpec": "rpd_jax.algorithms.variants",
     "evaluate": "rpd_jax.training.reevaluation",
     "evaluate_teacher": "rpd_jax.training.reevaluation",
     "get_preset": "rpd_jax.presets",
     "load_checkpoint": "rpd_jax.runs.checkpoint",
+    "load_student": "rpd_jax.training.student",
     "register_variant": "rpd_jax.algorithms.variants",
     "train": "rpd_jax.training.trainer",
 }

@@ -11,7 +11,9 @@ import tempfile
 
 import pytest
 
-import rpd_jax  # noqa: F401  (prepares the process before JAX starts)
+from rpd_jax import runtime
+
+runtime.configure()  # before JAX starts
 
 
 def pytest_configure(config: pytest.Config) -> None:

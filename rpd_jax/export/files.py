@@ -5,14 +5,14 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-import jax
 import numpy as np
 
 from rpd_jax.config import ConfigError
 from rpd_jax.export.manifest import Manifest, make_manifest, write_manifest
-from rpd_jax.export.student import Student
+from rpd_jax.export.parameters import scales
 from rpd_jax.runs.files import atomic_path
 from rpd_jax.runs.output_directory import Claim, Kind, check_path
+from rpd_jax.training.student import Student
 from rpd_jax.types import Observation
 
 ONNX, STABLEHLO, TEXT = "student.onnx", "student.stablehlo", "student.mlir"
@@ -75,16 +75,16 @@ def check_packages() -> None:
 
 def random_observation(student: Student, batch: int, seed: int = 0) -> Observation:
     """Observations [batch, ...] of the right shapes: around the mean where entries are normalised."""
-    rng, scales = np.random.default_rng(seed), student.scales
-    observation = {}
+    rng, known = np.random.default_rng(seed), scales(student.member.normalizer)
+    observation: Observation = {}
     for name, array in student.observation.items():
         shape = (batch, *array.shape)
         if array.dtype == "uint8":
             observation[name] = rng.integers(0, 256, shape, dtype=np.uint8)
             continue
         x = rng.normal(size=shape)
-        if name in scales:
-            x = x * np.asarray(scales[name].std)[None] + np.asarray(scales[name].mean)[None]
+        if name in known:
+            x = x * np.asarray(known[name].std)[None] + np.asarray(known[name].mean)[None]
         observation[name] = x.astype(array.dtype)
     return observation
 
@@ -103,10 +103,9 @@ def _programs(student: Student, text: bool) -> dict[str, bytes]:
         ONNX: lambda observation: session.run(None, observation)[0],
         STABLEHLO: stablehlo.load_stablehlo(programs[STABLEHLO]),
     }
-    act = jax.jit(student.act)
     for batch in (1, 3):
         observation = random_observation(student, batch, seed=batch)
-        wanted = np.asarray(act(observation))
+        wanted = np.asarray(student.act(observation))
         for name, other in others.items():
             error = float(np.max(np.abs(np.asarray(other(observation)) - wanted)))
             if not error <= TOLERANCE:

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import rpd_jax
-from rpd_jax.export.student import Scale, Student
+from rpd_jax.export.parameters import Scale, scales
 from rpd_jax.runs.files import read_json, write_json
+from rpd_jax.training.student import Student
 from rpd_jax.types import ActionContract, ActionStatistics
 
 FORMAT = 1
@@ -83,7 +84,7 @@ class Manifest:
 
 def make_manifest(student: Student, files: Mapping[str, str]) -> Manifest:
     """Describes a student whose `files` (name -> SHA-256) lie beside the manifest."""
-    spec, scales = student.spec, student.scales
+    spec, known = student.spec, scales(student.member.normalizer)
     observation = {
         name: Entry(
             tuple(array.shape),
@@ -92,7 +93,7 @@ def make_manifest(student: Student, files: Mapping[str, str]) -> Manifest:
                 part: Slice(start, stop, unit_of(spec.suite, part, stop - start))
                 for part, (start, stop) in spec.layout.get(name, {}).items()
             },
-            scales.get(name),
+            known.get(name),
         )
         for name, array in student.observation.items()
     }

@@ -13,8 +13,9 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 import rpd_jax
-from rpd_jax.export.student import UNUSED, Scale, Student
+from rpd_jax.export.parameters import UNUSED, Scale, scales
 from rpd_jax.runs.checkpoint import to_paths
+from rpd_jax.training.student import Student
 
 OPSET = 17  # of 2022: it has all that a student needs, and runtimes of old installations read it
 IR_VERSION = 8  # what came with it
@@ -32,7 +33,7 @@ def export_onnx(student: Student) -> onnx.ModelProto:
     Raises:
       ValueError: the network has parameters that are not known here.
     """
-    graph = _Graph(to_paths(student.member.params), student.scales)
+    graph = _Graph(to_paths(student.member.params), scales(student.member.normalizer))
     if "rgb" in student.observation:
         mean = graph.nature_cnn("proprio" in student.observation)
     else:

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import jax
 from absl import logging
 
+from rpd_jax import runtime
 from rpd_jax.algorithms.base import MemberState, learned
 from rpd_jax.algorithms.variants import is_scheduled, resolve_variants
 from rpd_jax.config import Config, ConfigError
@@ -19,7 +20,7 @@ from rpd_jax.envs.base import EnvSpec, VectorEnv
 from rpd_jax.envs.registry import check_env, env_seeds, make_env, make_functional, random_ages
 from rpd_jax.guidance.labels import Ledger
 from rpd_jax.policies.base import STUDENT_KEYS, Params
-from rpd_jax.report.results import ResultRow
+from rpd_jax.report.table import Table
 from rpd_jax.runs import directory
 from rpd_jax.runs.checkpoint import Checkpoint, CheckpointStore, from_paths, to_paths
 from rpd_jax.runs.interrupt import StopRequest, stop_on_signal
@@ -54,7 +55,7 @@ class Result:
 
     params: Params  # leaves [P, ...], members in the order of `population.members`
     population: Population
-    table: list[ResultRow]  # one row for the teacher and one per variant; empty if interrupted
+    table: Table  # one row for the teacher and one per variant; empty if interrupted
     directory: Path
     signal: int | None  # that stopped the run; `resume=True` goes on
     diverged: Mapping[str, int]  # members "variant/seed" that stopped learning -> iteration
@@ -96,6 +97,7 @@ def train(
 
     Whatever ends the run early, the last whole iteration is saved first: `resume` goes on from there.
     """
+    runtime.configure()
     check(config, has_teacher=teacher is not None)
     directory.check(config, resume, overwrite)
     directory.check_free(config)
@@ -308,7 +310,7 @@ class Trainer:
 
     def result(self, signal: int | None) -> Result:
         """Evaluates everyone and writes table, curves and videos; leaves that out if a signal stopped the run."""
-        table: list[ResultRow] = []
+        table = Table()
         if signal is None:
             assessment = assess(self.evaluator, self.members, self.teacher, self.config.eval)
             cost = summary.Cost(self.env_steps, self._labels, self.seconds)
