@@ -85,7 +85,7 @@ def devices() -> list[dict[str, str]]:
         vulkan.vkEnumeratePhysicalDevices(instance, ctypes.byref(count), None)
         handles = (ctypes.c_void_p * count.value)()
         vulkan.vkEnumeratePhysicalDevices(instance, ctypes.byref(count), handles)
-        return [device for handle in handles if (device := _describe(vulkan, handle))]
+        return [device for handle in handles if handle and (device := _describe(vulkan, handle))]
     finally:
         vulkan.vkDestroyInstance(instance, None)
 

@@ -5,7 +5,6 @@ A float marked `per_variant` is a leaf of the learner's variants: each variant o
 
 # No `from __future__ import annotations` here: config flags of ml_collections, in others' programs, read field types.
 import dataclasses
-import functools
 from typing import Any
 
 from rpd_jax.config.tagged import Tagged
@@ -97,7 +96,6 @@ class SFTConfig(AlgorithmConfig):
 AlgorithmConfig.kinds.update(ppo=PPOConfig, sft=SFTConfig)
 
 
-@functools.cache
 def variant_floats(kind: type[AlgorithmConfig]) -> tuple[str, ...]:
     """The fields of a family's settings that a variant may override."""
     return tuple(field.name for field in dataclasses.fields(kind) if field.metadata.get("per_variant"))

@@ -150,7 +150,8 @@ def act(
     policy: Policy, spec: EnvSpec, member: MemberState, observation: Observation, key: chex.PRNGKey | None
 ) -> chex.Array:
     """Actions [..., A] for entries [..., *shape]: a policy knows one batch axis, so that theirs become one."""
-    rows, batch = {}, ()
+    rows: Observation = {}
+    batch: tuple[int, ...] = ()
     for name, x in observation.items():
         shape = spec.observation[name].shape
         batch = x.shape[: x.ndim - len(shape)]

@@ -170,7 +170,7 @@ def write(
         write_json(directory / POINTS_FILE, points)
         ylabel = "success rate (once in an episode, deterministic)"
         styles = {variant: i for i, variant in enumerate(dict.fromkeys(point.variant for point in curve))}
-        look = {"teacher": level, "title": config.env.name, "ylabel": ylabel}
+        look: dict[str, Any] = {"teacher": level, "title": config.env.name, "ylabel": ylabel}
         notes = {row.variant: row.note for row in table if row.note}
         drawn = [curve._replace(note=notes.get(curve.variant, "")) for curve in curves(points, "env_steps", styles)]
         learning_curves(directory / CURVES_FILE, drawn, **look)
