@@ -59,9 +59,7 @@ class StudentPolicy:
 
     def __call__(self, observation: Observation, starts: np.ndarray) -> Array:
         num_members = len(self._population)
-        grouped: Observation = {
-            key: np.reshape(x, (num_members, -1, *x.shape[1:])) for key, x in observation.items()
-        }
+        grouped: Observation = {key: np.reshape(x, (num_members, -1, *x.shape[1:])) for key, x in observation.items()}
         action = np.asarray(self._convert(self._population.mean_action(self._members, grouped)))
         return action.reshape(-1, action.shape[-1])
 
