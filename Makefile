@@ -4,7 +4,8 @@
 # make setup         set everything up, ManiSkill and its Vulkan driver too
 # make openvla-env   set up the virtual environment of the OpenVLA teacher's process, in OPENVLA_VENV
 # make doctor        say what this machine has, and what to do about what it lacks
-# make lint          ruff
+# make lint          ruff and mypy
+# make types         mypy
 # make clean         remove the environment and the caches
 #
 # Variables: PYTHON (3.11 or newer), VENV (where the environment goes), TORCH (the torch to install),
@@ -29,7 +30,7 @@ CORE ?= .
 EXTRAS ?= maniskill,dev
 endif
 
-.PHONY: quickstart quickstart-vla openvla-env test doctor lint clean setup install core
+.PHONY: quickstart quickstart-vla openvla-env test doctor lint types clean setup install core
 .DELETE_ON_ERROR:
 
 quickstart: core
@@ -38,18 +39,21 @@ quickstart: core
 quickstart-vla: core
 	$(VENV)/bin/python -m launch.train --preset=quickstart-vla $(ARGS)
 
-test: setup
+test: setup types
 	RPD_REQUIRE_VULKAN=1 $(VENV)/bin/python -m pytest -n 2 --dist=loadfile $(ARGS)
 
 doctor: install
 	$(VENV)/bin/python -m launch.doctor $(ARGS)
 
-lint: install
+lint: install types
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 
+types: install
+	$(VENV)/bin/mypy rpd_jax teachers launch
+
 clean:
-	rm -rf $(VENV) .pytest_cache .ruff_cache *.egg-info build dist
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache *.egg-info build dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 openvla-env: $(OPENVLA_VENV)/.installed

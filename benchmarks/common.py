@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from rpd_jax import runtime
 from rpd_jax.report.results import package_versions
 from rpd_jax.runs.files import write_json
 
@@ -25,6 +26,7 @@ def parse_args(name: str) -> argparse.Namespace:
 
 def make_parser(name: str) -> argparse.ArgumentParser:
     """Knows `--json FILE` (also write the figures there) and `--quick` (fewer repeats, smaller sizes)."""
+    runtime.configure()  # before JAX starts
     parser = argparse.ArgumentParser(prog=f"python -m benchmarks.{name}")
     parser.add_argument("--json", type=Path, default=None, help="also write the figures to this file")
     parser.add_argument("--quick", action="store_true", help="fewer repeats and smaller sizes, to try it out")

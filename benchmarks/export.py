@@ -18,7 +18,6 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-import jax
 import numpy as np
 
 from benchmarks.common import median, parse_args, spread, timed, write
@@ -26,8 +25,8 @@ from rpd_jax.config import Config, EnvConfig, NetworkConfig
 from rpd_jax.envs.base import ArraySpec, EnvSpec
 from rpd_jax.export import runner
 from rpd_jax.export.files import export_student, random_observation
-from rpd_jax.export.student import Student, member_student
 from rpd_jax.training.population import Population
+from rpd_jax.training.student import Student
 
 STATE, PROPRIO, PIXELS, ACTION = 42, 25, 128, 7
 KINDS = {"state_2x128": (128, 128), "state_3x256": (256, 256, 256), "rgb": ()}
@@ -54,17 +53,16 @@ def make_student(kind: str) -> Student:
     env = EnvConfig(observation=observation, image_size=PIXELS)
     config = Config(variants=("ppo",), seeds=(0,), env=env, network=network).validate()
     population = Population(config, spec)
-    return member_student(population, population.init(), 0, spec)
+    return Student.of(population, population.init(), 0)
 
 
 def compare(kind: str, rounds: int, seconds: float) -> dict[str, list[float]]:
     """Steps per second of both programs, round by round."""
     student = make_student(kind)
     observation = {name: x[0] for name, x in random_observation(student, 1).items()}
-    act = jax.jit(student.act)
 
     def original() -> np.ndarray:
-        return np.asarray(act({name: x[None] for name, x in observation.items()}))[0]
+        return np.asarray(student.act(observation))
 
     with tempfile.TemporaryDirectory() as directory:
         export_student(student, Path(directory) / "export")

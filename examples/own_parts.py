@@ -1,90 +1,82 @@
-"""A suite, a teacher, a policy, a loss and an algorithm of one's own: train, resume, evaluate and export with them.
+"""A suite, a teacher, a policy, a loss and an algorithm of one's own: trained, resumed, evaluated and exported.
 
-  python examples/own_parts.py --output=runs/own_parts
+python examples/own_parts.py runs/own_parts
 """
 
-import argparse
 import dataclasses
-from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+import sys
 
 import jax
 import jax.numpy as jnp
 import optax
 
 import rpd_jax as rj
-from rpd_jax.algorithms.base import apply, freeze, is_finite, iteration_keys, make_optimizer
-from rpd_jax.algorithms.ppo_loss import distillation
-from rpd_jax.config import AlgorithmConfig, Config, EnvConfig, NetworkConfig, RunConfig, TeacherConfig, choice, setting
+from rpd_jax.algorithms.base import descend, settle
+from rpd_jax.config import EnvConfig, RolloutConfig, TeacherConfig, setting
 from rpd_jax.envs.base import ArraySpec, EnvSpec
-from rpd_jax.envs.suite import FunctionalSuite, TaskInfo, task_of
-from rpd_jax.policies.base import Policy, make_policy
+from rpd_jax.envs.suite import FunctionalSuite
+from rpd_jax.export.files import export_student
+from rpd_jax.policies.base import Policy
 from rpd_jax.policies.gaussian import Gaussian
-from rpd_jax.types import TeacherLabels, TeacherSpec
 from teachers.settings import teacher_factory
 
 
-class Drift:
-    """A point on a line is to be brought to 0 against a drift; success within 0.1."""
+class Hold:
+    """A suite's one task: a point on a line is to be held at 0 against a drift; success within 0.1."""
 
-    def __init__(self, drift: float, steps: int) -> None:
-        entries = {"state": ArraySpec((1,), "float32")}
+    def __init__(self, drift, steps):
+        state, layout = {"state": ArraySpec((1,), "float32")}, {"state": {"x": (0, 1)}}
         self.drift = drift
-        self.spec = EnvSpec("mylab:Drift-v0", "hold the point", steps, 1, (-1.0,), (1.0,), entries, {"state": {"x": (0, 1)}})
+        self.spec = EnvSpec("mylab:Hold-v0", "hold the point", steps, 1, (-1.0,), (1.0,), state, layout)
 
     def reset(self, key):
         x = jax.random.uniform(key, (1,), minval=-1.0, maxval=1.0)
         return x, {"state": x}
 
     def step(self, x, action):
-        x = x + self.drift + 0.5 * action
-        no = jnp.zeros((), bool)  # an episode ends with its time alone, which is counted outside
-        return x, {"state": x}, 1.0 - jnp.abs(x[0]), no, no, jnp.abs(x[0]) < 0.1
+        x, never = x + self.drift + 0.5 * action, jnp.zeros((), bool)
+        return x, {"state": x}, 1.0 - jnp.abs(x[0]), never, never, jnp.abs(x[0]) < 0.1
 
 
 @dataclasses.dataclass
 class MyLabConfig(EnvConfig):
-    name: str = "mylab:Drift-v0"
+    name: str = "mylab:Hold-v0"
     drift: float = setting(0.05, low=0)
 
 
 class MyLab(FunctionalSuite):
     def tasks(self):
-        return ("Drift-v0",)
-
-    def info(self, task, config):
-        return TaskInfo(instructions=("hold the point",), max_episode_steps=config.max_episode_steps or 10)
-
-    def check(self, config):
-        choice("env.name: task", task_of(config), self.tasks())
+        return ("Hold-v0",)
 
     def functional(self, config, *, rgb, end_on_success):
-        return Drift(config.drift, config.max_episode_steps or 10)
+        return Hold(config.drift, config.max_episode_steps or 10)
 
 
 @dataclasses.dataclass
 class SteerSettings(TeacherConfig):
     name: str = "steer"
-    gain: float = setting(2.0, above=0)
+    gain: float = setting(1.0, above=0)
 
 
 class Steer:
-    def __init__(self, gain: float) -> None:
-        self.gain, self.spec = gain, TeacherSpec("steer", ("state",), None, in_graph=True)
+    """A teacher that steers towards 0, and does not know of the drift."""
+
+    def __init__(self, env_spec, settings):
+        self.gain, self.spec = settings.gain, rj.TeacherSpec("steer", ("state",), None, in_graph=True)
 
     def label(self, observation, instructions, key):
         action = jnp.clip(-self.gain * observation["state"], -1.0, 1.0)
-        return TeacherLabels(action, jnp.ones(len(action), bool), jnp.full_like(action, 0.1))
+        return rj.TeacherLabels(action, jnp.ones(len(action), bool), jnp.full_like(action, 0.1))
 
 
 def linear(network, spec, keys, head):
-    """A policy: the mean is linear in the state."""
+    """A policy whose mean is linear in the state, without a critic."""
 
-    def run(params, observation):
+    def apply(params, observation):
         mean = observation["state"] @ params["w"] + params["b"]
         return Gaussian(mean, jnp.full_like(mean, network.log_std_init)), None
 
-    return Policy(lambda key: {"w": jnp.zeros((1, 1)), "b": jnp.zeros(1)}, run)
+    return Policy(lambda key: {"w": jnp.zeros((1, 1)), "b": jnp.zeros(1)}, apply)
 
 
 @rj.losses.term("huber")
@@ -94,36 +86,44 @@ def huber(student_mean, teacher_action):
 
 
 @dataclasses.dataclass
-class DAggerConfig(AlgorithmConfig):
-    name: str = "dagger"
-    rollout_length: int = setting(10, low=1)
-
-    def iteration_steps(self, num_envs):
-        return self.rollout_length * num_envs
+class ImitateConfig(RolloutConfig):
+    name: str = "imitate"
 
 
-class DAgger(NamedTuple):
-    """Imitates the teacher on the student's own rollouts; knows no reward."""
-
-    policy: Policy
-    config: DAggerConfig
-    terms: tuple[str, ...]
-    plays: ClassVar[bool] = True
-    ahead: ClassVar[tuple[str, ...]] = ()
-
-    @classmethod
-    def of(cls, setup):
-        return cls(make_policy(setup.config.env, setup.config.network, setup.spec), setup.config.algorithm, setup.terms)
-
-    def init_optimizer(self, params):
-        return make_optimizer(self.config).init(params)
-
-    def act(self, member, observation, keys):
-        policy, _ = apply(self.policy, member, observation)
-        return jax.vmap(lambda p, key: p.sample(key))(policy, keys), {}
-
-    def look_ahead(self, member, observation):
-        return {}
+class Imitate(rj.Algorithm):
+    """Learns from the teacher's labels of the student's own rollouts; knows no reward (DAgger)."""
 
     def update(self, members, variants, rollout, labels, progress):
-        pass
+        def learn(member, variant, rollout, labels):  # of one member, leaves [T, N, ...]
+            def loss(params):
+                policy, _ = self.policy.apply(params, {"state": rollout.observation["state"].reshape(-1, 1)})
+                return variant.coefficients[0] * jnp.mean(huber(policy.mean, labels.action.reshape(-1, 1)))
+
+            value, grads = jax.value_and_grad(loss)(member.params)
+            return descend(self, member, grads, variant, progress), {"loss": value}
+
+        learnt, metrics = jax.vmap(learn, in_axes=(0, 0, 1, 1))(members, variants, rollout, labels)
+        return settle(learnt, members, metrics)
+
+
+rj.register_suite("mylab", MyLab(), MyLabConfig)
+rj.register_teacher("steer", SteerSettings, Steer)
+rj.register_policy("linear", linear)
+rj.register_algorithm("imitate", ImitateConfig, Imitate.of)
+rj.register_variant(rj.VariantSpec("imitate-huber", {"huber": 1.0}, algorithm="imitate"))
+
+
+def main(directory):
+    config = rj.Config(variants=("imitate-huber",), seeds=(0, 1), env=MyLabConfig(), teacher=SteerSettings(gain=2.0))
+    config.algorithm = ImitateConfig(rollout_length=10, total_steps=10 * 32 * 20, learning_rate=0.1)
+    config.network.name, config.eval.every, config.run.directory = "linear", 5, directory
+    result = rj.train(config, teacher_factory(config.teacher))
+    config.algorithm.total_steps *= 2
+    result = rj.train(config, teacher_factory(config.teacher), resume=True)
+    rows = rj.evaluate(directory, episodes=50)
+    exported = export_student(rj.load_student(directory, seed=0), f"{directory}/export/0")
+    return result, rows, exported
+
+
+if __name__ == "__main__":
+    print(main(sys.argv[1])[0].table)

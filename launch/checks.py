@@ -28,7 +28,9 @@ print(f"jax {jax.__version__}, {jax.default_backend()}: {len(kinds)} x {kinds[0]
 INITIALISERS = """
 import os
 os.environ["JAX_PLATFORMS"] = "cpu"
-import rpd_jax, jax, jax.numpy as jnp
+import jax, jax.numpy as jnp
+from rpd_jax import runtime
+runtime.configure()
 orthogonal = jax.nn.initializers.orthogonal()
 def initialise(key):
     return [orthogonal(k, (256, 256), jnp.float32) for k in jax.random.split(key, 4)]

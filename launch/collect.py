@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Sequence
+from typing import cast
 
 from absl import flags, logging
 
@@ -21,6 +22,7 @@ from launch.flags import define_config, run
 from rpd_jax.demonstrations.collect import FORMATS, Settings, collect
 from rpd_jax.runs.interrupt import exit_status
 from rpd_jax.training.setup import make_teacher
+from rpd_jax.types import Teacher
 from teachers.settings import teacher_factory
 
 _CONFIG = define_config("quickstart")
@@ -49,7 +51,7 @@ def main(argv: Sequence[str]) -> int:
     with contextlib.ExitStack() as stack:
         collected = collect(
             config,
-            lambda env: make_teacher(factory, config, env, stack),
+            lambda env: cast(Teacher, make_teacher(factory, config, env, stack)),
             _SETTINGS(),
             _OUTPUT.value,
             resume=_RESUME.value,

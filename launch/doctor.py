@@ -17,6 +17,7 @@ from pathlib import Path
 from absl import app, flags
 
 from launch.checks import Check, all_looks
+from rpd_jax import runtime
 from rpd_jax.runs.files import write_json
 
 _DIRECTORY = flags.DEFINE_string("directory", "runs", "Where runs will be written.")
@@ -35,6 +36,7 @@ def describe(check: Check) -> str:
 def main(argv: Sequence[str]) -> None:
     if len(argv) > 1:
         raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
+    runtime.configure()
     done = []
     for look in all_looks(Path(_DIRECTORY.value)):
         done.append(look.take())

@@ -18,7 +18,7 @@ from absl import flags
 from launch.flags import run
 from rpd_jax.config import ConfigError
 from rpd_jax.export.files import check_output, check_packages, export_student
-from rpd_jax.export.student import load_student
+from rpd_jax.training.student import load_student
 
 _RUN = flags.DEFINE_string("run", "", "Run directory.")
 _VARIANT = flags.DEFINE_string("variant", "", "Name of the student's variant; empty: the only one.")

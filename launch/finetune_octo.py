@@ -49,8 +49,9 @@ def main(argv: Sequence[str]) -> int:
 
     with contextlib.ExitStack() as stack:
         sources = [stack.enter_context(_open(path)) for path in _RUN.data.value]
-        switches = {"resume": _RUN.resume.value, "overwrite": _RUN.overwrite.value}
-        result = finetune(_model(), sources, settings, _RUN.output.value, **switches)
+        result = finetune(
+            _model(), sources, settings, _RUN.output.value, resume=_RUN.resume.value, overwrite=_RUN.overwrite.value
+        )
     if result.signal is not None:
         logging.info("stopped at step %d and saved in %s: --resume goes on", result.octo.step, result.directory)
         return exit_status(result.signal)

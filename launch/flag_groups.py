@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from absl import flags
 
@@ -20,9 +20,14 @@ def define_fields(defaults: Fields, help_of: Mapping[str, str]) -> Callable[[], 
 
     Returns a function that gives, once the flags are parsed, the dataclass with their values.
     """
-    define = {bool: flags.DEFINE_bool, int: flags.DEFINE_integer, float: flags.DEFINE_float, str: flags.DEFINE_string}
-    given = {}
-    for field in dataclasses.fields(defaults):
+    define: dict[type, Callable[..., flags.FlagHolder[Any]]] = {
+        bool: flags.DEFINE_bool,
+        int: flags.DEFINE_integer,
+        float: flags.DEFINE_float,
+        str: flags.DEFINE_string,
+    }
+    given: dict[str, flags.FlagHolder[Any]] = {}
+    for field in dataclasses.fields(defaults):  # type: ignore[arg-type]  # a dataclass
         default = getattr(defaults, field.name)
         given[field.name] = define[type(default)](field.name, default, help_of[field.name])
     return lambda: type(defaults)(**{name: flag.value for name, flag in given.items()})
@@ -31,7 +36,7 @@ def define_fields(defaults: Fields, help_of: Mapping[str, str]) -> Callable[[], 
 class _BoolOrCount(flags.BooleanParser):
     """A switch that may have a number instead."""
 
-    def parse(self, argument: str | int) -> bool | int:
+    def parse(self, argument: str | int) -> bool | int:  # type: ignore[override]
         number = str(argument)
         if isinstance(argument, bool) or not number.isdecimal():
             return super().parse(argument)

@@ -15,9 +15,10 @@ from typing import Any, NoReturn, TypeVar
 
 from absl import app, flags, logging
 
+from rpd_jax import runtime
 from rpd_jax.config import Config, ConfigError, check_field
 from rpd_jax.config.tagged import Tagged
-from rpd_jax.config.validation import alternatives, annotations, field_value, require
+from rpd_jax.config.validation import alternatives, field_types, field_value, require
 from rpd_jax.envs.base import SimulatorFailed
 from rpd_jax.ipc.supervised import SidecarFailed
 from rpd_jax.presets import PRESETS, get_preset
@@ -85,6 +86,7 @@ def values_of(name: str, arguments: Sequence[str]) -> list[str]:
 
 def import_modules(names: Sequence[str]) -> None:
     """Imports modules that register teachers and the like. Raises ConfigError for one that cannot be imported."""
+    runtime.configure()  # they may start JAX
     for name in names:
         try:
             importlib.import_module(name)
@@ -100,7 +102,8 @@ def override(settings: Any, arguments: Sequence[str]) -> list[str]:
     Raises:
       ConfigError: there is no such field, or it cannot have that value.
     """
-    pending, others, given = kinds_first(settings, arguments), [], {}
+    pending, others = kinds_first(settings, arguments), list[str]()
+    given: dict[str, Any] = {}
     while pending:
         argument = pending.pop(0)
         if argument == "--":
@@ -113,9 +116,9 @@ def override(settings: Any, arguments: Sequence[str]) -> list[str]:
         check_field(path, type(settings))
         *sections, name = path.split(".")
         owner = functools.reduce(getattr, sections, settings)
-        if name not in annotations(type(owner)):
+        if name not in field_types(type(owner)):
             setattr(owner, name, text)  # a field of another kind: this refuses it
-        kind = annotations(type(owner))[name]
+        kind = field_types(type(owner))[name]
         if dataclasses.is_dataclass(kind):
             raise ConfigError(f"{argument} cannot work: set its fields, --config.{path}.FIELD=VALUE")
         no_value = text is None and (not pending or pending[0].startswith("--"))
@@ -135,9 +138,9 @@ def override(settings: Any, arguments: Sequence[str]) -> list[str]:
 
 def kinds_first(settings: Any, arguments: Sequence[str]) -> list[str]:
     """The arguments, those that name a kind (--config.teacher.name) first: it decides which other fields there are."""
-    first, rest = [], list(arguments)
+    first, rest = list[str](), list(arguments)
     end = rest.index("--") if "--" in rest else len(rest)
-    named = {f"{field}.name" for field in annotations(type(settings)) if isinstance(getattr(settings, field), Tagged)}
+    named = {f"{field}.name" for field in field_types(type(settings)) if isinstance(getattr(settings, field), Tagged)}
     for position in range(end - 1, -1, -1):
         found = OVERRIDE.fullmatch(rest[position])
         if found and found["path"] in named:
@@ -209,6 +212,7 @@ def run(main: Callable[[Sequence[str]], int | None]) -> None:
 
     Exit status 2 for wrong arguments, 1 where a teacher or a simulator failed; -v=1 shows where.
     """
+    runtime.configure()
     logging.set_verbosity(logging.INFO)
     logging.get_absl_handler().addFilter(_OwnNews())
 

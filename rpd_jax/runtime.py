@@ -20,7 +20,9 @@ MIN_POOL_THREADS = 6
 def configure() -> None:
     """Gives XLA's CPU client a pool of at least six threads, and OpenBLAS one, unless the user chose.
 
-    Called by `import rpd_jax`, before anything creates JAX's CPU client; later it has no effect.
+    Called where programs start: by the launchers, `rpd_jax.train` and `rpd_jax.evaluate`. It has no effect once JAX has
+    made its CPU client, or OpenBLAS its threads (at the first decomposition): programs of your own that use JAX before
+    they train call it first.
     """
     if available_cores() < MIN_POOL_THREADS:
         os.environ.setdefault("NPROC", str(MIN_POOL_THREADS))

@@ -12,8 +12,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import rpd_jax  # noqa: F401  (prepares the process before JAX starts)
-
 if TYPE_CHECKING:
     from teachers.base import load, register_teacher
 

@@ -12,7 +12,9 @@ from pathlib import Path
 
 import pytest
 
-import rpd_jax  # noqa: F401  (prepares the process before JAX starts)
+from rpd_jax import runtime
+
+runtime.configure()  # before JAX starts
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

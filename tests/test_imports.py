@@ -212,7 +212,7 @@ def test_public_names_are_those_announced() -> None:
     import rpd_jax
 
     assert set(rpd_jax.__all__) <= set(dir(rpd_jax))
-    assert set(rpd_jax.__all__) == set(rpd_jax._MODULES)
+    assert set(rpd_jax.__all__) == {*rpd_jax._MODULES, *rpd_jax._FOLDERS}
     with pytest.raises(AttributeError, match="no attribute 'trian'"):
         rpd_jax.trian  # noqa: B018
 

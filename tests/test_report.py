@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import sys
+import types
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ import pytest
 from rpd_jax.config.validation import ConfigError
 from rpd_jax.report import results
 from rpd_jax.report.results import ResultRow, fingerprint, read_results, write_results
-from rpd_jax.report.table import render, results_table
+from rpd_jax.report.table import Table, render, results_table
 from rpd_jax.runs import files
 
 TEACHER = ResultRow(
@@ -78,6 +80,27 @@ def test_results_table_shows_what_a_teacher_has_and_leaves_out_what_it_has_not()
     ]
     assert student.split()[2:5] == ["3", "64,000", "192,000"]
     assert student.endswith("612")
+
+
+def test_a_table_is_a_list_that_prints_and_shows_itself() -> None:
+    noted = dataclasses.replace(STUDENT, note="<b>diverged</b> & gone")
+    table = Table([TEACHER, noted])
+    assert table == [TEACHER, noted] and table[1] is noted and str(table) == results_table(table)
+    shown = table._repr_html_()
+    assert "<th>environment</th>" in shown and "<th>note</th>" in shown and "<td>teacher:scripted</td>" in shown
+    assert "&lt;b&gt;diverged&lt;/b&gt; &amp; gone" in shown and "<b>" not in shown
+    assert shown.count("<tr>") == 3 and Table()._repr_html_().count("<tr>") == 1
+
+
+def test_a_table_becomes_a_data_frame(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = types.ModuleType("pandas")
+    made.DataFrame = lambda rows, columns: (rows, columns)  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "pandas", made)
+    rows, columns = Table([TEACHER]).to_pandas()
+    assert rows == [TEACHER.to_json()] and columns == list(rows[0])
+    monkeypatch.setitem(sys.modules, "pandas", None)  # as if it were not installed
+    with pytest.raises(ImportError, match="pip install pandas"):
+        Table([TEACHER]).to_pandas()
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,9 @@ from rpd_jax import runtime
 
 # Networks of a state student: as many orthogonal matrices at once as the pool has threads.
 ACTOR_CRITIC = """
-import rpd_jax, jax, jax.numpy as jnp
+import jax, jax.numpy as jnp
+from rpd_jax import runtime
+runtime.configure()
 orthogonal = jax.nn.initializers.orthogonal(2**0.5)
 def mlp(key, sizes):
     keys = jax.random.split(key, len(sizes) - 1)
@@ -34,6 +36,25 @@ def test_batched_initialisers_finish_in_a_bare_environment(program: str) -> None
         [sys.executable, "-c", program], env=environment, timeout=120, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_importing_sets_no_environment_variable() -> None:
+    """Nor does it start anything: neither JAX nor torch is imported."""
+    program = (
+        "import os, sys\nbefore = dict(os.environ)\nimport rpd_jax, teachers\nassert dict(os.environ) == before\n"
+        "assert not {'jax', 'jaxlib', 'torch', 'numpy'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
+
+
+def test_programs_prepare_the_process_before_jax_starts() -> None:
+    """What they import makes no client of JAX, so that `launch.flags.run` and `rpd_jax.train` are early enough."""
+    program = (
+        "import launch.train, teachers.settings, teachers.octo.teacher, rpd_jax.training.reevaluation\n"
+        "import rpd_jax.training.student, rpd_jax.envs.tabletop.env, rpd_jax.demonstrations.collect\n"
+        "from jax._src import xla_bridge\nassert not xla_bridge.backends_are_initialized()"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=120)
 
 
 @pytest.fixture

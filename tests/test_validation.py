@@ -17,7 +17,7 @@ from rpd_jax.algorithms import variants
 from rpd_jax.algorithms.variants import parse_variant, resolve_variants, resolved
 from rpd_jax.config import Config, ConfigError, EnvConfig, PPOConfig, TeacherConfig
 from rpd_jax.config.algorithm import variant_floats
-from rpd_jax.config.validation import alternatives, annotations
+from rpd_jax.config.validation import alternatives, field_types
 from rpd_jax.config.variant import GuidanceSpec, VariantSpec
 from rpd_jax.demonstrations.collect import Settings as CollectionSettings
 from rpd_jax.presets import PRESETS, get_preset
@@ -43,7 +43,7 @@ def get_field(settings, path):
 
 def leaves(settings, prefix=""):
     """Paths of all settings, also of those that hold others."""
-    for name in annotations(type(settings)):
+    for name in field_types(type(settings)):
         yield f"{prefix}{name}"
         if dataclasses.is_dataclass(getattr(settings, name)):
             yield from leaves(getattr(settings, name), f"{prefix}{name}.")
@@ -75,7 +75,7 @@ def test_odd_values_never_get_past_their_type(settings, part):
         *sections, name = path.split(".")
         functools.reduce(dict.get, sections, table)[name] = value
         set_field(changed, path, value)
-        annotation = annotations(type(functools.reduce(getattr, sections, changed)))[name]
+        annotation = field_types(type(functools.reduce(getattr, sections, changed)))[name]
         outcomes = []
         for check in (changed.validate, lambda table=table: type(settings).from_dict(table).validate()):
             try:

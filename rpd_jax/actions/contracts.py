@@ -86,6 +86,7 @@ def check_convertible(source: ActionContract | None, target: ActionContract | No
                 'use a control mode that has a contract, such as "pd_ee_delta_pose"'
             )
         _check(side, contract)
+    assert source is not None and target is not None
     if source.frame != target.frame:
         raise ValueError(f"source.frame={source.frame!r}, target.frame={target.frame!r}: the same frame is needed")
 

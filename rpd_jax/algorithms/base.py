@@ -5,12 +5,9 @@ those of one member are vmapped by the population. `ppo.py` and `sft.py` are the
 with its dataclass of settings:
 
     @dataclasses.dataclass
-    class ReinforceConfig(AlgorithmConfig):
+    class ReinforceConfig(RolloutConfig):
         name: str = "reinforce"
-        rollout_length: int = 50
-
-        def iteration_steps(self, num_envs):
-            return self.rollout_length * num_envs
+        baseline: bool = True
 
     register_algorithm("reinforce", ReinforceConfig, Reinforce.of)     # a subclass of Algorithm
     register_variant(VariantSpec("reinforce", algorithm="reinforce"))

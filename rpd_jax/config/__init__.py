@@ -10,7 +10,7 @@ and `teacher.py` what all environments and all teachers have; `validation.py` ch
 from Python or from a file. Needs no jax.
 """
 
-from rpd_jax.config.algorithm import AlgorithmConfig, PPOConfig, SFTConfig
+from rpd_jax.config.algorithm import AlgorithmConfig, PPOConfig, RolloutConfig, SFTConfig
 from rpd_jax.config.env import OBSERVATIONS, REWARDS, EnvConfig
 from rpd_jax.config.experiment import (
     Config,
@@ -36,6 +36,7 @@ __all__ = [
     "GuidanceSpec",
     "NetworkConfig",
     "PPOConfig",
+    "RolloutConfig",
     "RunConfig",
     "SFTConfig",
     "TeacherConfig",

@@ -5,7 +5,6 @@ A float marked `per_variant` is a leaf of the learner's variants: each variant o
 
 # No `from __future__ import annotations` here: config flags of ml_collections, in others' programs, read field types.
 import dataclasses
-import functools
 from typing import Any
 
 from rpd_jax.config.tagged import Tagged
@@ -44,10 +43,19 @@ class AlgorithmConfig(Tagged, section="algorithm"):
 
 
 @dataclasses.dataclass
-class PPOConfig(AlgorithmConfig):
-    """Proximal policy optimisation, with distillation terms or without."""
+class RolloutConfig(AlgorithmConfig):
+    """What families have that play: a rollout of every environment in each iteration."""
 
     rollout_length: int = setting(50, low=1)  # T
+
+    def iteration_steps(self, num_envs: int) -> int:
+        return self.rollout_length * num_envs
+
+
+@dataclasses.dataclass
+class PPOConfig(RolloutConfig):
+    """Proximal policy optimisation, with distillation terms or without."""
+
     epochs: int = setting(8, low=1)
     minibatches: int = setting(32, low=1)  # of equal size; a remainder is left out, another one each epoch
     gamma: float = per_variant(0.8, low=0, high=1)
@@ -65,9 +73,6 @@ class PPOConfig(AlgorithmConfig):
     # What a member whose KL exceeds target_kl leaves out until the next rollout. update: everything. surrogate: PPO's
     # terms of the policy alone; value function and distillation go on, however far the teacher's pull moves the mean.
     kl_stop: str = setting("update", choices=KL_STOPS)
-
-    def iteration_steps(self, num_envs: int) -> int:
-        return self.rollout_length * num_envs
 
     def validate(self, num_envs: int) -> None:
         minibatches, batch = self.minibatches, self.iteration_steps(num_envs)
@@ -97,7 +102,6 @@ class SFTConfig(AlgorithmConfig):
 AlgorithmConfig.kinds.update(ppo=PPOConfig, sft=SFTConfig)
 
 
-@functools.cache
 def variant_floats(kind: type[AlgorithmConfig]) -> tuple[str, ...]:
     """The fields of a family's settings that a variant may override."""
     return tuple(field.name for field in dataclasses.fields(kind) if field.metadata.get("per_variant"))

@@ -18,9 +18,9 @@ from rpd_jax.config.validation import (
     ConfigError,
     Settings,
     accept_former_names,
-    annotations,
     check,
     choice,
+    field_types,
     from_dict,
     require,
     setting,
@@ -141,10 +141,10 @@ class Config(Settings):
 
 def check_field(path: str, cls: Any = Config) -> None:
     """Raises ConfigError unless `path` ("algorithm.gamma") names a setting of the dataclass `cls`, of any kind."""
-    walked = []
+    walked: list[str] = []
     for part in path.split("."):
         part = getattr(cls, "renamed", {}).get(part, part)
-        names = annotations(cls) if dataclasses.is_dataclass(cls) else {}
+        names = field_types(cls) if dataclasses.is_dataclass(cls) else {}
         if hasattr(cls, "every_field"):  # of several kinds, see `tagged`
             names = cls.every_field()
         if not names:

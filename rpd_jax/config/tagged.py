@@ -24,7 +24,7 @@ import importlib
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Self
 
-from rpd_jax.config.validation import ConfigError, Settings, annotations, choice
+from rpd_jax.config.validation import ConfigError, Settings, choice, field_types
 
 
 class Tagged(Settings):
@@ -68,7 +68,7 @@ class Tagged(Settings):
     def every_field(cls) -> dict[str, Any]:
         """The fields of all kinds and their types."""
         kinds = (cls.root, *map(cls._kind, cls.kinds))
-        return {name: annotation for kind in kinds for name, annotation in annotations(kind).items()}
+        return {name: annotation for kind in kinds for name, annotation in field_types(kind).items()}
 
     @classmethod
     def _kind(cls, tag: str) -> type[Self]:
@@ -113,8 +113,8 @@ class Tagged(Settings):
         object.__setattr__(self, "__class__", kind)
         for field in dataclasses.fields(kind):
             if field.name not in self.__dict__:
-                made = field.default_factory is not dataclasses.MISSING
-                object.__setattr__(self, field.name, field.default_factory() if made else field.default)
+                make = field.default_factory
+                object.__setattr__(self, field.name, field.default if make is dataclasses.MISSING else make())
 
     @classmethod
     def fields_of(cls, values: Mapping[str, Any]) -> tuple[type[Self], Mapping[str, Any]]:

@@ -3,7 +3,7 @@
 # No `from __future__ import annotations` here: config flags of ml_collections, in others' programs, read field types.
 import dataclasses
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from rpd_jax.config.tagged import Tagged
 from rpd_jax.config.validation import setting
@@ -28,6 +28,10 @@ class TeacherConfig(Tagged, section="teacher"):
     probe: bool = True  # move the arm at start-up and check the action contract's signs
     # Observations per call, at most; fewer where they are asked about as the rollout goes on.
     batch_size: int = setting(16_384, low=1)
+
+    if TYPE_CHECKING:  # what it becomes has more fields
+
+        def __init__(self, name: str = "scripted", **fields: Any) -> None: ...
 
     def starts(self) -> str:
         """What making the teacher would start, connect to or fetch, in words; empty: nothing outside this process."""

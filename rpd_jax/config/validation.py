@@ -20,7 +20,7 @@ import types
 import typing
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeGuard
 
 TINY, HUGE = 1.2e-38, 1e18  # below: 0 in 32 bits; above: its square is infinite in 32 bits
 INT_LIMIT = 2**31
@@ -58,6 +58,7 @@ def setting(default: Any, **bound: Any) -> Any:
 class Settings:
     """Base of dataclasses of settings that can be changed: a field that they do not have cannot be set."""
 
+    __dataclass_fields__: ClassVar[dict[str, dataclasses.Field[Any]]]  # every subclass is a dataclass
     renamed: ClassVar[Mapping[str, str]] = {}  # former name of a field -> its name; both work, with a warning
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -127,7 +128,7 @@ def check(settings: Any, prefix: str = "") -> None:
 def field_value(cls: Any, name: str, value: Any, prefix: str = "") -> Any:
     """`value`, converted to what the field `name` of the dataclass `cls` declares; raises ConfigError as `check`."""
     bound = cls.__dataclass_fields__[name].metadata.get("bound", Bound())
-    return _convert(value, annotations(cls)[name], bound, prefix + name)
+    return _convert(value, field_types(cls)[name], bound, prefix + name)
 
 
 def from_dict(cls: Any, values: Mapping[str, Any], prefix: str = "") -> Any:
@@ -155,9 +156,13 @@ def to_dict(settings: Any) -> dict[str, Any]:
     return dataclasses.asdict(settings, dict_factory=table)
 
 
-@functools.cache
-def annotations(cls: Any) -> Mapping[str, Any]:
+def field_types(cls: Any) -> Mapping[str, Any]:
     """The fields of a dataclass and their types."""
+    return _field_types(cls)
+
+
+@functools.cache
+def _field_types(cls: Any) -> Mapping[str, Any]:
     hints = typing.get_type_hints(cls)
     return {field.name: hints[field.name] for field in dataclasses.fields(cls)}
 
@@ -178,7 +183,7 @@ def _convert(value: Any, annotation: Any, bound: Bound, name: str) -> Any:
     kinds, none_allowed = alternatives(annotation)
     if none_allowed and value is None:
         return None
-    kind = next((k for k in kinds if dataclasses.is_dataclass(k) and isinstance(value, (k, Mapping))), kinds[0])
+    kind = next((k for k in kinds if _is_dataclass(k) and isinstance(value, (k, Mapping))), kinds[0])
     origin = typing.get_origin(kind)
     if origin is tuple:
         return _tuple(value, typing.get_args(kind), bound, name)
@@ -186,7 +191,7 @@ def _convert(value: Any, annotation: Any, bound: Bound, name: str) -> Any:
         require(isinstance(value, Mapping), name, value, "a table")
         item = typing.get_args(kind)[1]
         return {str(key): _convert(each, item, bound, f"{name}.{key}") for key, each in value.items()}
-    if dataclasses.is_dataclass(kind):
+    if _is_dataclass(kind):
         if isinstance(value, Mapping):
             return from_dict(kind, value, f"{name}.")
         require(isinstance(value, kind), name, value, f"a {kind.__name__}, or a table of its fields")
@@ -199,6 +204,10 @@ def _convert(value: Any, annotation: Any, bound: Bound, name: str) -> Any:
     except _Unfit as unfit:
         require(False, name, value, bound.right or f"{'None or ' if none_allowed else ''}{unfit}")
         raise
+
+
+def _is_dataclass(kind: Any) -> TypeGuard[type]:
+    return dataclasses.is_dataclass(kind)
 
 
 def _tuple(value: Any, items: tuple[Any, ...], bound: Bound, name: str) -> tuple[Any, ...]:
@@ -292,9 +301,9 @@ def _phrase(kind: type, bound: Bound, full: bool = False) -> str:
 def _check_name(cls: Any, name: Any, where: str) -> None:
     """Raises ConfigError unless `name` is a field of the dataclass `cls`; `where` stands for it in the message."""
     if name not in cls.__dataclass_fields__:
-        sections = {part: each for part, each in annotations(cls).items() if dataclasses.is_dataclass(each)}
-        inside = [f"{part}.{name}" for part, each in sections.items() if name in annotations(each)]
-        choice(where, name, annotations(cls), closest=inside[0] if inside else "")
+        sections = {part: each for part, each in field_types(cls).items() if dataclasses.is_dataclass(each)}
+        inside = [f"{part}.{name}" for part, each in sections.items() if name in field_types(each)]
+        choice(where, name, field_types(cls), closest=inside[0] if inside else "")
 
 
 def _closest(value: str, choices: Sequence[str]) -> str:

@@ -70,7 +70,7 @@ def typed(cls: type[T], values: Any, where: str) -> T:
     """
     if not isinstance(values, Mapping):
         raise ConfigError(f"{where}={values!r} cannot work: it must have the fields of {cls.__name__}")
-    fields = {field.name: field for field in dataclasses.fields(cls)}
+    fields = {field.name: field for field in dataclasses.fields(cls)}  # type: ignore[arg-type]  # of a dataclass
     needed = {name for name, field in fields.items() if field.default is dataclasses.MISSING}
     if wrong := (set(values) - set(fields)) | (needed - set(values)):
         raise ConfigError(f"{where}: fields {sorted(wrong)} are missing or unknown, it must have {sorted(fields)}")
@@ -84,7 +84,7 @@ def _typed(hint: Any, value: Any, where: str) -> Any:
     if value is None and type(None) in plain:
         return None
     for option, kind in zip(options, plain, strict=True):
-        if dataclasses.is_dataclass(kind):
+        if isinstance(kind, type) and dataclasses.is_dataclass(kind):
             return typed(kind, value, where)
         if kind is tuple and isinstance(value, list | tuple):
             item, *others = typing.get_args(option)

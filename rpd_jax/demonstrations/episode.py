@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -92,6 +91,6 @@ class DatasetInfo:
         return json.loads(json.dumps(dataclasses.asdict(self)))
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> DatasetInfo:
+    def from_dict(cls, values: Any) -> DatasetInfo:
         """Inverse of `to_dict`; raises ConfigError for fields that are missing, unknown or of another type."""
         return typed(cls, values, "info")

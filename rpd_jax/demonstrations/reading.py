@@ -228,7 +228,7 @@ class _Listed(NamedTuple):
 
 def _listed(episodes: list[Any], path: Path) -> list[_Listed]:
     """All of them, checked; ConfigError for what cannot be, and for control modes that differ."""
-    found = []
+    found: list[_Listed] = []
     for position, each in enumerate(episodes):
         each = each if isinstance(each, dict) else {"episode_id": each}
         number, mode, kwargs = each.get("episode_id", position), each.get("control_mode", ""), each.get("reset_kwargs")

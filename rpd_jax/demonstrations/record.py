@@ -153,19 +153,19 @@ def _play(env: VectorEnv, policy: Policy, seeds: Sequence[int], noise: _Noise, h
             track.observation.append(_row(observation, index))
         action = np.clip(np.asarray(policy(observation, starts), np.float32), low, high)
         result = env.step(executable(np.clip(action + noise(), low, high)))
-        result = StepResult(*map(_to_numpy, result[:2]), *map(np.asarray, result[2:]))
+        result = StepResult._make([*map(_to_numpy, result[:2]), *map(np.asarray, result[2:])])
         for index in list(running):
             if running[index].add(index, action, result, hold_steps):
                 track = running.pop(index)
                 track.observation.append(_row(result.final_observation, index))
                 done[index] = track.finish(seeds[index], env.spec)
-        observation, starts = result.observation, result.terminated | result.truncated
+        observation, starts = result.observation, np.asarray(result.terminated | result.truncated)
     return [done[index] for index in range(env.num_envs)]
 
 
-def _to_numpy(observation: Observation) -> dict[str, np.ndarray]:
+def _to_numpy(observation: Observation) -> Observation:
     return {name: np.asarray(x) for name, x in observation.items()}
 
 
-def _row(observation: dict[str, np.ndarray], index: int) -> dict[str, np.ndarray]:
-    return {name: x[index].copy() for name, x in observation.items()}
+def _row(observation: Observation, index: int) -> dict[str, np.ndarray]:
+    return {name: np.array(x[index]) for name, x in observation.items()}

@@ -7,7 +7,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from rpd_jax.config import EnvConfig
+from rpd_jax.config import EnvConfig, choice
 from rpd_jax.envs.base import Camera, EnvSpec, FunctionalEnv, VectorEnv, undivided
 from rpd_jax.types import ActionContract
 
@@ -48,14 +48,8 @@ class Suite(Protocol):
             def tasks(self):
                 return ("Push-v0",)
 
-            def info(self, task, config):
-                return TaskInfo(instructions=("push the block",), max_episode_steps=config.max_episode_steps or 100)
-
-            def check(self, config):
-                choice("env.name: task", task_of(config), self.tasks())
-
             def functional(self, config, *, rgb, end_on_success):
-                return PushEnv(config.friction, self.info("Push-v0", config).max_episode_steps, end_on_success)
+                return PushEnv(config.friction, config.max_episode_steps or 100, end_on_success)
 
         register_suite("mylab", MyLab(), settings=MyLabConfig)  # or "mylab.suite:SUITE", imported when needed
         train(Config(env=EnvConfig(name="mylab:Push-v0", friction=0.3)))
@@ -88,11 +82,21 @@ class Suite(Protocol):
 
 
 class FunctionalSuite(abc.ABC):
-    """A suite whose tasks are written in JAX: `make` is there."""
+    """A suite whose tasks are written in JAX: `make` is there, and what else need not be said twice."""
+
+    @abc.abstractmethod
+    def tasks(self) -> Sequence[str]:
+        """See `Suite`."""
 
     @abc.abstractmethod
     def functional(self, config: EnvConfig, *, rgb: bool, end_on_success: bool) -> FunctionalEnv:
         """See `Suite`."""
+
+    def info(self, task: str, config: EnvConfig) -> TaskInfo:
+        return info_of(self.functional(config, rgb=False, end_on_success=True).spec)
+
+    def check(self, config: EnvConfig) -> None:
+        choice("env.name: task", task_of(config), self.tasks())
 
     def make(
         self, config: EnvConfig, seeds: Sequence[int], *, rgb: bool, end_on_success: bool, random_ages: bool

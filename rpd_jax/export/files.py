@@ -5,14 +5,15 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-import jax
 import numpy as np
+from absl import logging
 
 from rpd_jax.config import ConfigError
 from rpd_jax.export.manifest import Manifest, make_manifest, write_manifest
-from rpd_jax.export.student import Student
+from rpd_jax.export.parameters import scales
 from rpd_jax.runs.files import atomic_path
 from rpd_jax.runs.output_directory import Claim, Kind, check_path
+from rpd_jax.training.student import Student
 from rpd_jax.types import Observation
 
 ONNX, STABLEHLO, TEXT = "student.onnx", "student.stablehlo", "student.mlir"
@@ -30,6 +31,8 @@ TOLERANCE = 1e-5  # of actions, whose box is about 1: float32 sums in another or
 
 def export_student(student: Student, output: Path | str, *, overwrite: bool = False, text: bool = False) -> Manifest:
     """Writes a student as ONNX and StableHLO, with its manifest and a runner that needs neither JAX nor this library.
+
+    A policy of the user's own (`network.name`) becomes StableHLO only, without the runner.
 
     Args:
       student: see `load_student`.
@@ -75,16 +78,16 @@ def check_packages() -> None:
 
 def random_observation(student: Student, batch: int, seed: int = 0) -> Observation:
     """Observations [batch, ...] of the right shapes: around the mean where entries are normalised."""
-    rng, scales = np.random.default_rng(seed), student.scales
-    observation = {}
+    rng, known = np.random.default_rng(seed), scales(student.member.normalizer)
+    observation: Observation = {}
     for name, array in student.observation.items():
         shape = (batch, *array.shape)
         if array.dtype == "uint8":
             observation[name] = rng.integers(0, 256, shape, dtype=np.uint8)
             continue
         x = rng.normal(size=shape)
-        if name in scales:
-            x = x * np.asarray(scales[name].std)[None] + np.asarray(scales[name].mean)[None]
+        if name in known:
+            x = x * np.asarray(known[name].std)[None] + np.asarray(known[name].mean)[None]
         observation[name] = x.astype(array.dtype)
     return observation
 
@@ -97,21 +100,22 @@ def _programs(student: Student, text: bool) -> dict[str, bytes]:
     from rpd_jax.export import onnx_graph, stablehlo
 
     exported = stablehlo.export_stablehlo(student)
-    programs = {ONNX: onnx_graph.export_onnx(student).SerializeToString(), STABLEHLO: stablehlo.serialize(exported)}
-    session = onnxruntime.InferenceSession(programs[ONNX], providers=["CPUExecutionProvider"])
-    others = {
-        ONNX: lambda observation: session.run(None, observation)[0],
-        STABLEHLO: stablehlo.load_stablehlo(programs[STABLEHLO]),
-    }
-    act = jax.jit(student.act)
+    programs = {STABLEHLO: stablehlo.serialize(exported)}
+    others = {STABLEHLO: stablehlo.load_stablehlo(programs[STABLEHLO])}
+    if student.config.network.name == "standard":
+        programs[ONNX] = onnx_graph.export_onnx(student).SerializeToString()
+        session = onnxruntime.InferenceSession(programs[ONNX], providers=["CPUExecutionProvider"])
+        others[ONNX] = lambda observation: session.run(None, observation)[0]
+        programs[RUNNER] = Path(__file__).with_name(RUNNER).read_bytes()
+    else:
+        logging.warning("network.name=%r is not known to ONNX: StableHLO only", student.config.network.name)
     for batch in (1, 3):
         observation = random_observation(student, batch, seed=batch)
-        wanted = np.asarray(act(observation))
+        wanted = np.asarray(student.act(observation))
         for name, other in others.items():
             error = float(np.max(np.abs(np.asarray(other(observation)) - wanted)))
             if not error <= TOLERANCE:
                 raise ValueError(f"{name} differs from the student by {error:.2g} in an action: at most {TOLERANCE}")
     if text:
         programs[TEXT] = exported.mlir_module().encode()
-    programs[RUNNER] = Path(__file__).with_name(RUNNER).read_bytes()
     return programs

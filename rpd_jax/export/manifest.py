@@ -10,8 +10,9 @@ from typing import Any
 
 import rpd_jax
 from rpd_jax.envs.registry import task_info
-from rpd_jax.export.student import Scale, Student
+from rpd_jax.export.parameters import Scale, scales
 from rpd_jax.runs.files import read_json, write_json
+from rpd_jax.training.student import Student
 from rpd_jax.types import ActionContract, ActionStatistics
 
 FORMAT = 1
@@ -82,7 +83,7 @@ class Manifest:
 
 def make_manifest(student: Student, files: Mapping[str, str]) -> Manifest:
     """Describes a student whose `files` (name -> SHA-256) lie beside the manifest."""
-    spec, scales, info = student.spec, student.scales, task_info(student.config.env)
+    spec, known, info = student.spec, scales(student.member.normalizer), task_info(student.config.env)
     observation = {
         name: Entry(
             tuple(array.shape),
@@ -91,7 +92,7 @@ def make_manifest(student: Student, files: Mapping[str, str]) -> Manifest:
                 part: Slice(start, stop, unit_of(part, stop - start, info.units))
                 for part, (start, stop) in spec.layout.get(name, {}).items()
             },
-            scales.get(name),
+            known.get(name),
         )
         for name, array in student.observation.items()
     }

@@ -1,4 +1,4 @@
-"""A student's actor as an ONNX graph, written from its parameters; the layers are those of `networks.py`.
+"""A student's actor as an ONNX graph, written from its parameters; the layers are those of `policies/`.
 
 Not called `onnx.py`, which would hide the package of that name from scripts started in this directory.
 """
@@ -13,12 +13,13 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 import rpd_jax
-from rpd_jax.export.student import UNUSED, Scale, Student
+from rpd_jax.export.parameters import UNUSED, Scale, scales
 from rpd_jax.runs.checkpoint import to_paths
+from rpd_jax.training.student import Student
 
 OPSET = 17  # of 2022: it has all that a student needs, and runtimes of old installations read it
 IR_VERSION = 8  # what came with it
-STRIDES = (4, 2, 1)  # of NatureCNN's convolutions, see `networks.NatureActorCritic`
+STRIDES = (4, 2, 1)  # of NatureCNN's convolutions, see `policies.nature_cnn`
 ACTION = "action"
 _TYPES = {"float32": TensorProto.FLOAT, "uint8": TensorProto.UINT8}
 
@@ -32,13 +33,16 @@ def export_onnx(student: Student) -> onnx.ModelProto:
     Raises:
       ValueError: the network has parameters that are not known here.
     """
-    graph = _Graph(to_paths(student.member.params), student.scales)
+    graph = _Graph(to_paths(student.member.params), scales(student.member.normalizer))
     if "rgb" in student.observation:
         mean = graph.nature_cnn("proprio" in student.observation)
     else:
         (name,) = student.observation
         mean = graph.mlp(graph.normalized(name), "Tanh")
-    graph.box(mean, student.spec.action_low, student.spec.action_high)
+    low, high = student.spec.action_low, student.spec.action_high
+    if student.population.algorithm.head == "tokens":
+        mean = graph.decoded(mean, student.config.network.bins, low, high)
+    graph.box(mean, low, high)
     if graph.unread:
         raise ValueError(
             f"parameters {sorted(graph.unread)} have no place in the ONNX graph: only MLP and NatureCNN do"
@@ -108,6 +112,17 @@ class _Graph:
             felt = self._add("Relu", self._dense(self.normalized("proprio"), "proprio"))
             x = self._add("Concat", x, felt, axis=1)
         return self.mlp(x, "Relu")
+
+    def decoded(self, logits: str, bins: int, low: tuple[float, ...], high: tuple[float, ...]) -> str:
+        """The actions of the most likely tokens, see `policies.tokens`, of logits [batch, A * bins]."""
+        shape = numpy_helper.from_array(np.array([-1, len(low), bins], np.int64), "bins")
+        self.constants.append(shape)
+        token = self._add("ArgMax", self._add("Reshape", logits, "bins"), axis=2, keepdims=0)
+        middle = self._add("Add", self._add("Cast", token, to=TensorProto.FLOAT), self._constant("half", 0.5))
+        width = (np.asarray(high, np.float32) - np.asarray(low, np.float32))[None]
+        along = self._add("Mul", middle, self._constant("range", width))
+        share = self._add("Div", along, self._constant("number_of_bins", float(bins)))
+        return self._add("Add", share, self._constant("lowest", [low]))
 
     def box(self, mean: str, low: tuple[float, ...], high: tuple[float, ...]) -> None:
         """Limits the mean to the box, whose sides may differ by dimension, and calls it `ACTION`."""

@@ -9,7 +9,8 @@ import jax
 import numpy as np
 from jax import export
 
-from rpd_jax.export.student import UNUSED, Student
+from rpd_jax.export.parameters import UNUSED
+from rpd_jax.training.student import Student
 from rpd_jax.types import Array, Observation
 
 PLATFORMS = ("cpu", "cuda")
@@ -21,7 +22,7 @@ def export_stablehlo(student: Student) -> export.Exported:
     arguments = {
         name: jax.ShapeDtypeStruct((batch, *array.shape), array.dtype) for name, array in student.observation.items()
     }
-    return export.export(jax.jit(_without_critic(student).act), platforms=PLATFORMS)(arguments)
+    return export.export(jax.jit(_without_critic(student).program), platforms=PLATFORMS)(arguments)
 
 
 def serialize(exported: export.Exported) -> bytes:

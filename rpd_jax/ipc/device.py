@@ -23,7 +23,7 @@ _BLOCK = 2 << 20  # bytes: of smaller pieces the driver would share the whole bl
 class Part(NamedTuple):
     """The first `rows` rows of one entry of an array's first axis: `array[index, :rows]`."""
 
-    index: int
+    index: int  # type: ignore[assignment]  # takes the place of tuple.index
     rows: int
 
 
@@ -110,6 +110,7 @@ class DeviceArrays:
         if isinstance(memory, SharedArrays):
             return {"device": self.device, "table": self.table(), "memory": memory.descriptor}
         number, driver = cuda_number(self.device), memory.driver
+        assert number is not None
         fields = {"device": self.device, "gpu": gpu_uuid(number, driver), "table": self.table()}
         return {**fields, "memory": memory.handle(), "nbytes": memory.nbytes}
 

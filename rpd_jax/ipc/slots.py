@@ -150,6 +150,7 @@ class SlotCalls:
         """
         if not self.has_room:
             raise QueueFull(f"{self.name}: all {self.limits.queue_size} slots are taken: release one first")
+        assert self._arrays is not None
         rows = self._check_inputs(inputs)
         slot = self._free[-1]
         for name, values in inputs.items():
@@ -178,6 +179,7 @@ class SlotCalls:
             self.release(ticket)
             raise
         part = Part(call.slot, call.rows)
+        assert self._arrays is not None
         return {name: self._arrays.on_host(f"out/{name}", part) for name in call.outputs}
 
     def release(self, ticket: int) -> None:

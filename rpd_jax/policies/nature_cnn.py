@@ -34,10 +34,10 @@ class NatureActorCritic(nn.Module):
         for i, (features, kernel, stride) in enumerate(((32, 8, 4), (64, 4, 2), (64, 3, 1))):
             x = _conv(self, x, features, kernel, stride, f"conv_{i}")
             x = nn.relu(x)
-        features = [nn.relu(_torch_dense(x.reshape(x.shape[0], -1), 256, "encoder"))]
+        seen = [nn.relu(_torch_dense(x.reshape(x.shape[0], -1), 256, "encoder"))]
         if self.with_proprio:
-            features.append(nn.relu(_torch_dense(observation["proprio"], 256, "proprio")))
-        z = jnp.concatenate(features, axis=-1)
+            seen.append(nn.relu(_torch_dense(observation["proprio"], 256, "proprio")))
+        z = jnp.concatenate(seen, axis=-1)
         mean = mlp(z, (512,), self.action_dim, nn.relu, 0.01 * math.sqrt(2), "actor")
         value = mlp(z, (512,), 1, nn.relu, math.sqrt(2), "critic")
         return gaussian_head(self, mean), value[:, 0]

@@ -88,7 +88,7 @@ def vlajs_horizon() -> Config:
 def vlajs_maniskill_push() -> Config:
     """As `vlajs_push` on ManiSkill's own PushCube, with a scripted teacher and two seeds: what two CPU cores can do."""
     config = vlajs_push()
-    config.variants = tuple(variant for variant in config.variants if not variant.startswith("rpd-mse"))
+    config.variants = tuple(variant for variant in config.variants if not str(variant).startswith("rpd-mse"))
     config.seeds = (100, 101)
     config.env = EnvConfig(name="maniskill:PushCube-v1", reward="v2", end_on_success=False)
     config.algorithm.total_steps = 64_000

@@ -120,7 +120,7 @@ def beta_binomial(successes: ArrayLike, episodes: ArrayLike, confidence: float =
     cells = 100 + 10 * math.isqrt(int(n.sum(1).max(initial=0)))
     edges, a, b = _grid(cells)
     pairs, which = np.unique(np.stack([k, n], axis=-1).reshape(-1, 2), axis=0, return_inverse=True)
-    logs = np.stack([_log_likelihood(*pair, a, b) for pair in pairs])
+    logs = np.stack([_log_likelihood(pair[0], pair[1], a, b) for pair in pairs])
     which = which.reshape(k.shape)
     tails = np.array([(1 - confidence) / 2, (1 + confidence) / 2])
     ends = np.empty((len(k), 2))

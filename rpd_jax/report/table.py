@@ -1,10 +1,15 @@
-"""Results as a table, for a terminal or in Markdown."""
+"""Results as a table: for a terminal, in Markdown, in a notebook, or as a data frame."""
 
 from __future__ import annotations
 
+import html
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from rpd_jax.report.results import ResultRow
+from rpd_jax.report.results import ROW_KEYS, ResultRow
+
+if TYPE_CHECKING:
+    import pandas
 
 HEADERS = (
     "environment",
@@ -20,16 +25,34 @@ HEADERS = (
 )
 
 
+class Table(list[ResultRow]):
+    """The results of a run: a list of rows that can be printed, shown in a notebook and taken to pandas."""
+
+    def __str__(self) -> str:
+        """As `results_table`."""
+        return results_table(self)
+
+    def _repr_html_(self) -> str:
+        """What Jupyter shows."""
+        headers, lines = _with_headers(self)
+        head = _html_row("th", headers)
+        return f"<table><thead>{head}</thead><tbody>{''.join(_html_row('td', line) for line in lines)}</tbody></table>"
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """A data frame whose columns are the keys of results.json's rows; raises ImportError without pandas."""
+        try:
+            import pandas
+        except ImportError as error:
+            raise ImportError("a data frame needs pandas: pip install pandas") from error
+        return pandas.DataFrame([row.to_json() for row in self], columns=list(ROW_KEYS))
+
+
 def results_table(rows: Sequence[ResultRow], *, markdown: bool = False) -> str:
     """One line per result; the interval is that of "success once", over seeds and episodes unless it says otherwise.
 
     Notes have a column if there are any.
     """
-    cells = [_cells(row) for row in rows]
-    if not any(row.note for row in rows):
-        return render(HEADERS, cells, markdown=markdown)
-    noted = [[*line, row.note] for line, row in zip(cells, rows, strict=True)]
-    return render((*HEADERS, "note"), noted, markdown=markdown)
+    return render(*_with_headers(rows), markdown=markdown)
 
 
 def render(headers: Sequence[str], rows: Sequence[Sequence[str]], *, markdown: bool = False) -> str:
@@ -56,6 +79,16 @@ def render(headers: Sequence[str], rows: Sequence[Sequence[str]], *, markdown: b
         return "\n".join(f"| {' | '.join(cells)} |" for cells in (line(headers), rule, *map(line, rows)))
     rule = ["-" * width for width in widths]
     return "\n".join("  ".join(cells).rstrip() for cells in (line(headers), rule, *map(line, rows)))
+
+
+def _with_headers(rows: Sequence[ResultRow]) -> tuple[Sequence[str], list[list[str]]]:
+    if not any(row.note for row in rows):
+        return HEADERS, [_cells(row) for row in rows]
+    return (*HEADERS, "note"), [[*_cells(row), row.note] for row in rows]
+
+
+def _html_row(tag: str, cells: Sequence[str]) -> str:
+    return f"<tr>{''.join(f'<{tag}>{html.escape(cell)}</{tag}>' for cell in cells)}</tr>"
 
 
 def _cells(row: ResultRow) -> list[str]:

@@ -106,7 +106,7 @@ def _picture_size(columns: Sequence[Column]) -> tuple[int, int]:
 
 
 @contextmanager
-def _encoder(path: Path, size: tuple[int, int], fps: int) -> Iterator[Callable[[np.ndarray], None]]:
+def _encoder(path: Path, size: tuple[int, int], fps: int) -> Iterator[Callable[[np.ndarray], object]]:
     """Gives a function that takes pictures uint8 [*size, 3]; both sides of `size` are even.
 
     Runs ffmpeg without imageio's writer, which forks in a way that is unsafe beside JAX's threads.

@@ -149,7 +149,7 @@ def from_paths(stored: Mapping[str, np.ndarray], template: Any, what: str) -> An
         if not isinstance(leaf, jax.Array):
             restored.append(array)
         elif jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
-            restored.append(jax.random.wrap_key_data(array))
+            restored.append(jax.random.wrap_key_data(array))  # type: ignore[arg-type]  # numpy will do
         else:
             restored.append(jax.device_put(array))
     return jax.tree_util.tree_unflatten(structure, restored)
@@ -203,8 +203,8 @@ def _read(path: Path, iteration: int | None) -> tuple[int, Checkpoint]:
                     break
                 damaged.append(error)
             else:
-                for error in damaged:
-                    logging.warning("%s; taking checkpoint %d instead", error, each)
+                for found_damaged in damaged:
+                    logging.warning("%s; taking checkpoint %d instead", found_damaged, each)
                 return each, checkpoint
         else:
             others = [each for each in found if each != iteration]
@@ -221,8 +221,8 @@ def _restore(path: Path) -> Checkpoint:
     else:
         logging.info("%s is of an older version, without digests: it is taken as it is", path)
     with contextlib.closing(ocp.Checkpointer(ocp.StandardCheckpointHandler())) as reader:
-        arrays = [_restore_item(reader, path / item) for item in _ITEMS]
-    return Checkpoint(*arrays, host=read_json(path / _HOST, CheckpointError))
+        params, train_state = (_restore_item(reader, path / item) for item in _ITEMS)
+    return Checkpoint(params, train_state, read_json(path / _HOST, CheckpointError))
 
 
 def _restore_item(reader: ocp.Checkpointer, path: Path) -> dict[str, np.ndarray]:

@@ -62,15 +62,19 @@ class JsonlWriter:
             kept = self._repair([each for each in rows if last_step is not None or each.end <= position], last_step)
         if last_step is not None:
             return last_step
-        return kept[-1].step if kept else -1
+        newest = kept[-1].step if kept else None
+        return -1 if newest is None else newest
 
     def _repair(self, rows: Sequence[_Row], last_step: int | None) -> list[_Row]:
         """Puts a file of the intact rows up to a step in place of the damaged one; returns those rows."""
         kept: list[_Row] = []
+        newest = -1
         for row in rows:
-            wanted = row.step is not None and (last_step is None or row.step <= last_step)
-            if wanted and (not kept or row.step > kept[-1].step):
+            if row.step is None or (last_step is not None and row.step > last_step):
+                continue
+            if row.step > newest:
                 kept.append(row)
+                newest = row.step
         content = self.path.read_bytes()
         self._file.close()
         place = f"moved to {set_aside(self.path.parent, [self.path.name])}" if content else "empty"

@@ -59,7 +59,7 @@ class StudentPolicy:
 
     def __call__(self, observation: Observation, starts: np.ndarray) -> Array:
         num_members = len(self._population)
-        grouped = {key: np.reshape(x, (num_members, -1, *np.shape(x)[1:])) for key, x in observation.items()}
+        grouped: Observation = {key: np.reshape(x, (num_members, -1, *x.shape[1:])) for key, x in observation.items()}
         action = np.asarray(self._convert(self._population.mean_action(self._members, grouped)))
         return action.reshape(-1, action.shape[-1])
 
@@ -75,7 +75,7 @@ class TeacherPolicy:
         self._teacher, self._env, self._key = teacher, env, key
         self._num_envs = env.num_envs if num_envs is None else num_envs
         self._warned = False
-        self._memory: collections.deque[Observation] = collections.deque(maxlen=teacher.spec.history)
+        self._memory: collections.deque[dict[str, np.ndarray]] = collections.deque(maxlen=teacher.spec.history)
         self._step = 0
 
     def __call__(self, observation: Observation, starts: np.ndarray) -> Array:
@@ -90,13 +90,13 @@ class TeacherPolicy:
         while len(self._memory) < spec.history - 1:
             self._memory.append({key: x.copy() for key, x in seen.items()})
         self._memory.append(seen)
-        batch = seen
+        batch: Observation = dict(seen)
         if spec.history > 1:
             batch = {key: np.stack([o[key] for o in self._memory], axis=1) for key in seen}
-        key = jax.random.fold_in(self._key, self._step)
+        own_key = jax.random.fold_in(self._key, self._step)
         self._step += 1
         with asking(spec):
-            answer = checked(self._teacher.label(batch, self._env.spec.instruction, key))
+            answer = checked(self._teacher.label(batch, self._env.spec.instruction, own_key))
         valid = np.asarray(answer.valid)
         if not valid.all() and not self._warned:
             self._warned = True

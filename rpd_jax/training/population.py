@@ -53,7 +53,7 @@ class Population:
     """
 
     def __init__(self, config: Config, spec: EnvSpec, mesh: Mesh | None = None) -> None:
-        self.config = config
+        self.config, self.spec = config, spec
         self.mesh = mesh or Mesh.of_one()
         self.specs = resolve_variants(config)
         self.members = [Member(variant, seed) for variant in self.specs for seed in config.seeds]

@@ -8,15 +8,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 import jax
-import jax.numpy as jnp
 
+from rpd_jax import runtime
 from rpd_jax.actions.contracts import check_convertible, clip, convert
-from rpd_jax.algorithms.base import MemberState, learned
+from rpd_jax.algorithms.base import MemberState
 from rpd_jax.config import Config, ConfigError
 from rpd_jax.envs.registry import check_env, make_env, task_info
 from rpd_jax.policies.base import STUDENT_KEYS
-from rpd_jax.report.results import FILES, RESULTS_FILE, ResultRow
-from rpd_jax.runs.checkpoint import Checkpoint, CheckpointError, from_paths, load_checkpoint
+from rpd_jax.report.results import FILES, RESULTS_FILE
+from rpd_jax.report.table import Table
+from rpd_jax.runs.checkpoint import Checkpoint, CheckpointError, load_checkpoint
 from rpd_jax.runs.directory import EVALUATION
 from rpd_jax.runs.output_directory import Claim, Kind, check_path
 from rpd_jax.training import summary
@@ -24,6 +25,7 @@ from rpd_jax.training.alarms import Alarms
 from rpd_jax.training.evaluation import Evaluator, assess, evaluation_seeds, teacher_episodes, teacher_label
 from rpd_jax.training.population import Population
 from rpd_jax.training.setup import TeacherFactory, make_teacher
+from rpd_jax.training.student import restore_members
 from rpd_jax.types import ActionContract, Array, Teacher
 
 KIND = Kind(
@@ -45,7 +47,7 @@ def evaluate(
     iteration: int | None = None,
     output: Path | str = "",
     overwrite: bool = False,
-) -> list[ResultRow]:
+) -> Table:
     """Evaluates every member of a saved run, deterministically, and writes table, results and video.
 
     In another suite the students' actions are converted into its action contract.
@@ -69,6 +71,7 @@ def evaluate(
       ConfigError: unknown environment, actions that cannot be converted, or the output directory holds something,
         or is in use.
     """
+    runtime.configure()
     trained, checkpoint = load_checkpoint(directory, iteration)
     config = _adapted(trained, env, episodes, videos)
     check_env(config.env)
@@ -100,7 +103,7 @@ def evaluate(
 
 def evaluate_teacher(
     config: Config, teacher: Teacher | TeacherFactory, output: Path | str, *, overwrite: bool = False
-) -> list[ResultRow]:
+) -> Table:
     """Evaluates a teacher by itself, under the protocol of `evaluate`, and writes table, results and video.
 
     Args:
@@ -115,6 +118,7 @@ def evaluate_teacher(
     Raises:
       ConfigError: unknown environment, a teacher that does not fit it, or the output directory holds something.
     """
+    runtime.configure()
     check_env(config.env)
     target = Path(output)
     with contextlib.ExitStack() as stack:
@@ -127,19 +131,11 @@ def evaluate_teacher(
         assert made is not None
         videos = min(config.eval.videos, env.num_envs) if env.spec.frame_shape is not None else 0
         episodes, films = teacher_episodes(env, made, config.eval, videos)
-        table = [summary.teacher_row(config.env.name, made.spec.name, episodes)]
+        table = Table([summary.teacher_row(config.env.name, made.spec.name, episodes)])
         claim.clear()
         shown = {teacher_label(made.spec): films} if films else {}
         summary.write(target, config, table, [], shown, made.spec)
     return table
-
-
-def restore_members(population: Population, checkpoint: Checkpoint) -> MemberState:
-    """The members of a checkpoint, good for acting; raises CheckpointError if their parameters do not fit."""
-    shapes = jax.eval_shape(population.init)
-    template = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), learned(shapes))
-    stored = from_paths(checkpoint.params, template, "params")
-    return MemberState(**stored, opt_state=None, key=jnp.zeros(len(population), jnp.uint32))
 
 
 def action_converter(source: ActionContract | None, target: ActionContract | None) -> Callable[[Array], Array] | None:

@@ -8,9 +8,10 @@ from pathlib import Path
 
 from rpd_jax.algorithms.base import MemberState
 from rpd_jax.policies.base import Params
-from rpd_jax.report.results import ResultRow
+from rpd_jax.report.table import Table
 from rpd_jax.runs.metrics import METRICS_FILE, read_metrics
 from rpd_jax.training.population import Population
+from rpd_jax.training.student import Student, chosen_student
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,7 +20,7 @@ class Result:
 
     members: MemberState  # leaves [P, ...], in the order of `population.members`
     population: Population
-    table: list[ResultRow]  # one row for the teacher and one per variant; empty if interrupted
+    table: Table  # one row for the teacher and one per variant; empty if interrupted
     directory: Path | None  # None: nothing was kept on disk
     signal: int | None  # that stopped the run; `resume=True` goes on
     diverged: Mapping[str, int]  # members "variant/seed" that stopped learning -> iteration
@@ -29,6 +30,18 @@ class Result:
     def params(self) -> Params:
         """Leaves [P, ...]."""
         return self.members.params
+
+    def student(self, variant: str = "", seed: int | None = None) -> Student:
+        """One member, which acts: `result.student("rpd-mse", seed=0).act({"state": state})`.
+
+        Args:
+          variant: its name; empty: the only one.
+          seed: None: the only one.
+
+        Raises:
+          ConfigError: no such variant or seed, or there are several and none is named.
+        """
+        return chosen_student(self.population, self.members, variant, seed)
 
     @property
     def interrupted(self) -> bool:

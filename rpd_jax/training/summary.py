@@ -24,7 +24,7 @@ from rpd_jax.report.results import (
     ResultRow,
     write_results,
 )
-from rpd_jax.report.table import results_table
+from rpd_jax.report.table import Table, results_table
 from rpd_jax.report.video import Clip, Column, write_grid
 from rpd_jax.runs.files import atomic_path, write_json
 from rpd_jax.training.evaluation import Assessment, Episodes, Film, concatenate
@@ -125,14 +125,12 @@ class Cost(NamedTuple):
     seconds: float  # of the whole population
 
 
-def rows(
-    env: str, population: Population, assessment: Assessment, cost: Cost, notes: Mapping[str, str]
-) -> list[ResultRow]:
+def rows(env: str, population: Population, assessment: Assessment, cost: Cost, notes: Mapping[str, str]) -> Table:
     """The table: the teacher first, then every variant over its seeds.
 
     Intervals are of success_once, see `report.intervals.success_rates`; a teacher's is over its episodes.
     """
-    table = []
+    table = Table()
     if assessment.teacher is not None and assessment.teacher_spec is not None:
         table.append(teacher_row(env, assessment.teacher_spec.name, assessment.teacher))
     for spec in population.specs:
@@ -172,7 +170,7 @@ def write(
         write_json(directory / POINTS_FILE, points)
         ylabel = "success rate (once in an episode, deterministic)"
         styles = {variant: i for i, variant in enumerate(dict.fromkeys(point.variant for point in curve))}
-        look = {"teacher": level, "title": config.env.name, "ylabel": ylabel}
+        look: dict[str, Any] = {"teacher": level, "title": config.env.name, "ylabel": ylabel}
         notes = {row.variant: row.note for row in table if row.note}
         drawn = [curve._replace(note=notes.get(curve.variant, "")) for curve in curves(points, "env_steps", styles)]
         learning_curves(directory / CURVES_FILE, drawn, **look)

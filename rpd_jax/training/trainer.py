@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import jax
 from absl import logging
 
+from rpd_jax import runtime
 from rpd_jax.algorithms.base import MemberState, learned
 from rpd_jax.algorithms.variants import is_scheduled
 from rpd_jax.config import Config
@@ -25,7 +26,7 @@ from rpd_jax.envs.registry import make_env
 from rpd_jax.envs.suite import Suite
 from rpd_jax.guidance.labels import Ledger
 from rpd_jax.policies.base import STUDENT_KEYS
-from rpd_jax.report.results import ResultRow
+from rpd_jax.report.table import Table
 from rpd_jax.runs import directory as run_directory
 from rpd_jax.runs.checkpoint import Checkpoint, CheckpointStore, from_paths, to_paths
 from rpd_jax.runs.interrupt import StopRequest, stop_on_signal
@@ -82,6 +83,7 @@ def train(
 
     Whatever ends the run early, the last whole iteration is saved first: `resume` goes on from there.
     """
+    runtime.configure()
     config = copy.deepcopy(config)
     suite = own_suite(env) if env is not None else None
     if suite is not None:
@@ -255,7 +257,7 @@ class Trainer:
 
     def result(self, signal: int | None) -> Result:
         """Evaluates everyone and writes table, curves and videos; leaves that out if a signal stopped the run."""
-        table: list[ResultRow] = []
+        table = Table()
         if signal is None:
             assessment = assess(self.evaluator, self.members, self.teacher, self.config.eval)
             cost = summary.Cost(self.env_steps, self._labels, self.seconds)

@@ -9,7 +9,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from rpd_jax.actions.contracts import clip
-from rpd_jax.algorithms.base import MemberState
 from rpd_jax.config import ConfigError
 from rpd_jax.envs.base import EnvSpec
 from rpd_jax.envs.registry import task_info
@@ -17,7 +16,7 @@ from rpd_jax.policies.base import STUDENT_KEYS
 from rpd_jax.policies.gaussian import Gaussian
 from rpd_jax.runs.checkpoint import load_checkpoint
 from rpd_jax.training.population import Population
-from rpd_jax.training.reevaluation import restore_members
+from rpd_jax.training.student import Student, restore_members
 from rpd_jax.types import Array, Instructions, Observation, TeacherLabels, TeacherSpec
 from teachers.digest import digest_arrays
 from teachers.policy.settings import PolicySettings
@@ -45,7 +44,7 @@ class PolicyTeacher:
             raise ConfigError(f"teacher member {member!r} is unknown: {directory} has {', '.join(names)}")
         name = member or names[-1]
         everyone = restore_members(population, checkpoint)
-        self._member: MemberState = jax.tree.map(lambda leaf: leaf[names.index(name)], everyone)
+        self._member = Student.of(population, everyone, names.index(name)).member
         self._samples = samples
         info = task_info(config.env)
         if info.horizon_scale != env_spec.horizon_scale:

@@ -5,7 +5,7 @@ from exported import OBSERVATIONS, configure, save_made_up
 
 import rpd_jax
 from rpd_jax.export import files
-from rpd_jax.export.student import load_student
+from rpd_jax.training.student import load_student
 
 
 @pytest.fixture(scope="session")

@@ -7,10 +7,10 @@ import numpy as np
 
 import rpd_jax
 from rpd_jax.algorithms.base import learned
-from rpd_jax.export.student import env_spec
 from rpd_jax.policies import normalization
 from rpd_jax.runs.checkpoint import CONFIG_FILE, Checkpoint, CheckpointStore, to_paths
 from rpd_jax.training.population import Population
+from rpd_jax.training.student import env_spec
 
 OBSERVATIONS = ("state", "rgb+proprio")
 STEPS = 12

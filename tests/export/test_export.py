@@ -17,8 +17,9 @@ from rpd_jax.config import ConfigError, EnvConfig
 from rpd_jax.envs.registry import make_env, task_info
 from rpd_jax.envs.tabletop.hand import CONTRACT
 from rpd_jax.export import files, manifest, onnx_graph, runner, stablehlo
-from rpd_jax.export.student import env_spec, load_student, scales
+from rpd_jax.export.parameters import scales
 from rpd_jax.policies import normalization
+from rpd_jax.training.student import env_spec, load_student
 
 ROOT = Path(__file__).parents[2]
 
@@ -28,12 +29,11 @@ def test_whole_episodes_are_the_same(exports, kind):
     student, directory = exports[kind]
     onnx_student = runner.Student(directory)
     hlo_student = stablehlo.load_stablehlo((directory / files.STABLEHLO).read_bytes())
-    act = jax.jit(student.act)
     env = make_env(student.config.env, [0, 1, 2], rgb="rgb" in kind, end_on_success=False)
     observation, moved = env.reset(), []
     for step in range(STEPS):
         seen = {key: np.array(observation[key]) for key in student.observation}
-        action = np.asarray(act(observation))
+        action = np.asarray(student.act(observation))
         assert action.shape == (3, 7) and action.dtype == np.float32
         np.testing.assert_allclose(onnx_student.act(seen), action, atol=1e-5, rtol=0)
         np.testing.assert_allclose(hlo_student(seen), action, atol=1e-5, rtol=0)

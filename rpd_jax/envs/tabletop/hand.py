@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import chex
 import jax.numpy as jnp
+import numpy as np
 
 from rpd_jax.actions import rotations
 from rpd_jax.envs.tabletop.scene import Shape
@@ -32,7 +33,7 @@ CONTRACT = ActionContract(
 
 PAD = (0.01, 0.004, 0.02)  # half edges of a finger's pad
 PAD_CENTER = 0.011  # of the pad above the tool centre point: its tip is 9 mm below
-_DOWN = jnp.array([0.0, 1.0, 0.0, 0.0])  # the hand's z axis is the direction in which the fingers point
+_DOWN = np.array([0.0, 1.0, 0.0, 0.0], np.float32)  # the hand's z axis is the direction in which the fingers point
 
 WHITE, GREY, DARK = (0.93, 0.94, 0.95), (0.62, 0.64, 0.67), (0.22, 0.23, 0.25)
 PALM_SHAPES = (
