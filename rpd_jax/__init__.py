@@ -13,6 +13,7 @@ from rpd_jax import runtime
 if TYPE_CHECKING:
     from rpd_jax.algorithms.variants import VariantSpec, register_variant
     from rpd_jax.config import Config
+    from rpd_jax.envs.registry import register_suite
     from rpd_jax.presets import PRESETS, get_preset
     from rpd_jax.runs.checkpoint import load_checkpoint
     from rpd_jax.training.reevaluation import evaluate, evaluate_teacher
@@ -31,6 +32,7 @@ __all__ = [
     "evaluate_teacher",
     "get_preset",
     "load_checkpoint",
+    "register_suite",
     "register_variant",
     "train",
 ]
@@ -44,6 +46,7 @@ _MODULES = {
     "evaluate_teacher": "rpd_jax.training.reevaluation",
     "get_preset": "rpd_jax.presets",
     "load_checkpoint": "rpd_jax.runs.checkpoint",
+    "register_suite": "rpd_jax.envs.registry",
     "register_variant": "rpd_jax.algorithms.variants",
     "train": "rpd_jax.training.trainer",
 }
