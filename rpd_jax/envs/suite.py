@@ -88,7 +88,7 @@ class Suite(Protocol):
         ...
 
     def functional(self, config: EnvConfig, *, rgb: bool, end_on_success: bool) -> FunctionalEnv | None:
-        """The environment as pure functions of JAX arrays; a suite of simulators leaves this out. `config` is checked."""
+        """The environment as pure functions of JAX arrays; a suite of simulators may leave this out."""
         ...
 
 
