@@ -7,6 +7,7 @@ import pytest
 
 from rpd_jax.algorithms.variants import resolve_variants
 from rpd_jax.config import Config, ConfigError, check_field
+from rpd_jax.config.tagged import Tagged
 from rpd_jax.envs.registry import check_env
 from rpd_jax.presets import PRESETS, get_preset
 
@@ -105,8 +106,8 @@ def test_bad_values_are_named(field, value, right):
     *path, name = field.split(".")
     for part in path:
         owner = getattr(owner, part)
-    if path == ["env"] and not hasattr(owner, name):
-        owner.name = "maniskill:PickCube-v1"
+    if isinstance(owner, Tagged) and not hasattr(owner, name):
+        owner.name = owner.owners(name)[0] + (":PickCube-v1" if path == ["env"] else "")
     setattr(owner, name, value)
     with pytest.raises(ConfigError) as error:
         config.validate()

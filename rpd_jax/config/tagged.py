@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Self
 
 from rpd_jax.config.validation import ConfigError, Settings, annotations, choice
@@ -44,8 +44,9 @@ class Tagged(Settings):
             return object.__new__(cls)
         name = cls.__dataclass_fields__["name"].default if name is None else name
         kind = cls.kind_of(name)
-        for field in fields:
-            kind._check_owned(field, name)
+        for each in set(fields) - set(kind.__dataclass_fields__):
+            if owners := cls.owners(each):
+                raise cls._foreign(each, name, owners)
         return object.__new__(kind)
 
     @classmethod
@@ -87,20 +88,11 @@ class Tagged(Settings):
         """Raises ConfigError where `name` is of no known kind."""
         self.check_name(self.name)
 
-    @classmethod
-    def _check_owned(cls, field: str, name: Any) -> None:
-        """Raises ConfigError for a field that other kinds have, not this one, which is called `name`."""
-        if field not in cls.__dataclass_fields__ and (owners := cls.owners(field)):
-            raise ConfigError(
-                f"{cls.section}.{field} cannot work with {cls.section}.name={name!r}: "
-                f"only {', '.join(owners)} have such a setting"
-            )
-
     def __setattr__(self, name: str, value: Any) -> None:
         if name == "name":
             self._become(self.kind_of(value))
-        else:
-            self._check_owned(name, self.__dict__.get("name"))
+        elif name not in type(self).__dataclass_fields__ and (owners := self.owners(name)):
+            raise self._foreign(name, self.name, owners)
         super().__setattr__(name, value)
 
     def __setstate__(self, state: Mapping[str, Any]) -> None:
@@ -129,13 +121,18 @@ class Tagged(Settings):
         name = values.get("name", cls.__dataclass_fields__["name"].default)
         cls.check_name(name)
         kind = cls.kind_of(name)
-        foreign = {each: cls.owners(each) for each in values if each not in kind.__dataclass_fields__}
-        listed = [set(owners) for owners in foreign.values() if owners]
-        is_flat = bool(listed) and not set.intersection(*listed)
+        foreign = {each: its for each in values if each not in kind.__dataclass_fields__ and (its := cls.owners(each))}
+        is_flat = bool(foreign) and not set.intersection(*map(set, foreign.values()))
+        for each, owners in foreign.items():
+            defaults = [cls._kind(tag).__dataclass_fields__[each].default for tag in owners]
+            defaults += [list(default) for default in defaults if isinstance(default, tuple)]  # as JSON has it
+            if not is_flat and values[each] not in defaults:
+                raise cls._foreign(each, name, owners)
+        return kind, {each: value for each, value in values.items() if each not in foreign}
 
-        def concerns(name: str, value: Any) -> bool:
-            defaults = [cls._kind(tag).__dataclass_fields__[name].default for tag in foreign.get(name, ())]
-            at_default = any(value == each or (isinstance(each, tuple) and value == list(each)) for each in defaults)
-            return not (at_default or (is_flat and defaults))
-
-        return kind, {name: value for name, value in values.items() if concerns(name, value)}
+    @classmethod
+    def _foreign(cls, field: str, name: str, owners: Sequence[str]) -> ConfigError:
+        return ConfigError(
+            f"{cls.section}.{field} cannot work with {cls.section}.name={name!r}: "
+            f"only {', '.join(owners)} have such a setting"
+        )
