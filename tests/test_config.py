@@ -106,8 +106,7 @@ def test_bad_values_are_named(field, value, right):
     for part in path:
         owner = getattr(owner, part)
     if isinstance(owner, Tagged) and not hasattr(owner, name):
-        kind = owner.owners(name)[0]
-        owner.name = f"{kind}:PickCube-v1" if path == ["env"] else kind
+        owner.name = owner.owners(name)[0] + (":PickCube-v1" if path == ["env"] else "")
     setattr(owner, name, value)
     with pytest.raises(ConfigError) as error:
         config.validate()

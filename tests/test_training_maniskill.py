@@ -73,6 +73,6 @@ def children() -> list[int]:
                 fields, line = stat.read().rsplit(")", 1)[1].split(), command.read()
         except (OSError, NotADirectoryError):
             continue
-        if int(fields[1]) == os.getpid() and fields[0] != "Z" and "maniskill.worker" in line:
+        if int(fields[1]) == os.getpid() and fields[0] != "Z" and "envs.maniskill.worker" in line:
             found.append(int(entry))
     return sorted(found)

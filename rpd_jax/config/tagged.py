@@ -44,8 +44,9 @@ class Tagged(Settings):
             return object.__new__(cls)
         name = cls.__dataclass_fields__["name"].default if name is None else name
         kind = cls.kind_of(name)
-        for field in fields:
-            kind._check_owned(field, name)
+        for each in set(fields) - set(kind.__dataclass_fields__):
+            if owners := cls.owners(each):
+                raise cls._foreign(each, name, owners)
         return object.__new__(kind)
 
     @classmethod
@@ -87,17 +88,11 @@ class Tagged(Settings):
         """Raises ConfigError where `name` is of no known kind."""
         self.check_name(self.name)
 
-    @classmethod
-    def _check_owned(cls, field: str, name: Any) -> None:
-        """Raises ConfigError for a field that other kinds have, not this one, which is called `name`."""
-        if field not in cls.__dataclass_fields__ and (owners := cls.owners(field)):
-            raise cls._foreign(field, name, owners)
-
     def __setattr__(self, name: str, value: Any) -> None:
         if name == "name":
             self._become(self.kind_of(value))
-        else:
-            self._check_owned(name, self.__dict__.get("name"))
+        elif name not in type(self).__dataclass_fields__ and (owners := self.owners(name)):
+            raise self._foreign(name, self.name, owners)
         super().__setattr__(name, value)
 
     def __setstate__(self, state: Mapping[str, Any]) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from rpd_jax.config import REWARDS, ConfigError, EnvConfig, choice
 from rpd_jax.envs.base import FunctionalEnv, VectorEnv, episode_seed
+from rpd_jax.envs.several import SEPARATOR, SeveralTasks
 from rpd_jax.envs.suite import Suite, TaskInfo, task_of
 
 SUITES: dict[str, Suite | str] = {
@@ -36,14 +37,17 @@ def register_suite(name: str, suite: Suite | str, settings: type[EnvConfig] | st
 
 
 def suite_of(config: EnvConfig) -> Suite:
-    """The suite that `config.name` begins with; raises ConfigError where there is none."""
+    """The suite that `config.name` begins with; raises ConfigError where there is none.
+
+    Of a name with several tasks, "suite:task,task": that of their mixture.
+    """
     config.check_kind()
     name = config.tag_of(config.name)
     suite = SUITES[name]
     if isinstance(suite, str):
         module, _, attribute = suite.partition(":")
         suite = SUITES[name] = getattr(importlib.import_module(module), attribute)
-    return suite
+    return SeveralTasks(suite) if SEPARATOR in task_of(config) else suite
 
 
 def check_env(config: EnvConfig, suite: Suite | None = None) -> None:

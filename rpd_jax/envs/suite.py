@@ -38,7 +38,11 @@ class TaskInfo:
 class Suite(Protocol):
     """Tasks that are made and described alike. A complete one, for a task written in JAX that a package has:
 
+        import dataclasses
         from mylab.push import PushEnv  # a `base.FunctionalEnv`
+        from rpd_jax import Config, register_suite, train
+        from rpd_jax.config import EnvConfig, choice, setting
+        from rpd_jax.envs.suite import FunctionalSuite, TaskInfo, task_of
 
         @dataclasses.dataclass
         class MyLabConfig(EnvConfig):
@@ -54,8 +58,9 @@ class Suite(Protocol):
         register_suite("mylab", MyLab(), settings=MyLabConfig)  # or "mylab.suite:SUITE", imported when needed
         train(Config(env=EnvConfig(name="mylab:Push-v0", friction=0.3)))
 
-    One that is not written in JAX has `make` instead of `functional`; see `process_pool.PoolEnv` for simulators in
-    processes of their own. Importing the suite's module should start nothing and be light.
+    One that is not written in JAX has `make` and no `functional`; see `process_pool.PoolEnv` for simulators in
+    processes of their own. Importing the suite's module should start nothing. Programs are told of a module that
+    registers a suite by --import.
     """
 
     def tasks(self) -> Sequence[str]:
@@ -77,7 +82,7 @@ class Suite(Protocol):
         ...
 
     def functional(self, config: EnvConfig, *, rgb: bool, end_on_success: bool) -> FunctionalEnv | None:
-        """The environment as pure functions of JAX arrays, or None; `config` has been checked."""
+        """The environment as pure functions of JAX arrays; a suite of simulators may leave this out."""
         ...
 
 

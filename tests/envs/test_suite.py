@@ -7,8 +7,10 @@ import types
 
 import numpy as np
 import pytest
+from rpd_jax.export.student import load_student
 
 import rpd_jax
+from rpd_jax.algorithms.variants import parse_variant
 from rpd_jax.config import Config, ConfigError, EnvConfig, choice, setting
 from rpd_jax.envs import registry
 from rpd_jax.envs.functional import FunctionalVectorEnv
@@ -17,7 +19,7 @@ from rpd_jax.envs.own import own_suite
 from rpd_jax.envs.suite import FunctionalSuite, TaskInfo, task_of
 from rpd_jax.envs.tabletop.tasks import load
 from rpd_jax.envs.toy.reach import TOY_CONTRACT, Reach
-from rpd_jax.export.student import load_student
+from rpd_jax.training.guidance_check import check_guidance
 
 
 @dataclasses.dataclass
@@ -130,6 +132,12 @@ def test_of_other_maniskill_tasks_less_is_known():
     told = registry.task_info(dataclasses.replace(config, instruction="put it there", max_episode_steps=30))
     assert told.instructions == ("put it there",) and told.max_episode_steps == 60
     registry.check_env(config)
+    run = Config(env=dataclasses.replace(config, end_on_success=False, horizon_scale=1))
+    run.ppo.total_steps = 10**6
+    with pytest.raises(ConfigError, match=r"env.max_episode_steps=None cannot work for .*PlaceSphere-v1"):
+        check_guidance(parse_variant("vlajs"), run)
+    run.env.max_episode_steps = run.ppo.rollout_length
+    check_guidance(parse_variant("vlajs"), run)
 
 
 @pytest.mark.vulkan

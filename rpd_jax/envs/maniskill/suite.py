@@ -21,7 +21,7 @@ class ManiSkillSuite:
         return tuple(tasks.TASKS)
 
     def info(self, task: str, config: EnvConfig) -> TaskInfo:
-        config, facts = _own(config), tasks.TASKS.get(task)
+        config, facts = _narrowed(config), tasks.TASKS.get(task)
         steps = config.max_episode_steps or (facts and facts.max_episode_steps)
         camera = config.placed(facts and facts.camera)
         return TaskInfo(
@@ -37,7 +37,7 @@ class ManiSkillSuite:
         )
 
     def check(self, config: EnvConfig) -> None:
-        config, task = _own(config), task_of(config)
+        config, task = _narrowed(config), task_of(config)
         if task in tasks.TASKS:  # others may have another robot
             choice("env.control_mode", config.control_mode, tasks.CONTROL_MODES)
         if config.horizon_scale > 1 and tasks.contract(config.control_mode) is None:
@@ -53,7 +53,7 @@ class ManiSkillSuite:
     def make(
         self, config: EnvConfig, seeds: Sequence[int], *, rgb: bool, end_on_success: bool, random_ages: bool
     ) -> VectorEnv:
-        config, task = _own(config), task_of(config)
+        config, task = _narrowed(config), task_of(config)
         info = self.info(task, config)
         camera = info.cameras.get("rgb")
         settings: dict[str, Any] = {
@@ -86,7 +86,7 @@ class ManiSkillSuite:
         return with_ee(env, info.ee_objects, info.ee_goals)
 
 
-def _own(config: EnvConfig) -> ManiSkillConfig:
+def _narrowed(config: EnvConfig) -> ManiSkillConfig:
     assert isinstance(config, ManiSkillConfig)
     return config
 

@@ -20,7 +20,7 @@ class TabletopSuite(FunctionalSuite):
         return tuple(TASKS)
 
     def info(self, task: str, config: EnvConfig) -> TaskInfo:
-        config, facts = _own(config), load(task)
+        config, facts = _narrowed(config), load(task)
         return TaskInfo(
             instructions=(config.instruction or facts.instruction,),
             max_episode_steps=config.horizon_scale * (config.max_episode_steps or facts.max_episode_steps),
@@ -41,7 +41,7 @@ class TabletopSuite(FunctionalSuite):
     def functional(self, config: EnvConfig, *, rgb: bool, end_on_success: bool) -> FunctionalEnv:
         from rpd_jax.envs.tabletop.env import TabletopEnv  # here, since it needs mujoco
 
-        config = _own(config)
+        config = _narrowed(config)
         return TabletopEnv(
             task_of(config),
             engine=config.physics,
@@ -56,7 +56,7 @@ class TabletopSuite(FunctionalSuite):
         )
 
 
-def _own(config: EnvConfig) -> TabletopConfig:
+def _narrowed(config: EnvConfig) -> TabletopConfig:
     assert isinstance(config, TabletopConfig)
     return config
 
