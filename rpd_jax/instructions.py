@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
-from rpd_jax.types import Instructions
+from rpd_jax.types import Array, Instructions
 
-__all__ = ["Instructions", "as_instructions"]
+__all__ = ["Instructions", "as_instructions", "taken"]
 
 jax.tree_util.register_dataclass(Instructions, data_fields=["index"], meta_fields=["texts"])
+
+
+def taken(instructions: Instructions | str, rows: Array) -> Instructions | str:
+    """The instructions of some rows [B] of a batch; one text stays one text."""
+    if isinstance(instructions, str):
+        return instructions
+    return Instructions(instructions.texts, jnp.asarray(instructions.index)[rows])
 
 
 def as_instructions(instructions: Instructions | str, batch_size: int) -> Instructions:

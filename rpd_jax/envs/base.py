@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from rpd_jax.types import ActionContract, Array, Observation
+from rpd_jax.types import ActionContract, Array, Instructions, Observation
 
 
 class SimulatorFailed(RuntimeError):
@@ -54,6 +54,13 @@ class EnvSpec:
     frame_shape: tuple[int, int, int] | None = None  # of `frames`, None where nothing can be drawn
     horizon_scale: int = 1  # how many steps make the movement of one step at 1; `contract` is that of one of them
     camera: Camera | None = None  # of `frames`; None where it is not known
+    instructions: tuple[str, ...] = ()  # of several tasks: row n of a vector has number n % K; empty: `instruction`
+
+    def instructions_of(self, rows: Sequence[int] | np.ndarray) -> Instructions | str:
+        """The task in words of each of these rows [B] of a vector environment; one text where all have the same."""
+        if not self.instructions:
+            return self.instruction
+        return Instructions(self.instructions, np.asarray(rows, np.int32) % len(self.instructions))
 
     @property
     def suite(self) -> str:

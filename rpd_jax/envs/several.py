@@ -81,7 +81,6 @@ class SeveralVectorEnv:
         self.num_envs = sum(env.num_envs for env in envs)
         self.restores_episodes = all(getattr(env, "restores_episodes", False) for env in envs)
         self.spec = _common([env.spec for env in envs], keys)
-        self.instructions = tuple(env.spec.instruction for env in envs)  # of the rows n % K
 
     def reset(self) -> Observation:
         return self._observation([env.reset() for env in self._envs])
@@ -166,6 +165,7 @@ def _common(specs: Sequence[EnvSpec], keys: Sequence[str]) -> EnvSpec:
         first,
         name=f"{first.suite}:{SEPARATOR.join(spec.task for spec in specs)}",
         instruction="; ".join(spec.instruction for spec in specs),
+        instructions=tuple(spec.instruction for spec in specs),
         max_episode_steps=max(spec.max_episode_steps for spec in specs),
         observation={key: x for key, x in first.observation.items() if agree(entry(key))},
         layout={key: parts for key, parts in first.layout.items() if agree(lambda spec, key=key: spec.layout.get(key))},

@@ -62,6 +62,7 @@ class Labeler:
 
     def __init__(self, teacher: Teacher, spec: EnvSpec, askers: Askers, batch_size: int, num_envs: int) -> None:
         self.teacher, self.spec, self.askers, self.batch_size = teacher, spec, askers, batch_size
+        self.instructions = spec.instructions_of(range(num_envs))  # of each member's environments
         self.sparse_batch = min(batch_size, num_envs)  # of a sparse member: one step's queries, at most
 
     def charge(self, ledgers: Sequence[Ledger], queries: Array, covered: Array, refused: Array) -> None:

@@ -61,7 +61,7 @@ class RolloutLabels:
             steps = -(-STREAMED // num_envs)  # whole steps, so that a batch begins as soon as they are made
             self._stream = LabelStream(
                 teacher,
-                self._labeler.spec.instruction,
+                self._labeler.instructions,
                 [int(self._labeler.askers.seeds[p]) for p in self.dense],
                 self._iteration,
                 min(self._labeler.batch_size, steps * num_envs),
@@ -112,7 +112,7 @@ class RolloutLabels:
             began = time.perf_counter()
             labels = label_member(
                 labeler.teacher,
-                labeler.spec.instruction,
+                labeler.instructions,
                 {name: x[:, g] for name, x in kept.items()},
                 starts[:, p],
                 int(labeler.askers.seeds[p]),
@@ -132,7 +132,7 @@ class RolloutLabels:
             began = time.perf_counter()
             answers = sparse.ask_on_host(
                 labeler.teacher,
-                labeler.spec.instruction,
+                labeler.instructions,
                 mine,
                 int(labeler.askers.seeds[member]),
                 self._iteration,

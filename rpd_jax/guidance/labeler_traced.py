@@ -84,7 +84,7 @@ class TracedLabeler(Labeler):
             frames = self._draw(states, jnp.arange(seen.starts.size))
             observation["rgb"] = frames.reshape(*seen.starts.shape, *frames.shape[1:])
         labels = label_member(
-            self.teacher, self.spec.instruction, observation, seen.starts, seed, iteration, self.batch_size
+            self.teacher, self.instructions, observation, seen.starts, seed, iteration, self.batch_size
         )
         return Labels(labels, jnp.int32(seen.starts.size), jnp.sum(~labels.valid))
 
@@ -103,7 +103,7 @@ class TracedLabeler(Labeler):
 
         answers = sparse.ask_in_graph(
             self.teacher,
-            self.spec.instruction,
+            self.instructions,
             see,
             where,
             seed,

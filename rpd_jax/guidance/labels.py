@@ -9,7 +9,9 @@ from collections.abc import Iterator, Sequence
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
+from rpd_jax.instructions import Instructions, taken
 from rpd_jax.ipc.text import one_line
 from rpd_jax.keys import stream
 from rpd_jax.types import Array, Observation, Teacher, TeacherError, TeacherLabels, TeacherSpec
@@ -91,7 +93,7 @@ def history_windows(observation: Array, starts: Array, history: int) -> Array:
 
 def label_member(
     teacher: Teacher,
-    instruction: str,
+    instructions: Instructions | str,
     observation: Observation,
     starts: Array,
     seed: Array | int,
@@ -100,8 +102,8 @@ def label_member(
 ) -> TeacherLabels:
     """Labels one member's transitions [T, N, ...], in batches; can be traced where `teacher.spec.in_graph`.
 
-    The key is made of the member's own seed and the iteration, so that its labels do not depend on who else is in
-    the population.
+    `instructions` are those of its N environments. The key is made of the member's own seed and the iteration, so that
+    its labels do not depend on who else is in the population.
     """
     horizon, num_envs = starts.shape
     flat = {key: flat_windows(x, starts, teacher.spec.history) for key, x in observation.items()}
@@ -110,7 +112,7 @@ def label_member(
         parts = [
             teacher.label(
                 {name: x[begin : begin + batch_size] for name, x in flat.items()},
-                instruction,
+                taken(instructions, np.arange(begin, min(begin + batch_size, horizon * num_envs)) % num_envs),
                 jax.random.fold_in(key, i),
             )
             for i, begin in enumerate(range(0, horizon * num_envs, batch_size))

@@ -13,6 +13,7 @@ from rpd_jax.actions import windows
 from rpd_jax.actions.contracts import convert_std
 from rpd_jax.guidance.labels import asking, checked, member_key, no_labels
 from rpd_jax.guidance.settings import Guidance
+from rpd_jax.instructions import Instructions, taken
 from rpd_jax.types import ActionContract, Array, Observation, Teacher, TeacherLabels
 
 See = Callable[[Array, Array], Observation]
@@ -28,7 +29,7 @@ class Asked(NamedTuple):
 
 def ask_in_graph(
     teacher: Teacher,
-    instruction: str,
+    instructions: Instructions | str,
     see: See,
     where: Array,
     seed: Array,
@@ -41,7 +42,7 @@ def ask_in_graph(
 
     Args:
       teacher: can be traced.
-      instruction: the task in words.
+      instructions: of the N environments.
       see: called for the queried steps only; frames are drawn there.
       where: bool [T, N]. The labels elsewhere are not valid.
       seed, iteration: of the member and the run, see `labels.label_member`.
@@ -57,9 +58,10 @@ def ask_in_graph(
 
     def body(i: Array, answers: TeacherLabels) -> TeacherLabels:
         t, n = (jax.lax.dynamic_slice_in_dim(x, i * batch_size, batch_size) for x in (steps, envs))
-        seen = see(jnp.minimum(t, length - 1), jnp.minimum(n, num_envs - 1))
+        rows = jnp.minimum(n, num_envs - 1)
+        seen, said = see(jnp.minimum(t, length - 1), rows), taken(instructions, rows)
         with asking(teacher.spec):
-            labels = checked(teacher.label(_with_history(seen, teacher), instruction, jax.random.fold_in(key, i)))
+            labels = checked(teacher.label(_with_history(seen, teacher), said, jax.random.fold_in(key, i)))
         return TeacherLabels(*(x.at[t, n].set(y, mode="drop") for x, y in zip(answers, labels, strict=True)))
 
     blank = TeacherLabels(*(x[:, 0] for x in no_labels((length, 1, num_envs), action_dim)))
@@ -67,7 +69,13 @@ def ask_in_graph(
 
 
 def ask_on_host(
-    teacher: Teacher, instruction: str, asked: Asked, seed: int, iteration: int, batch_size: int, action_dim: int
+    teacher: Teacher,
+    instructions: Instructions | str,
+    asked: Asked,
+    seed: int,
+    iteration: int,
+    batch_size: int,
+    action_dim: int,
 ) -> TeacherLabels:
     """Answers [T, N, ...] to one member's queries, in the batches of `ask_in_graph`; the last may be smaller."""
     answers = TeacherLabels(
@@ -78,11 +86,13 @@ def ask_on_host(
     for i, begin in enumerate(range(0, len(steps), batch_size)):
         rows = slice(begin, begin + batch_size)
         seen = {name: x[rows] for name, x in asked.observation.items()}
-        count = len(steps[rows])
+        count, who = len(steps[rows]), envs[rows]
         if teacher.spec.in_graph:  # whole batches, so that no program is compiled for the rest, nor draws differ
-            seen = {name: x[np.minimum(np.arange(batch_size), count - 1)] for name, x in seen.items()}
+            whole = np.minimum(np.arange(batch_size), count - 1)
+            seen, who = {name: x[whole] for name, x in seen.items()}, who[whole]
         with asking(teacher.spec):
-            labels = teacher.label(_with_history(seen, teacher), instruction, jax.random.fold_in(key, i))
+            said = taken(instructions, who)
+            labels = teacher.label(_with_history(seen, teacher), said, jax.random.fold_in(key, i))
         labels = jax.device_get(checked(labels))
         for array, values in zip(answers, labels, strict=True):
             array[steps[rows], envs[rows]] = values[:count]

@@ -12,6 +12,7 @@ import numpy as np
 
 from rpd_jax import placement
 from rpd_jax.guidance.labels import Ledger, asking, charge_dense, checked, flat_windows, member_key
+from rpd_jax.instructions import Instructions, taken
 from rpd_jax.types import Array, Observation, TeacherLabels, TeacherSpec
 
 STREAMED = 128  # observations of a member with which a batch is begun: more would wait for the end of the rollout
@@ -23,7 +24,9 @@ class BackgroundTeacher(Protocol):
 
     spec: TeacherSpec
 
-    def begin(self, observation: Observation, instruction: str, key: Array) -> Callable[[], TeacherLabels]:
+    def begin(
+        self, observation: Observation, instructions: Instructions | str, key: Array
+    ) -> Callable[[], TeacherLabels]:
         """Begins `label` with the same arguments, and returns a function that waits for its result.
 
         The observations must not change until then.
@@ -40,7 +43,7 @@ class LabelStream:
 
     Args:
       teacher: asked in the background.
-      instruction: the task in words.
+      instructions: of a member's N environments.
       seeds: of the G guided members.
       iteration: of the run.
       batch_size: most observations in one call.
@@ -50,13 +53,13 @@ class LabelStream:
     def __init__(
         self,
         teacher: BackgroundTeacher,
-        instruction: str,
+        instructions: Instructions | str,
         seeds: Sequence[int],
         iteration: int,
         batch_size: int,
         ledgers: Sequence[Ledger],
     ) -> None:
-        self._teacher, self._instruction, self._batch_size = teacher, instruction, batch_size
+        self._teacher, self._instructions, self._batch_size = teacher, instructions, batch_size
         self._keys = [member_key(seed, iteration) for seed in seeds]
         self._ledgers = ledgers
         self._observations: dict[int, Observation] = {}  # of the steps that are still needed, [G, N, ...]
@@ -106,13 +109,14 @@ class LabelStream:
         rows = slice(self._begun - first * num_envs, end - first * num_envs)
         starts = np.stack(self._starts[first:last])
         index = self._begun // self._batch_size
+        said = taken(self._instructions, np.arange(self._begun, end) % num_envs)
         for member, key in enumerate(self._keys):
             batch: dict[str, Any] = {}
             for name in self._observations[first]:
                 steps = placement.stack([self._observations[step][name][member] for step in range(first, last)])
                 batch[name] = placement.host_view(flat_windows(steps, starts[:, member], history))[rows]
             with asking(self._teacher.spec):
-                wait = self._teacher.begin(batch, self._instruction, jax.random.fold_in(key, index))
+                wait = self._teacher.begin(batch, said, jax.random.fold_in(key, index))
             self._waits[member].append(wait)
         self._begun = end
         for step in range(first, max(first, end // num_envs - (history - 1))):  # frames are large

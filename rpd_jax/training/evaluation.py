@@ -74,6 +74,7 @@ class TeacherPolicy:
     def __init__(self, teacher: Teacher, env: VectorEnv, key: Array, num_envs: int | None = None) -> None:
         self._teacher, self._env, self._key = teacher, env, key
         self._num_envs = env.num_envs if num_envs is None else num_envs
+        self._instructions = env.spec.instructions_of(range(self._num_envs))
         self._warned = False
         self._memory: collections.deque[dict[str, np.ndarray]] = collections.deque(maxlen=teacher.spec.history)
         self._step = 0
@@ -96,7 +97,7 @@ class TeacherPolicy:
         own_key = jax.random.fold_in(self._key, self._step)
         self._step += 1
         with asking(spec):
-            answer = checked(self._teacher.label(batch, self._env.spec.instruction, own_key))
+            answer = checked(self._teacher.label(batch, self._instructions, own_key))
         valid = np.asarray(answer.valid)
         if not valid.all() and not self._warned:
             self._warned = True

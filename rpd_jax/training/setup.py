@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from rpd_jax.algorithms.variants import resolve_variants
 from rpd_jax.config import Config, ConfigError
+from rpd_jax.config.validation import require
 from rpd_jax.envs.base import EnvSpec, VectorEnv
 from rpd_jax.envs.registry import check_env, env_seeds, make_env, make_functional, random_ages
 from rpd_jax.envs.suite import Suite
@@ -71,6 +72,10 @@ def make_loop(
     """
     if not population.algorithm.plays:
         return OfflineLoop(config, spec, population)
+    tasks = max(len(spec.instructions), 1)
+    for where, count in (("env", config.env.num_envs), ("eval", config.eval.num_envs)):
+        right = f"a multiple of the {tasks} tasks, so that all members have the same"
+        require(count % tasks == 0, f"{where}.num_envs", count, right)
     guided = bool(population.terms)
     if teacher is not None and guided:
         check_teacher(teacher, spec)

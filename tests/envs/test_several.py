@@ -22,7 +22,7 @@ def test_each_row_is_as_in_its_own_task():
     first, rng = {k: np.array(x) for k, x in env.reset().items()}, np.random.default_rng(0)
     actions = rng.uniform(-1, 1, (4, len(SEEDS), 7)).astype(np.float32)
     results = [env.step(action) for action in actions]  # over an end
-    assert env.instructions == registry.task_info(BOTH).instructions and len(set(env.instructions)) == 2
+    assert env.spec.instructions == registry.task_info(BOTH).instructions and len(set(env.spec.instructions)) == 2
     for number, task in enumerate(("PushCube-v1", "PullCube-v1")):
         alone = make(dataclasses.replace(BOTH, name=f"tabletop:{task}"), SEEDS[number::2])
         np.testing.assert_array_equal(first["ee"][number::2], alone.reset()["ee"])
@@ -66,7 +66,7 @@ def test_a_population_trains_in_them(tmp_path):
     config = rpd_jax.get_preset("debug")
     config.env = dataclasses.replace(BOTH, num_envs=4)
     config.variants, config.seeds, config.eval.videos = ("ppo",), (0,), 0
-    config.ppo.rollout_length, config.ppo.minibatches, config.ppo.total_steps = 4, 2, 32
+    config.algorithm.rollout_length, config.algorithm.minibatches, config.algorithm.total_steps = 4, 2, 32
     config.run.directory, config.run.tensorboard = str(tmp_path / "run"), False
     (row,) = rpd_jax.train(config).table
     assert row.env == BOTH.name
