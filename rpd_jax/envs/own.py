@@ -87,7 +87,9 @@ class OwnSuite(abc.ABC):
         return set(self.spec.observation)
 
 
-class _Functional(FunctionalSuite, OwnSuite):
+class _Functional(OwnSuite):
+    make = FunctionalSuite.make
+
     @functools.cached_property
     def spec(self) -> EnvSpec:
         return self._env.spec

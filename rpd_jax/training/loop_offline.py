@@ -21,7 +21,7 @@ from rpd_jax.guidance.labels import Ledger
 from rpd_jax.policies import normalization
 from rpd_jax.training import summary
 from rpd_jax.training.population import Population
-from rpd_jax.types import Array
+from rpd_jax.types import Array, Observation
 
 
 class OfflineLoop:
@@ -99,7 +99,7 @@ def load(config: Config, spec: EnvSpec, keys: Sequence[str]) -> Demonstrated:
                 f"{where} cannot work in {spec.name} with env.observation={config.env.observation!r}: {key!r} must "
                 f"have shape {shape}, and has {sorted(map(str, found))}"
             )
-    observation = {key: np.concatenate([each.observation[key][:-1] for each in episodes]) for key in keys}
+    observation: Observation = {key: np.concatenate([each.observation[key][:-1] for each in episodes]) for key in keys}
     action = np.concatenate([episode.action for episode in episodes])
     if action.shape[1] != spec.action_dim:
         raise ConfigError(f"{where} cannot work in {spec.name}: {action.shape[1]} numbers are no action of it")

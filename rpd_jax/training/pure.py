@@ -71,7 +71,8 @@ def make_train(config: Config, env: FunctionalEnv, teacher: Teacher | None = Non
         askers = population.askers._replace(seeds=seeds)
 
         def iterate(carry: tuple, iteration: Array) -> tuple[tuple, dict[str, Array]]:
-            members, running, (metrics, ended) = program.iteration(*carry, iteration, variants, askers)
+            members, running = carry
+            members, running, (metrics, ended) = program.iteration(members, running, iteration, variants, askers)
             return (members, running), metrics | means(ended)
 
         (members, _), metrics = jax.lax.scan(iterate, carry, jnp.arange(config.iterations))

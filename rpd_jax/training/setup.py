@@ -82,11 +82,11 @@ def make_loop(
     rgb = "rgb" in STUDENT_KEYS[config.env.observation]
     ages = random_ages(config.env, config.algorithm.rollout_length, spec.max_episode_steps)
     seeds = [s for _ in config.variants for seed in config.seeds for s in env_seeds(seed, config.env.num_envs)]
-    how = {"rgb": rgb, "end_on_success": config.env.end_on_success, "suite": suite}
+    ends = config.env.end_on_success
     if teacher is None or teacher.spec.in_graph or not guided:
-        env = make_functional(config.env, **how)
+        env = make_functional(config.env, rgb=rgb, end_on_success=ends, suite=suite)
         if env is not None:
             return GraphLoop(config, env, seeds, population, teacher, random_ages=ages)
-    vector_env = make_env(config.env, seeds, random_ages=ages, **how)
+    vector_env = make_env(config.env, seeds, rgb=rgb, end_on_success=ends, random_ages=ages, suite=suite)
     stack.callback(vector_env.close)
     return HostLoop(config, vector_env, population, teacher)
