@@ -60,7 +60,8 @@ def rollouts(engine: str, observation: str, batch: int) -> Callable[[], float]:
     population = Population(config, env.spec)
     members = population.init()
     seeds = jnp.asarray(np.asarray(env_seeds(0, batch), np.uint32))
-    running = jax.jit(functools.partial(rollout_traced.begin, env))(seeds)
+    ages = jnp.zeros(batch, jnp.int32)
+    running = jax.jit(functools.partial(rollout_traced.begin, env))(seeds, ages)
     collect = jax.jit(lambda members, running: rollout_traced.collect(env, population, STEPS, members, running))
     state = {"running": running}
 

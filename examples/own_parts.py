@@ -1,14 +1,10 @@
-"""A suite, a teacher, a policy, a loss and an algorithm of one's own: trained, resumed, evaluated and exported.
-
-python examples/own_parts.py runs/own_parts
-"""
+"""Own suite, teacher, policy, loss and algorithm: trains, resumes, evaluates, exports. Argument: the run directory."""
 
 import dataclasses
 import sys
 
 import jax
 import jax.numpy as jnp
-import optax
 
 import rpd_jax as rj
 from rpd_jax.algorithms.base import descend, settle
@@ -16,8 +12,7 @@ from rpd_jax.config import EnvConfig, RolloutConfig, TeacherConfig, setting
 from rpd_jax.envs.base import ArraySpec, EnvSpec
 from rpd_jax.envs.suite import FunctionalSuite
 from rpd_jax.export.files import export_student
-from rpd_jax.policies.base import Policy
-from rpd_jax.policies.gaussian import Gaussian
+from rpd_jax.policies.base import Gaussian, Policy
 from teachers.settings import teacher_factory
 
 
@@ -25,17 +20,15 @@ class Hold:
     """A suite's one task: a point on a line is to be held at 0 against a drift; success within 0.1."""
 
     def __init__(self, drift, steps):
-        state, layout = {"state": ArraySpec((1,), "float32")}, {"state": {"x": (0, 1)}}
-        self.drift = drift
-        self.spec = EnvSpec("mylab:Hold-v0", "hold the point", steps, 1, (-1.0,), (1.0,), state, layout)
+        self.drift, state = drift, {"state": ArraySpec((1,), "float32")}
+        self.spec = EnvSpec("mylab:Hold-v0", "hold the point", steps, 1, (-1.0,), (1.0,), state, {})
 
     def reset(self, key):
-        x = jax.random.uniform(key, (1,), minval=-1.0, maxval=1.0)
-        return x, {"state": x}
+        return (x := jax.random.uniform(key, (1,), minval=-1.0, maxval=1.0)), {"state": x}
 
     def step(self, x, action):
-        x, never = x + self.drift + 0.5 * action, jnp.zeros((), bool)
-        return x, {"state": x}, 1.0 - jnp.abs(x[0]), never, never, jnp.abs(x[0]) < 0.1
+        x, no = x + self.drift + 0.5 * action, jnp.zeros((), bool)
+        return x, {"state": x}, 1.0 - jnp.abs(x[0]), no, no, jnp.abs(x[0]) < 0.1
 
 
 @dataclasses.dataclass
@@ -70,19 +63,17 @@ class Steer:
 
 
 def linear(network, spec, keys, head):
-    """A policy whose mean is linear in the state, without a critic."""
-
     def apply(params, observation):
         mean = observation["state"] @ params["w"] + params["b"]
         return Gaussian(mean, jnp.full_like(mean, network.log_std_init)), None
 
-    return Policy(lambda key: {"w": jnp.zeros((1, 1)), "b": jnp.zeros(1)}, apply)
+    return Policy(lambda key: {"w": jnp.zeros((1, 1)), "b": jnp.zeros((1, 1))}, apply)
 
 
 @rj.losses.term("huber")
 def huber(student_mean, teacher_action):
     """Quadratic near the teacher's action, linear far from it."""
-    return optax.losses.huber_loss(student_mean, teacher_action)
+    return jnp.where((d := jnp.abs(student_mean - teacher_action)) < 1.0, 0.5 * d**2, d - 0.5)
 
 
 @dataclasses.dataclass
@@ -115,14 +106,13 @@ rj.register_variant(rj.VariantSpec("imitate-huber", {"huber": 1.0}, algorithm="i
 
 def main(directory):
     config = rj.Config(variants=("imitate-huber",), seeds=(0, 1), env=MyLabConfig(), teacher=SteerSettings(gain=2.0))
-    config.algorithm = ImitateConfig(rollout_length=10, total_steps=10 * 32 * 20, learning_rate=0.1)
+    config.algorithm = ImitateConfig(rollout_length=10, learning_rate=0.1)
     config.network.name, config.eval.every, config.run.directory = "linear", 5, directory
-    result = rj.train(config, teacher_factory(config.teacher))
-    config.algorithm.total_steps *= 2
-    result = rj.train(config, teacher_factory(config.teacher), resume=True)
-    rows = rj.evaluate(directory, episodes=50)
-    exported = export_student(rj.load_student(directory, seed=0), f"{directory}/export/0")
-    return result, rows, exported
+    for steps in (6400, 12800):  # the second call resumes the first
+        config.algorithm.total_steps = steps
+        result = rj.train(config, teacher_factory(config.teacher), resume=True)
+    exported = export_student(result.student(seed=0), f"{directory}/export/0")
+    return result, rj.evaluate(directory, episodes=50), exported
 
 
 if __name__ == "__main__":

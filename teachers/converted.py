@@ -32,6 +32,8 @@ class ConvertedTeacher:
         self._teacher, self._gripper = teacher, gripper
         self._source, self._target = source, target
         self.spec = dataclasses.replace(teacher.spec, contract=None)
+        if hasattr(teacher, "begin_score"):
+            self.begin_score = teacher.begin_score
         if isinstance(teacher, BackgroundTeacher):  # then this one is, too
             self.poll, self.begin = teacher.poll, functools.partial(self._begin, teacher)
 

@@ -11,7 +11,6 @@ meets the same rule whether it comes from a flag, from Python or from a file.
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import functools
 import math
 import os
@@ -19,15 +18,14 @@ import re
 import types
 import typing
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, TypeGuard
+
+from rpd_jax.config.errors import ConfigError as ConfigError  # for those who check and those who catch
+from rpd_jax.config.errors import choice, require
 
 TINY, HUGE = 1.2e-38, 1e18  # below: 0 in 32 bits; above: its square is infinite in 32 bits
 INT_LIMIT = 2**31
-
-
-class ConfigError(ValueError):
-    """A setting that cannot work; the message is one line naming the field, the value and what would be right."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,22 +88,6 @@ def accept_former_names(cls: type) -> type:
 
     cls.__init__ = __init__  # type: ignore[misc]
     return cls
-
-
-def choice(field: str, value: Any, choices: Iterable[str], closest: str = "") -> None:
-    """Raises ConfigError unless `value` is one of `choices`; the message lists them and the closest match."""
-    choices = list(choices)
-    if not isinstance(value, str) or value not in choices:
-        close = closest or _closest(str(value), choices)
-        hint = f"; did you mean {close!r}?" if close else ""
-        listed = ", ".join(each for each in choices if each)
-        raise ConfigError(f"{field}={_shown(value)} is unknown: choose from {listed}{hint}")
-
-
-def require(holds: bool, field: str, value: Any, right: str) -> None:
-    """Raises ConfigError unless it `holds`; `right` says what the value of `field` must be."""
-    if not holds:
-        raise ConfigError(f"{field}={_shown(value)} cannot work: it must be {right}")
 
 
 def check(settings: Any, prefix: str = "") -> None:
@@ -304,20 +286,3 @@ def _check_name(cls: Any, name: Any, where: str) -> None:
         sections = {part: each for part, each in field_types(cls).items() if dataclasses.is_dataclass(each)}
         inside = [f"{part}.{name}" for part, each in sections.items() if name in field_types(each)]
         choice(where, name, field_types(cls), closest=inside[0] if inside else "")
-
-
-def _closest(value: str, choices: Sequence[str]) -> str:
-    """The choice that was probably meant, by its letters or its initials; "" if there is none."""
-    initials = [each for each in choices if value == "".join(part[:1] for part in re.split("[-_]", each))]
-    return next(iter(difflib.get_close_matches(value, choices, n=1, cutoff=0.6) or initials), "") or next(
-        iter(difflib.get_close_matches(value, choices, n=1, cutoff=0.4)), ""
-    )
-
-
-def _shown(value: Any) -> str:
-    """A value on one line that is not too long."""
-    try:
-        text = " ".join(repr(value).split())
-    except ValueError:  # an int of thousands of digits
-        text = f"<{type(value).__name__}>"
-    return text if len(text) <= 120 else f"{text[:100]}..."

@@ -13,46 +13,25 @@ import contextlib
 import dataclasses
 import functools
 import json
-import os
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
-from absl import logging
 
 from rpd_jax.config import Config, ConfigError
 from rpd_jax.config.validation import check, setting
-from rpd_jax.demonstrations.checks import one_line, open_hdf5
-from rpd_jax.demonstrations.episode import DatasetInfo, Episode
-from rpd_jax.demonstrations.hdf5 import merge_shards, write_shard
-from rpd_jax.demonstrations.reading import TRAJECTORY_FILE, Demonstrations
+from rpd_jax.demonstrations.episode import DatasetInfo
+from rpd_jax.demonstrations.partial import COLLECTION_FILE, KIND, Work, check_same, read_description
 from rpd_jax.demonstrations.record import record
-from rpd_jax.demonstrations.statistics import STATISTICS_FILE
 from rpd_jax.envs.base import VectorEnv
 from rpd_jax.envs.registry import check_env, env_seeds, make_env, task_info
-from rpd_jax.runs.files import write_json
 from rpd_jax.runs.interrupt import stop_on_signal
 from rpd_jax.runs.metrics import ProgressBar
-from rpd_jax.runs.output_directory import Claim, Kind, check_path, remove, remove_temporaries, set_aside
+from rpd_jax.runs.output_directory import Claim, check_path
 from rpd_jax.training.evaluation import TeacherPolicy
 from rpd_jax.types import Teacher
 
-COLLECTION_FILE = "collection.json"
-ROUNDS = "rounds"
-KIND = Kind(
-    field="output",
-    what="a collection of demonstrations",
-    file=COLLECTION_FILE,
-    keys=frozenset({"info"}),
-    entries=(
-        *(ROUNDS, "whole"),  # of one under way
-        *(TRAJECTORY_FILE, "trajectory.json", STATISTICS_FILE),
-        *("data", "meta", "videos"),  # LeRobot's
-    ),
-    leftovers=(ROUNDS,),
-)
 FORMATS = ("hdf5", "lerobot")
 NOT_OF_THE_DATA = ("num_envs", "processes", "deadline_seconds")  # fields of an EnvConfig
 
@@ -151,7 +130,7 @@ def collect(
         stack.enter_context(claim)
         if overwrite or not (partial / COLLECTION_FILE).is_file():
             claim.clear()
-        work = _Work(partial, describe(config, env, teacher, settings))
+        work = Work(partial, describe(config, env, teacher, settings))
         keys = jax.random.key(settings.seed)
         rounds = record(
             env,
@@ -175,7 +154,7 @@ def collect(
                 progress.update(new, {"success": work.succeeded / work.attempted})
         if work.kept < settings.episodes:
             return Collected(partial, work.kept, work.attempted, work.succeeded, stop.signal)
-        work.finish(output, settings, replace)
+        work.finish(output, settings.episodes, settings.format, replace)
         claim.close()
         with contextlib.suppress(OSError):  # something was set aside there
             partial.rmdir()
@@ -211,77 +190,6 @@ def _config_of(config: Config) -> dict[str, Any]:
     return json.loads(json.dumps({"env_settings": env, "teacher_settings": dataclasses.asdict(config.teacher)}))
 
 
-class _Work:
-    """The directory of a collection under way."""
-
-    def __init__(self, path: Path, info: DatasetInfo) -> None:
-        self.path, self.info = path, info
-        (path / ROUNDS).mkdir(exist_ok=True)
-        remove_temporaries(path / ROUNDS)
-        described = path / COLLECTION_FILE
-        if described.is_file():
-            _check_same(_read_description(path)["info"], info.to_dict(), described)
-        else:
-            write_json(described, {"info": info.to_dict()})
-        self.shards: list[Path] = []
-        self.kept = self.attempted = self.succeeded = 0
-        while self._next().is_file():
-            try:
-                with open_hdf5(self._next()) as file:
-                    self._count(len(file), int(file.attrs["attempted"]), int(file.attrs["succeeded"]))
-            except (ConfigError, OSError, KeyError, TypeError, ValueError) as error:
-                # It and those after it are recorded again: they must be without gaps.
-                names = sorted(os.listdir(path / ROUNDS))[len(self.shards) :]
-                place = set_aside(path, [f"{ROUNDS}/{name}" for name in names])
-                logging.warning("%s is damaged (%s); rounds from there on: %s", self._next(), one_line(error), place)
-
-    def _next(self) -> Path:
-        return self.path / ROUNDS / f"{len(self.shards):06d}.h5"
-
-    def _count(self, kept: int, attempted: int, succeeded: int) -> None:
-        self.shards.append(self._next())
-        self.kept, self.attempted = self.kept + kept, self.attempted + attempted
-        self.succeeded += succeeded
-
-    def add(self, episodes: list[Episode], successful_only: bool) -> None:
-        """Saves a round, or its successful episodes; those with numbers that are not finite are left out."""
-        sound = [episode for episode in episodes if not episode.not_finite]
-        for episode in episodes:
-            if episode.not_finite:
-                where = f"{episode.env_name}, episode of seed {episode.seed}"
-                logging.warning("%s: %s is no finite number; the episode is left out", where, episode.not_finite)
-        successful = [episode for episode in sound if episode.succeeded]
-        kept = successful if successful_only else sound
-        write_shard(self._next(), kept, len(episodes), len(successful))
-        self._count(len(kept), len(episodes), len(successful))
-
-    def finish(self, output: Path, settings: Settings, replace: bool) -> None:
-        """Puts the data together and renames them to `output`."""
-        whole = self.path / "whole"
-        if whole.exists():  # of a run that was killed here
-            shutil.rmtree(whole)
-        whole.mkdir()
-        counts = {"attempted": self.attempted, "succeeded": self.succeeded}
-        as_hdf5 = settings.format == "hdf5"
-        trajectory = (whole if as_hdf5 else self.path) / TRAJECTORY_FILE
-        merge_shards(self.shards, trajectory, settings.episodes, self.info, counts)
-        with Demonstrations(trajectory) as demonstrations:
-            if as_hdf5:
-                write_json(whole / STATISTICS_FILE, demonstrations.statistics)
-            else:
-                from rpd_jax.demonstrations import lerobot
-
-                lerobot.export(demonstrations, whole)
-        described = {"info": self.info.to_dict(), "episodes": settings.episodes, "format": settings.format}
-        write_json(whole / COLLECTION_FILE, described | counts)
-        if replace:
-            remove(output)
-        output.parent.mkdir(parents=True, exist_ok=True)
-        os.replace(whole, output)
-        for name in KIND.content(self.path):
-            remove(self.path / name)
-
-
 def _check_output(output: Path, partial: Path, resume: bool, overwrite: bool) -> None:
     if resume and overwrite:
         raise ConfigError("--resume and --overwrite contradict each other: choose one")
@@ -304,31 +212,9 @@ def _check_lerobot(config: Config, settings: Settings) -> None:
 
 
 def _complete(output: Path, config: Config, settings: Settings) -> Collected:
-    found = _read_description(output)
+    found = read_description(output)
     names = ("seed", "num_envs", "perturb", "hold_steps", "successful_only")
     wanted = {name: getattr(settings, name) for name in names} | _config_of(config)
-    _check_same(found.get("info"), wanted, output)
-    _check_same(found, {"episodes": settings.episodes, "format": settings.format}, output)
+    check_same(found.get("info"), wanted, output)
+    check_same(found, {"episodes": settings.episodes, "format": settings.format}, output)
     return Collected(output, found["episodes"], found.get("attempted", 0), found.get("succeeded", 0))
-
-
-def _read_description(directory: Path) -> dict[str, Any]:
-    """What COLLECTION_FILE holds, with "info" as `DatasetInfo.to_dict` has it."""
-    path = directory / COLLECTION_FILE
-    try:
-        found = json.loads(path.read_text())
-        return {**found, "info": DatasetInfo.from_dict(found["info"]).to_dict()}
-    except (OSError, RecursionError, ValueError, TypeError, KeyError) as error:
-        raise ConfigError(f"{path} cannot be read: it describes no collection ({one_line(error)})") from error
-
-
-def _check_same(before: Any, now: dict[str, Any], path: Path) -> None:
-    if not isinstance(before, dict):
-        raise ConfigError(f"{path} describes no collection of demonstrations: it is damaged")
-    for name, value in now.items():
-        if isinstance(value, dict) and isinstance(before.get(name), dict):
-            _check_same(before[name], value, path)
-        elif before.get(name) != value and not (name == "camera" and before.get(name) is None):  # not noted formerly
-            raise ConfigError(
-                f"{name}={value!r} cannot work: {path}, to be resumed, was begun with {before.get(name)!r}"
-            )

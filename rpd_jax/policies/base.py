@@ -26,6 +26,7 @@ import numpy as np
 from rpd_jax.config import EnvConfig, NetworkConfig
 from rpd_jax.config.validation import ConfigError, choice, require
 from rpd_jax.envs.base import EnvSpec
+from rpd_jax.policies.gaussian import Gaussian as Gaussian  # what most policies give
 from rpd_jax.policies.mlp import MLPActorCritic, MLPTokens
 from rpd_jax.policies.nature_cnn import NatureActorCritic
 from rpd_jax.types import Observation

@@ -136,6 +136,12 @@ class SidecarTeacher:
     def score(self, observation: Observation, instructions: Instructions | str, tokens: Array) -> TokenScores:
         """See `rpd_jax.types.TokenTeacher`; raises what `label_tokens` does, ValueError for what are no tokens, and
         TeacherError for scores that are not finite."""
+        return self.begin_score(observation, instructions, tokens)()
+
+    def begin_score(
+        self, observation: Observation, instructions: Instructions | str, tokens: Array
+    ) -> Callable[[], TokenScores]:
+        """Begins to score a batch and returns a function that waits for the scores; see `begin` and `score`."""
         self._check_tokens()
         tokens, bins = np.asarray(tokens), self.spec.token_bins
         if tokens.ndim != 2 or tokens.shape[1] != self._action_dim or not len(tokens):
@@ -145,10 +151,15 @@ class SidecarTeacher:
                 f"tokens: need integers in [0, {bins}), got {tokens.dtype} {tokens.min()} to {tokens.max()}"
             )
         tokens, key = tokens.astype(np.int32), jax.random.key(0)
-        answers = self._finish(self._begin(observation, instructions, key, tokens, tokens_wanted=True))
-        if not (finite := _finite(answers)).all():
-            raise TeacherError(f"{self._name}: {(~finite).sum()} rows of scores are not finite")
-        return TokenScores(answers["logits"], answers["logsumexp"])
+        batch = self._begin(observation, instructions, key, tokens, tokens_wanted=True)
+
+        def wait() -> TokenScores:
+            answers = self._finish(batch)
+            if not (finite := _finite(answers)).all():
+                raise TeacherError(f"{self._name}: {(~finite).sum()} rows of scores are not finite")
+            return TokenScores(answers["logits"], answers["logsumexp"])
+
+        return wait
 
     def _begin(
         self,
