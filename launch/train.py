@@ -38,6 +38,7 @@ def main(argv: Sequence[str]) -> int:
     if result.signal is not None:
         logging.info("stopped and saved in %s: --resume goes on from there", result.directory)
         return exit_status(result.signal)
+    assert result.directory is not None, "a run of the launcher has a directory"
     print((result.directory / "table.md").read_text())
     print(f"results, curves and videos: {result.directory}")
     if result.diverged:

@@ -17,7 +17,9 @@ CONTRACT_FILE = "action_contract.json"
 BASE_YAW: Mapping[str, float] = {"RollBall-v1": -math.pi / 2}
 """Turn about z of the robot's base in the world, radians, by task, where it is not zero (in any suite)."""
 
-MANISKILL_EE: ActionContract = maniskill_tasks.contract("pd_ee_delta_pose")
+_EE_DELTA = maniskill_tasks.contract("pd_ee_delta_pose")
+assert _EE_DELTA is not None
+MANISKILL_EE: ActionContract = _EE_DELTA
 """ManiSkill's "pd_ee_delta_pose": 0.1 m, 0.1 rad per unit, rotation inverted, gripper -1 closed, 1 open."""
 
 OXE_METRIC = ActionContract(

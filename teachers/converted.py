@@ -5,11 +5,21 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable
+from typing import cast
 
 from rpd_jax.actions.contracts import check_convertible, convert, convert_std
 from rpd_jax.envs.base import EnvSpec
 from rpd_jax.guidance.stream import BackgroundTeacher
-from rpd_jax.types import Array, Instructions, Observation, Teacher, TeacherLabels, TokenLabels, TokenScores
+from rpd_jax.types import (
+    Array,
+    Instructions,
+    Observation,
+    Teacher,
+    TeacherLabels,
+    TokenLabels,
+    TokenScores,
+    TokenTeacher,
+)
 
 
 class ConvertedTeacher:
@@ -43,12 +53,12 @@ class ConvertedTeacher:
 
     def label_tokens(self, observation: Observation, instructions: Instructions | str, key: Array) -> TokenLabels:
         """As `label`, with the tokens of a teacher that has such; see `rpd_jax.types.TokenTeacher`."""
-        found = self._teacher.label_tokens(observation, instructions, key)
+        found = cast(TokenTeacher, self._teacher).label_tokens(observation, instructions, key)
         return found._replace(labels=self._converted(found.labels))
 
     def score(self, observation: Observation, instructions: Instructions | str, tokens: Array) -> TokenScores:
         """The teacher's own scores of its tokens; see `rpd_jax.types.TokenTeacher`."""
-        return self._teacher.score(observation, instructions, tokens)
+        return cast(TokenTeacher, self._teacher).score(observation, instructions, tokens)
 
     def metrics(self) -> dict[str, float]:
         """The teacher's, if it has any."""

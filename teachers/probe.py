@@ -54,6 +54,7 @@ def probe_actions(env: VectorEnv, base_yaw: float | None = None) -> ProbeReport:
     """
     contract = env.spec.contract
     check_convertible(contract, contract)
+    assert contract is not None, "`check_convertible` refuses that"
     if base_yaw is None:
         base_yaw = conventions.BASE_YAW.get(env.spec.task, 0.0)
     walker, move_steps = _Walker(env), _MOVE_STEPS * env.spec.horizon_scale

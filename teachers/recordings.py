@@ -208,11 +208,12 @@ def _conventions(sources: Sequence[Episodes], settings: Selection) -> tuple[Acti
     said: list[tuple[str, dict[str, Any]]] = []
     for number, source in enumerate(sources):
         if len(source):
-            known, name = isinstance(source, Demonstrations), _name(sources, number)
-            contract = source.info.contract if known and source.info else None
-            camera = source.camera_path if known and with_rgb else ""
-            mode = source.control_mode if known else ""
-            said.append((name, {"contract": contract, "control_mode": mode, 'camera "rgb"': camera}))
+            says: dict[str, Any] = {"contract": None, "control_mode": "", 'camera "rgb"': ""}
+            if isinstance(source, Demonstrations):
+                says["contract"] = source.info.contract if source.info else None
+                says["control_mode"] = source.control_mode
+                says['camera "rgb"'] = source.camera_path if with_rgb else ""
+            said.append((_name(sources, number), says))
     for name, says in said[1:]:
         first_name, first = said[0]
         for what, value in says.items():

@@ -87,8 +87,10 @@ def say_differences(name: str, directory: Path | None, spec: EnvSpec) -> None:
 
 def _camera(info: DatasetInfo | None) -> Camera | None:
     """The camera of a set; older files tell it only where it was named in full."""
-    if info is None or info.camera:
-        return info and info.camera
+    if info is None:
+        return None
+    if info.camera:
+        return info.camera
     eye, target, fov, shift = (info.env_settings.get(field) for field in _FIELDS)
     return Camera(tuple(eye), tuple(target), fov) if eye and target and fov and not shift else None
 

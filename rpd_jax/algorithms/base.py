@@ -16,8 +16,8 @@ with its dataclass of settings:
 from __future__ import annotations
 
 import dataclasses
-import functools
 import importlib
+import operator
 from collections.abc import Callable
 from typing import Any, ClassVar, NamedTuple, Self
 
@@ -156,7 +156,7 @@ def make_algorithm(setup: Setup) -> Algorithm:
     factory = ALGORITHMS[name]
     if isinstance(factory, str):
         module, _, attributes = factory.partition(":")
-        factory = functools.reduce(getattr, attributes.split("."), importlib.import_module(module))
+        factory = operator.attrgetter(attributes)(importlib.import_module(module))
     return factory(setup)
 
 

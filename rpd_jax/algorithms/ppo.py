@@ -36,6 +36,7 @@ from rpd_jax.algorithms.base import (
 from rpd_jax.algorithms.ppo_loss import Batch, loss, make_batch, metric_names
 from rpd_jax.algorithms.variants import Variant
 from rpd_jax.config import GuidanceConfig
+from rpd_jax.config.algorithm import PPOConfig
 from rpd_jax.guidance import schedule
 from rpd_jax.policies import normalization
 from rpd_jax.policies.base import Params, Policy
@@ -46,6 +47,7 @@ from rpd_jax.types import Observation, TeacherLabels, Transition
 class PPO(Algorithm):
     """The family; see `base.Algorithm`."""
 
+    config: PPOConfig
     guidance: GuidanceConfig = dataclasses.field(default_factory=GuidanceConfig)
     may_end: bool = False  # all guidance can end before training does: then its terms cost nothing any more
 
@@ -179,6 +181,7 @@ def update(
     advance = functools.partial(
         schedule.advance, windows=ppo.guidance.windows, attainable=ppo.guidance.attainable_reward or 1.0
     )
+    assert members.schedule is not None, "members that learn have one"
     scheduled = jax.vmap(advance)(members.schedule, variants.guidance, metrics["rollout_reward"])
     members = members._replace(normalizer=renewed, schedule=scheduled, key=key)
     diverged = halt.diverged | ~is_finite((members.params, members.normalizer, members.schedule))
@@ -188,6 +191,7 @@ def update(
 def _can_go_on(policy: Policy, params: Params, observation: Observation) -> chex.Array:
     """Whether a loss would be finite after the last step, whose outcome nobody has seen yet."""
     gaussian, value = policy.apply(params, observation)
+    assert value is not None, "PPO's policies have a critic"
     numbers = jnp.concatenate([gaussian.mean, gaussian.std, 1.0 / gaussian.std, value[:, None]], axis=1)
     return jnp.all(jnp.isfinite(jnp.square(numbers)))
 

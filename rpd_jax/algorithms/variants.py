@@ -101,11 +101,16 @@ def parse_variant(text: str) -> VariantSpec:
             (guidance if key in GUIDANCE else fields)[key] = value
             continue
         try:
+            if key in TERMS:
+                terms[key] = float(value)
+                continue
             number = None if value == "None" else float(value)
         except ValueError:
             raise ConfigError(f"variants {text!r}: {key}={value!r} cannot work: it must be a number") from None
-        where = terms if key in TERMS else overrides if key in floats else guidance if key in GUIDANCE else fields
-        where[key] = number  # type: ignore[index]
+        if key in floats:
+            overrides[key] = number
+        else:
+            (guidance if key in GUIDANCE else fields)[key] = number
     try:
         asking = dataclasses.replace(spec.guidance, **guidance)  # type: ignore[arg-type]
     except ConfigError as error:

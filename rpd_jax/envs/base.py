@@ -26,9 +26,6 @@ class ArraySpec(NamedTuple):
     dtype: str
 
 
-_SCALES = ("translation_scale", "rotation_scale")  # fields of ActionContract
-
-
 @dataclasses.dataclass(frozen=True)
 class Camera:
     """A pinhole camera that looks from `eye` at `target`, world axes, z up in the picture."""
@@ -83,7 +80,8 @@ def divided(contract: ActionContract | None, parts: int) -> ActionContract | Non
     """The contract of one of the `parts` steps into which an action is divided: translation and rotation shrink."""
     if contract is None or parts == 1:
         return contract
-    return dataclasses.replace(contract, **{name: getattr(contract, name) / parts for name in _SCALES})
+    translation, rotation = contract.translation_scale / parts, contract.rotation_scale / parts
+    return dataclasses.replace(contract, translation_scale=translation, rotation_scale=rotation)
 
 
 def undivided(contract: ActionContract | None, parts: int) -> ActionContract | None:
@@ -91,8 +89,8 @@ def undivided(contract: ActionContract | None, parts: int) -> ActionContract | N
     if contract is None or parts == 1:
         return contract
     # rounded, so that dividing and multiplying again gives the same number
-    scales = {name: float(f"{getattr(contract, name) * parts:.12g}") for name in _SCALES}
-    return dataclasses.replace(contract, **scales)
+    translation, rotation = (float(f"{x * parts:.12g}") for x in (contract.translation_scale, contract.rotation_scale))
+    return dataclasses.replace(contract, translation_scale=translation, rotation_scale=rotation)
 
 
 def slices(sizes: Mapping[str, int]) -> dict[str, tuple[int, int]]:
@@ -168,7 +166,9 @@ class FunctionalEnv(Protocol):
         ...
 
 
-def first_ages(base_seeds: Sequence[int], max_episode_steps: int, episodes: Sequence[int] | None = None) -> np.ndarray:
+def first_ages(
+    base_seeds: Sequence[int], max_episode_steps: int, episodes: Sequence[int] | np.ndarray | None = None
+) -> np.ndarray:
     """Ages int32 [B] in [0, max_episode_steps) at which episodes begin, so that environments are not in lockstep.
 
     Each is a fixed function of its environment's base seed and of the number of the episode (by default the first's).

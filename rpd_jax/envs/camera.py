@@ -3,6 +3,7 @@
 # No `from __future__ import annotations` here: config flags of ml_collections, in others' programs, read field types.
 import dataclasses
 import math
+from typing import Any
 
 from rpd_jax.config.validation import ConfigError, require, setting
 from rpd_jax.envs.base import Camera
@@ -29,7 +30,7 @@ class CameraSettings:
 
         Raises ConfigError where an unknown one is to be changed, but for one that is given in full.
         """
-        given = {"eye": self.camera_eye, "target": self.camera_target, "fov": self.camera_fov}
+        given: dict[str, Any] = {"eye": self.camera_eye, "target": self.camera_target, "fov": self.camera_fov}
         if own is None and not self.moves_camera:
             return None
         if own is None and not all(given.values()):

@@ -103,9 +103,10 @@ class TabletopVectorEnv(VectorEnv):
             instruction=instruction,
         )
         self.num_envs, self.render_mode, self.env_spec = num_envs, render_mode, env.spec
-        spaces = {key: _space(env.spec.observation[key]) for key in self._keys}
+        spaces: dict[str, Space] = {key: _space(env.spec.observation[key]) for key in self._keys}
         self.single_observation_space: Space = Dict(spaces) if len(spaces) > 1 else spaces[self._keys[0]]
-        self.single_action_space: Space = Box(np.float32(env.spec.action_low), np.float32(env.spec.action_high))
+        low, high = (np.asarray(x, np.float32) for x in (env.spec.action_low, env.spec.action_high))
+        self.single_action_space: Space = Box(low, high)
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
         super().reset(seed=seed)

@@ -21,7 +21,8 @@ def shares(num_envs: int, processes: int) -> list[slice]:
 def array_specs(spec: EnvSpec, num_envs: int) -> dict[str, tuple[tuple[int, ...], str]]:
     """The arrays that workers share with this process; `process_worker` says what they are for."""
     state, image = spec.observation["state"].shape, spec.frame_shape
-    shapes = {
+    assert image is not None, "simulators in processes can draw"
+    shapes: dict[str, tuple[tuple[int, ...], str]] = {
         "seed": ((), "int64"),
         "age": ((), "int32"),
         "action": ((spec.action_dim,), "float32"),

@@ -61,7 +61,7 @@ class ProcessEnv(abc.ABC):
         self._not_finite = 0  # episodes that ended because a simulation gave what is not finite
         self._descriptor = memory_descriptor()
         self._arrays: SharedArrays | DeviceArrays | None = None
-        self._pool: WorkerPool | None = None
+        self._started: WorkerPool | None = None
         try:
             self._start(self._start_deadline_s())
         except BaseException:
@@ -114,7 +114,7 @@ class ProcessEnv(abc.ABC):
         return result
 
     @abc.abstractmethod
-    def frames(self, indices: Sequence[int]) -> np.ndarray:
+    def frames(self, indices: Sequence[int]) -> Array:
         """Pictures uint8 [len(indices), H, W, 3] of the environments named."""
 
     def state_dict(self) -> dict[str, np.ndarray]:
@@ -139,8 +139,8 @@ class ProcessEnv(abc.ABC):
 
     def close(self) -> None:
         """Ends the workers. Idempotent."""
-        if self._pool is not None:
-            self._pool.close()
+        if self._started is not None:
+            self._started.close()
         if self._arrays is not None:
             self._arrays.close()
         elif self._descriptor >= 0:
@@ -155,9 +155,14 @@ class ProcessEnv(abc.ABC):
 
     # Workers.
 
+    @property
+    def _pool(self) -> WorkerPool:
+        assert self._started is not None, "the workers are started first"
+        return self._started
+
     def _start(self, start_deadline_s: float) -> None:
         workers = range(len(self._rows))
-        self._pool = WorkerPool(
+        self._started = WorkerPool(
             len(self._rows),
             self._start_worker,
             self._preparation,

@@ -48,7 +48,7 @@ class PoolEnv(ProcessEnv):
         while requests and not self._draws:
             failed = self._draw(requests)
             requests = {worker: requests[worker] for worker in failed}
-        return self._arrays["frame"][indices]
+        return self._shared["frame"][indices]
 
     # A subclass's.
 
@@ -75,42 +75,47 @@ class PoolEnv(ProcessEnv):
         )
 
     def _attach_request(self) -> Request:
-        return "attach", {"descriptor": self._descriptor, "table": self._arrays.table()}
+        return "attach", {"descriptor": self._descriptor, "table": self._shared.table()}
 
     # Arrays.
+
+    @property
+    def _shared(self) -> SharedArrays:
+        assert isinstance(self._arrays, SharedArrays), "the arrays are laid out first"
+        return self._arrays
 
     def _lay_out(self) -> None:
         self._arrays = SharedArrays.create(array_specs(self.spec, self.num_envs), self._descriptor)
 
     def _publish_seeds(self) -> None:
-        self._arrays["seed"][...] = self._seeds
-        self._arrays["age"][...] = self._ages
+        self._shared["seed"][...] = self._seeds
+        self._shared["age"][...] = self._ages
 
     def _write_actions(self, action: Array) -> None:
         action = np.asarray(action)
         self._check_actions(action.shape)
-        shared = self._arrays["action"]
+        shared = self._shared["action"]
         np.clip(action, self._low, self._high, out=shared, casting="same_kind")
         self._check_actions(action.shape, np.isnan(shared).any(axis=1))
         self._adjust(shared)
 
     def _broken(self) -> np.ndarray:
-        return self._arrays["broken"].copy()
+        return self._shared["broken"].copy()
 
     def _result(self) -> StepResult:
         return StepResult(
             observation=self._read("state", "frame"),
             final_observation=self._read("final_state", "final_frame"),
-            reward=self._arrays["reward"].copy(),
-            terminated=self._arrays["terminated"].copy(),
-            truncated=self._arrays["truncated"].copy(),
-            success=self._arrays["success"].copy(),
+            reward=self._shared["reward"].copy(),
+            terminated=self._shared["terminated"].copy(),
+            truncated=self._shared["truncated"].copy(),
+            success=self._shared["success"].copy(),
         )
 
     def _read(self, state: str, frame: str) -> Observation:
-        observation = {"state": self._arrays[state].copy()}
+        observation: Observation = {"state": self._shared[state].copy()}
         if self._proprio is not None:
             observation["proprio"] = observation["state"][:, self._proprio]
         if self._draws:
-            observation["rgb"] = self._arrays[frame].copy()
+            observation["rgb"] = self._shared[frame].copy()
         return observation

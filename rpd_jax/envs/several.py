@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import operator
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -28,14 +29,14 @@ class SeveralTasks:
     def info(self, task: str, config: EnvConfig) -> TaskInfo:
         """What holds for all tasks; the most steps, and all instructions, in order."""
         infos = [self._suite.info(each, _one(config, each)) for each in task.split(SEPARATOR)]
-        steps = [info.max_episode_steps for info in infos]
+        steps = [info.max_episode_steps for info in infos if info.max_episode_steps is not None]
         shared = {
             field.name: getattr(infos[0], field.name)
             for field in dataclasses.fields(TaskInfo)
             if all(getattr(info, field.name) == getattr(infos[0], field.name) for info in infos)
         }
         shared["instructions"] = tuple(info.instructions[0] for info in infos)
-        shared["max_episode_steps"] = None if None in steps else max(steps)
+        shared["max_episode_steps"] = max(steps) if len(steps) == len(infos) else None
         return TaskInfo(**shared)
 
     def check(self, config: EnvConfig) -> None:
@@ -61,6 +62,9 @@ class SeveralTasks:
             for env in envs:
                 env.close()
             raise
+
+    def functional(self, config: EnvConfig, *, rgb: bool, end_on_success: bool) -> None:
+        """See `Suite`."""
 
 
 class SeveralVectorEnv:
@@ -91,11 +95,11 @@ class SeveralVectorEnv:
             raise ValueError(f"action: shape must be {(self.num_envs, self.spec.action_dim)}, got {action.shape}")
         count = len(self._envs)
         results = [env.step(action[number::count]) for number, env in enumerate(self._envs)]
-        rest = (self._woven([result[field] for result in results]) for field in range(2, 6))
+        rest = ("reward", "terminated", "truncated", "success")
         return StepResult(
             self._observation([result.observation for result in results]),
             self._observation([result.final_observation for result in results]),
-            *rest,
+            **{name: self._woven([getattr(result, name) for result in results]) for name in rest},
         )
 
     def frames(self, indices: Sequence[int]) -> np.ndarray:
@@ -152,12 +156,12 @@ def _common(specs: Sequence[EnvSpec], keys: Sequence[str]) -> EnvSpec:
     def agree(of: Callable[[EnvSpec], Any]) -> bool:
         return all(of(spec) == of(first) for spec in specs)
 
-    def entry(key: str) -> Callable[[EnvSpec], Any]:
-        return lambda spec: spec.observation.get(key)
+    def entry(field: str, key: str) -> Callable[[EnvSpec], Any]:
+        return lambda spec: getattr(spec, field).get(key)
 
     actions = ("action_dim", "action_low", "action_high", "contract", "horizon_scale", "frame_shape")
-    differing = [name for name in actions if not agree(lambda spec, name=name: getattr(spec, name))]
-    differing += [f"observation {key}" for key in keys if not agree(entry(key))]
+    differing = [name for name in actions if not agree(operator.attrgetter(name))]
+    differing += [f"observation {key}" for key in keys if not agree(entry("observation", key))]
     if differing:
         tasks = ", ".join(spec.task for spec in specs)
         raise ConfigError(f"env.name={first.suite}:{tasks} cannot work: the tasks differ in {', '.join(differing)}")
@@ -167,7 +171,7 @@ def _common(specs: Sequence[EnvSpec], keys: Sequence[str]) -> EnvSpec:
         instruction="; ".join(spec.instruction for spec in specs),
         instructions=tuple(spec.instruction for spec in specs),
         max_episode_steps=max(spec.max_episode_steps for spec in specs),
-        observation={key: x for key, x in first.observation.items() if agree(entry(key))},
-        layout={key: parts for key, parts in first.layout.items() if agree(lambda spec, key=key: spec.layout.get(key))},
+        observation={key: x for key, x in first.observation.items() if agree(entry("observation", key))},
+        layout={key: parts for key, parts in first.layout.items() if agree(entry("layout", key))},
         camera=first.camera if agree(lambda spec: spec.camera) else None,
     )

@@ -67,7 +67,7 @@ class Labeler:
 
     def charge(self, ledgers: Sequence[Ledger], queries: Array, covered: Array, refused: Array) -> None:
         """Charges each guided member of a rollout, int [P], for its queries."""
-        for member in np.flatnonzero(self.askers.guided):
+        for member in np.flatnonzero(self.askers.guided).tolist():
             ledgers[member].charge(
                 int(queries[member]),
                 self.sparse_batch if self.askers.sparse[member] else self.batch_size,

@@ -65,7 +65,7 @@ class RolloutLabels:
                 [int(self._labeler.askers.seeds[p]) for p in self.dense],
                 self._iteration,
                 min(self._labeler.batch_size, steps * num_envs),
-                [self._ledgers[p] for p in self.dense],
+                [self._ledgers[p] for p in self.dense.tolist()],
             )
         if len(self.sparse):
             askers = self._labeler.askers
@@ -108,7 +108,7 @@ class RolloutLabels:
             return {int(p): jax.tree.map(lambda x, g=g: x[:, g], labels) for g, p in enumerate(self.dense)}
         labeler, found = self._labeler, {}
         kept = self._kept.tree() if len(self.dense) else {}
-        for g, p in enumerate(self.dense):
+        for g, p in enumerate(self.dense.tolist()):
             began = time.perf_counter()
             labels = label_member(
                 labeler.teacher,
@@ -119,7 +119,7 @@ class RolloutLabels:
                 self._iteration,
                 labeler.batch_size,
             )
-            found[int(p)] = jax.block_until_ready(labels)
+            found[p] = jax.block_until_ready(labels)
             charge_dense(self._ledgers[p], labels, labeler.batch_size, time.perf_counter() - began)
         return found
 
@@ -128,7 +128,7 @@ class RolloutLabels:
         if self._questions is None:
             return {}
         labeler, found = self._labeler, {}
-        for member, mine in zip(self.sparse, self._questions.asked(), strict=True):
+        for member, mine in zip(self.sparse.tolist(), self._questions.asked(), strict=True):
             began = time.perf_counter()
             answers = sparse.ask_on_host(
                 labeler.teacher,
@@ -140,9 +140,9 @@ class RolloutLabels:
                 labeler.spec.action_dim,
             )
             seconds = time.perf_counter() - began
-            guidance = labeler.askers.guidance_of(int(member))
+            guidance = labeler.askers.guidance_of(member)
             targets = _targets(answers, mine.where, starts[:, member], guidance, *labeler.contracts())
-            found[int(member)] = targets
+            found[member] = targets
             self._ledgers[member].charge(
                 int(mine.where.sum()),
                 labeler.sparse_batch,

@@ -62,7 +62,9 @@ def ask_in_graph(
         seen, said = see(jnp.minimum(t, length - 1), rows), taken(instructions, rows)
         with asking(teacher.spec):
             labels = checked(teacher.label(_with_history(seen, teacher), said, jax.random.fold_in(key, i)))
-        return TeacherLabels(*(x.at[t, n].set(y, mode="drop") for x, y in zip(answers, labels, strict=True)))
+        return TeacherLabels(
+            *(jnp.asarray(x).at[t, n].set(y, mode="drop") for x, y in zip(answers, labels, strict=True))
+        )
 
     blank = TeacherLabels(*(x[:, 0] for x in no_labels((length, 1, num_envs), action_dim)))
     return jax.lax.fori_loop(0, -(-jnp.sum(where) // batch_size), body, blank)

@@ -84,6 +84,7 @@ class HostLoop:
         if self._labeler is not None:
             # of the distillation losses, [P]: a member whose weight is zero causes no query
             weight = np.asarray(self._weights(members, self._population.variants, np.float32(progress)))
+            assert members.schedule is not None, "members in training have one"
             labels = self._labeler.rollout(weight, members.schedule.calls, iteration, self.ledgers)
         rollout = self._collector.collect(members, labels)
         collected = time.perf_counter()
@@ -141,12 +142,15 @@ class Program(NamedTuple):
         running, rollout = rollout_traced.collect(
             self.env, population, config.algorithm.rollout_length, members, running, keys
         )
-        targets, costs = None, dict.fromkeys(COSTS, jnp.zeros(len(population), jnp.int32))
+        targets = None
+        costs: dict[str, Array] = dict.fromkeys(COSTS, jnp.zeros(len(population), jnp.int32))
         if labeler is not None:
             weight = jax.vmap(guidance_weight, in_axes=(0, 0, None))(members, variants, progress)
+            assert members.schedule is not None, "members in training have one"
             found = labeler.label(rollout.seen, weight, members.schedule.calls, iteration, askers)
             targets = found.labels
-            costs = dict(zip(COSTS, (found.queries, jnp.sum(targets.valid, axis=(0, 2)), found.refused), strict=True))
+            covered = jnp.sum(targets.valid, axis=(0, 2))
+            costs = {"queries": found.queries, "covered": covered, "refused": found.refused}
         members, metrics = population.algorithm.update(members, variants, rollout.transition, targets, progress)
         return members, running, (metrics | costs | {"not_finite": jnp.sum(running.env.not_finite)}, rollout.ended)
 
@@ -245,7 +249,7 @@ def _labeler(
 def _costs(population: Population, ledgers: Sequence[Ledger]) -> Row:
     """What guidance has cost so far: all members together, and each guided one."""
     row = ledger_metrics(ledgers)
-    for index in np.flatnonzero(population.askers.guided):
+    for index in np.flatnonzero(population.askers.guided).tolist():
         member, ledger = population.members[index], ledgers[index]
         where = f"{member.variant.name}/{member.seed}"
         row |= {f"teacher/labels/{where}": float(ledger.labels), f"teacher/covered/{where}": float(ledger.covered)}

@@ -134,7 +134,8 @@ class Run(abc.ABC):
         Raises Diverged when loss or gradient are not finite; that is noticed before anything is saved, so that the
         checkpoints before it stay.
         """
-        settings, on_bar = self._settings, {}
+        settings = self._settings
+        on_bar: dict[str, float] = {}
         started = time.perf_counter() - self._seconds
         with ProgressBar(settings.steps, initial=self.step, description="fine-tuning") as progress:
             while not self.done and not stop:

@@ -6,7 +6,7 @@ repeated task, readouts).
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import chex
 import jax.numpy as jnp
@@ -55,7 +55,7 @@ def attention_rules(layout: Layout, *, correct: bool = True) -> np.ndarray:
     return allowed[owner[:, None], owner[None, :]] & (time[None, :] <= time[:, None])
 
 
-def _owners(layout: Layout, side: str) -> tuple[np.ndarray, np.ndarray]:
+def _owners(layout: Layout, side: Literal["left", "right"]) -> tuple[np.ndarray, np.ndarray]:
     """Group index and time step of every token, each [N]."""
     owners, times = [], []
     first = 0

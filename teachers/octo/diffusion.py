@@ -96,7 +96,7 @@ def reverse(
     chex.assert_shape(noise.steps, (steps, *shape))
     kept = jnp.ones(shape, bool) if used is None else jnp.broadcast_to(used, shape)
 
-    def step(x: Array, inputs: tuple[Array, ...]) -> tuple[Array, Array]:
+    def step(x: Array, inputs: tuple[Array, ...]) -> tuple[Array, Array | None]:
         t, beta, alpha, alpha_hat, z = inputs
         predicted = eps(x, jnp.full((*shape[:-1], 1), t, jnp.int32))
         x = (x - (1.0 - alpha) / jnp.sqrt(1.0 - alpha_hat) * predicted) / jnp.sqrt(alpha)
@@ -107,4 +107,7 @@ def reverse(
     backwards = (np.arange(steps), *schedule)
     inputs = (*(jnp.asarray(x[::-1]) for x in backwards), noise.steps)
     last, every = jax.lax.scan(step, noise.start, inputs)
-    return every if trajectory else last
+    if not trajectory:
+        return last
+    assert every is not None, "`step` gave every x"
+    return every

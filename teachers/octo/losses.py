@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from rpd_jax.types import Array
 from teachers.octo.heads import HEADS
-from teachers.octo.network import OctoModule
+from teachers.octo.network import OctoModule, applied
 
 
 def batch_loss(
@@ -46,7 +46,7 @@ def loss_with_draws(
 ) -> tuple[Array, dict[str, Array]]:
     """`batch_loss` with the heads' random numbers given: head name -> keywords of its `loss`."""
     rngs = None if dropout_key is None else {"dropout": dropout_key}
-    return module.apply({"params": params}, batch, draws, dropout_key is None, method=_loss, rngs=rngs)
+    return applied(module, params, batch, draws, dropout_key is None, method=_loss, rngs=rngs)
 
 
 def _loss(
@@ -60,4 +60,4 @@ def _loss(
         f"loss_{name}": module.head_loss(name, groups, batch["action"], mask, deterministic, draws[name])
         for name, _ in module.config.heads
     }
-    return sum(metrics.values()), metrics
+    return jnp.asarray(sum(metrics.values())), metrics

@@ -18,7 +18,7 @@ from rpd_jax.types import Array
 from teachers.octo.checkpoint import check_params, read_checkpoint, write_checkpoint
 from teachers.octo.config import HeadConfig, ModelConfig
 from teachers.octo.heads import HEADS
-from teachers.octo.network import OctoModule
+from teachers.octo.network import OctoModule, applied
 from teachers.octo.statistics import select_statistics, unnormalize
 from teachers.octo.t5 import T5Config
 from teachers.octo.text import TextProcessor, make_text_processor
@@ -212,7 +212,7 @@ def sample_chunks(
     config = dict(module.config.heads)[head]
 
     def call(method: str, *arguments: Array) -> Array:
-        return module.apply({"params": params}, head, method, *arguments, method="apply_head")
+        return applied(module, params, head, method, *arguments, method="apply_head")
 
     return HEADS[config.kind].sample(config, call, embedding, key, count, used_dims)
 
@@ -222,12 +222,12 @@ _sample = jax.jit(sample_chunks, static_argnums=(0, 4, 5, 6))
 
 @functools.partial(jax.jit, static_argnums=(0, 4))
 def _embed(module: OctoModule, params: Any, observation: Any, task: Any, head: str) -> Array:
-    return module.apply({"params": params}, observation, task, head, method="embed")
+    return applied(module, params, observation, task, head, method="embed")
 
 
 @functools.partial(jax.jit, static_argnums=0)
 def _encode_language(module: OctoModule, params: Any, instruction: Any) -> Array:
-    return module.apply({"params": params}, instruction, method="encode_language")
+    return applied(module, params, instruction, method="encode_language")
 
 
 def _text_encoder(params: Mapping[str, Any]) -> T5Config | None:

@@ -231,3 +231,8 @@ def _aggregates(groups: Mapping[str, TokenGroup]) -> dict[str, TokenGroup]:
         if own:
             found[kind] = TokenGroup(*(jnp.concatenate(parts, axis=axis) for parts in zip(*own, strict=True)))
     return found
+
+
+def applied(module: nn.Module, params: Mapping[str, Any], *arguments: Any, **options: Any) -> Any:
+    """What a method of the module returns, of which `options` name `method`; it changes none of the parameters."""
+    return module.apply({"params": params}, *arguments, **options)

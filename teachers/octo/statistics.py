@@ -33,14 +33,14 @@ def select_statistics(statistics: Mapping[str, Any], key: str | None = None) -> 
       ValueError: the key is unknown, is needed and not given, or is given where there are no names; or the
         statistics are incomplete.
     """
-    flat = "action" in statistics
-    if flat and key is not None:
+    if "action" in statistics:
+        if key is None:
+            return _complete(statistics["action"])
         raise ValueError(f"statistics_key={key!r} cannot be chosen: these statistics are of one data set; leave it out")
-    if not flat and key is None:
+    if key is None:
         raise ValueError(f"statistics_key is missing: name the data set, one of {sorted(statistics)}")
-    if not flat:
-        choice("statistics_key", key, sorted(statistics))
-    return _complete(statistics["action"] if flat else statistics[key]["action"])
+    choice("statistics_key", key, sorted(statistics))
+    return _complete(statistics[key]["action"])
 
 
 def to_action_statistics(stats: Mapping[str, Any], kind: str = "normal") -> ActionStatistics:
@@ -61,11 +61,11 @@ def normalize(action: Array, stats: Mapping[str, Any], kind: str = "normal") -> 
     Raises:
       ValueError: the kind is unknown or lacks its statistics, or A differs.
     """
-    first, second, mask = _needed(stats, kind)
-    action = jnp.asarray(action)
-    if action.shape[-1:] != mask.shape:
-        raise ValueError(f"action of shape {action.shape} does not fit: the statistics have {len(mask)} dimensions")
-    first, second, mask = (jnp.broadcast_to(each, action.shape) for each in (first, second, mask))
+    needed = _needed(stats, kind)
+    action, dims = jnp.asarray(action), len(needed[2])
+    if action.shape[-1:] != (dims,):
+        raise ValueError(f"action of shape {action.shape} does not fit: the statistics have {dims} dimensions")
+    first, second, mask = (jnp.broadcast_to(each, action.shape) for each in needed)
     if kind == "normal":
         changed = (action - first) / (second + _EPSILON)
     else:
@@ -85,12 +85,12 @@ def unnormalize(action: Array, stats: Mapping[str, Any], kind: str = "normal") -
     Raises:
       ValueError: the kind is unknown or lacks its statistics, or D < A.
     """
-    first, second, mask = _needed(stats, kind)
-    action = jnp.asarray(action)
-    if action.shape[-1] < len(mask):
-        raise ValueError(f"action of shape {action.shape} does not fit: the statistics have {len(mask)} dimensions")
-    action = action[..., : len(mask)]
-    first, second, mask = (jnp.broadcast_to(each, action.shape) for each in (first, second, mask))
+    needed = _needed(stats, kind)
+    action, dims = jnp.asarray(action), len(needed[2])
+    if action.shape[-1] < dims:
+        raise ValueError(f"action of shape {action.shape} does not fit: the statistics have {dims} dimensions")
+    action = action[..., :dims]
+    first, second, mask = (jnp.broadcast_to(each, action.shape) for each in needed)
     changed = action * second + first if kind == "normal" else (action + 1.0) * (second - first) / 2.0 + first
     return jnp.where(mask, changed, action)
 

@@ -66,8 +66,8 @@ class StdConv(nn.Module):
         kernel = self.param("kernel", nn.initializers.lecun_normal(), shape)
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
         y = jax.lax.conv_general_dilated(
-            x.astype(self.dtype),
-            standardize(kernel).astype(self.dtype),
+            jnp.asarray(x, self.dtype),
+            jnp.asarray(standardize(kernel), self.dtype),
             window_strides=(self.stride, self.stride),
             padding=((self.padding, self.padding), (self.padding, self.padding)),
             dimension_numbers=("NHWC", "HWIO", "NHWC"),

@@ -14,6 +14,7 @@ from teachers.conventions import contract_of
 from teachers.octo.checkpoint import digest_checkpoint
 from teachers.octo.heads import HEADS
 from teachers.octo.model import Octo, load_octo, sample_chunks
+from teachers.octo.network import applied
 from teachers.octo.settings import OctoSettings
 from teachers.octo.statistics import select_statistics, unnormalize
 from teachers.sampling import Sampling
@@ -113,8 +114,8 @@ class OctoTeacher:
             self._key: _resized(frames, self._size),
             "timestep_pad_mask": jnp.concatenate([~padding, newest], axis=1),
         }
-        task = {"language_instruction": task}
-        return self._octo.module.apply({"params": params}, observation, task, method="embed_newest")
+        tasks = {"language_instruction": task}
+        return applied(self._octo.module, params, observation, tasks, method="embed_newest")
 
     def _task(self, instruction: str) -> Array:
         """The encoded instruction [1, L, d_model], computed once."""

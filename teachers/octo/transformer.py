@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from typing import Any
 
 import flax.linen as nn
@@ -30,10 +31,11 @@ class MlpBlock(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, deterministic: bool) -> Array:
-        init = {"kernel_init": nn.initializers.xavier_uniform(), "bias_init": nn.initializers.normal(1e-6)}
-        wide = nn.gelu(nn.Dense(self.config.mlp_dim, dtype=self.dtype, **init)(x), approximate=True)
+        weight, bias = nn.initializers.xavier_uniform(), nn.initializers.normal(1e-6)
+        dense = functools.partial(nn.Dense, dtype=self.dtype, kernel_init=weight, bias_init=bias)
+        wide = nn.gelu(dense(self.config.mlp_dim)(x), approximate=True)
         wide = nn.Dropout(self.config.dropout_rate)(wide, deterministic)
-        narrow = nn.Dense(x.shape[-1], dtype=self.dtype, **init)(wide)
+        narrow = dense(x.shape[-1])(wide)
         return nn.Dropout(self.config.dropout_rate)(narrow, deterministic)
 
 
@@ -94,6 +96,7 @@ class Transformer(nn.Module):
             before = None if prefix is None else jnp.broadcast_to(prefix, (x.shape[0], *prefix.shape[1:]))
             x = block(x, mask, deterministic, before, newest if is_last else None)
             if prefix is not None and not is_last:
+                assert prefix_mask is not None, "a prefix has a mask of its own"
                 prefix = block(prefix, prefix_mask, deterministic)
         return nn.LayerNorm(1e-6, self.dtype, name="encoder_norm")(x)
 

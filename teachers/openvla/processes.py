@@ -61,8 +61,8 @@ def _visible(number: int) -> str:
     if inherited is None:
         return str(number)
     # Numbers, UUIDs or their beginnings; the driver ignores what follows an entry that names nothing.
-    names = (name.strip() for name in inherited.split(","))
-    names = list(itertools.takewhile(lambda name: name and not name.startswith("-"), names))
+    entries = (name.strip() for name in inherited.split(","))
+    names = list(itertools.takewhile(lambda name: name and not name.startswith("-"), entries))
     if number >= len(names):
         there = f"GPUs 0 to {len(names) - 1}" if names else "no GPU"
         raise ValueError(

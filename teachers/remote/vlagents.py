@@ -127,7 +127,7 @@ class VlagentsConnection:
 def _told(error: BaseException) -> RemoteError:
     """An error of the server, which names and describes it as it likes."""
     try:  # not str(error), which RPyC extends by the traceback
-        return RemoteError(type(error).__name__, BaseException.__str__(error), str(error._remote_tb))
+        return RemoteError(type(error).__name__, BaseException.__str__(error), str(error._remote_tb))  # type: ignore[attr-defined]  # RPyC's
     except Exception:
         return RemoteError("Exception", "one that cannot be shown")
 

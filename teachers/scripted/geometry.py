@@ -99,7 +99,9 @@ def width(fields: Fields) -> Array:
     return fields["qpos"][-2] + fields["qpos"][-1]
 
 
-def between_fingers(fields: Fields, point: Array, thickness: float, near: float = 0.03, far: float = 0.05) -> Array:
+def between_fingers(
+    fields: Fields, point: Array, thickness: Array | float, near: float = 0.03, far: float = 0.05
+) -> Array:
     """1 where an object's `point` [3] sits between fingers closed on its `thickness`, for states without a grasp flag.
 
     Falls to 0 as the point's distance from the tool centre point grows from `near` to `far`; all metres.

@@ -38,7 +38,9 @@ class ScriptedTeacher:
             )
         self._slices = _slices(task, env_spec)
         self._size = env_spec.observation["state"].shape[-1]
-        self._task, self._contract = task, env_spec.undivided_contract
+        contract = env_spec.undivided_contract
+        assert contract is not None, "where there is a contract, there is this one"
+        self._task, self._contract = task, contract
         self.settings = settings
         self.spec = TeacherSpec(
             name=f"scripted:{name}",
@@ -94,7 +96,7 @@ class ScriptedTeacher:
 
 
 def _slices(task: Task, env_spec: EnvSpec) -> Mapping[str, tuple[int, int]]:
-    layout = env_spec.layout.get("state", {})
+    layout, found = env_spec.layout.get("state", {}), {}
     for name, length in task.fields.items():
         if name not in layout:
             raise ValueError(f'env_spec.layout["state"] of {env_spec.name} has no {name!r}: it names {sorted(layout)}')
@@ -103,4 +105,5 @@ def _slices(task: Task, env_spec: EnvSpec) -> Mapping[str, tuple[int, int]]:
             raise ValueError(
                 f'env_spec.layout["state"][{name!r}]={(low, high)} of {env_spec.name}: {length} numbers are needed'
             )
-    return {name: tuple(layout[name]) for name in task.fields}
+        found[name] = (low, high)
+    return found

@@ -105,10 +105,11 @@ def teacher_spec(account: Mapping[str, Any]) -> TeacherSpec:
     if fields["contract"] is not None:
         contract = dict(fields["contract"])
         if contract["statistics"] is not None:
-            statistics = contract["statistics"]
-            contract["statistics"] = ActionStatistics(
-                **{name: tuple(value) if isinstance(value, list) else value for name, value in statistics.items()}
-            )
+            statistics: dict[str, Any] = {
+                name: tuple(value) if isinstance(value, list) else value
+                for name, value in contract["statistics"].items()
+            }
+            contract["statistics"] = ActionStatistics(**statistics)
         fields["contract"] = ActionContract(**contract)
     return TeacherSpec(**fields)
 

@@ -173,7 +173,7 @@ class SidecarTeacher:
         inputs = {name: placement.host_view(observation[name]) for name in self.spec.observation_keys}
         size = len(next(iter(inputs.values())))
         texts = as_instructions(instructions, size).of_rows()
-        fields = {}
+        fields: dict[str, bool] = {}
         if self.spec.token_bins:
             inputs["tokens"] = np.zeros((size, self._action_dim), np.int32) if tokens is None else tokens
             fields |= {"score": tokens is not None, "tokens_wanted": tokens_wanted}

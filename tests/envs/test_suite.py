@@ -7,7 +7,6 @@ import types
 
 import numpy as np
 import pytest
-from rpd_jax.export.student import load_student
 
 import rpd_jax
 from rpd_jax.algorithms.variants import parse_variant
@@ -20,6 +19,7 @@ from rpd_jax.envs.suite import FunctionalSuite, TaskInfo, task_of
 from rpd_jax.envs.tabletop.tasks import load
 from rpd_jax.envs.toy.reach import TOY_CONTRACT, Reach
 from rpd_jax.training.guidance_check import check_guidance
+from rpd_jax.training.student import load_student
 
 
 @dataclasses.dataclass

@@ -20,6 +20,7 @@ class ManiSkillEnv(ProcessEnv):
     def __init__(self, settings: Settings) -> None:
         """Starts the workers; see `ProcessEnv`."""
         self._settings = settings
+        assert settings.processes is not None, "`Settings` fills it in"
         super().__init__(
             settings.seeds,
             settings.processes,

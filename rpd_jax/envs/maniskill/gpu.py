@@ -66,10 +66,11 @@ class ManiSkillGPUVectorEnv(ManiSkillEnv):
         """Pictures uint8 [len(indices), H, W, 3] of the environments named, on the device; see `ManiSkillVectorEnv`."""
         indices = self._check_indices(indices)
         if self._draws:
+            assert self._observation is not None, "`_check_indices` says that there is one"
             return placement.rows(self._observation["rgb"], np.asarray(indices, int))
         rows = sorted(set(indices))
         if not rows:
-            return jnp.zeros((0, *self.spec.frame_shape), jnp.uint8)
+            return self._views["frame"][:0]
         found = []
         for first in range(0, len(rows), _PICTURES):
             some = rows[first : first + _PICTURES]
@@ -100,33 +101,39 @@ class ManiSkillGPUVectorEnv(ManiSkillEnv):
         return kind, {**fields, "device": self._device}
 
     def _attach_request(self) -> Request:
-        return "attach", self._arrays.share()
+        return "attach", self._shared.share()
 
     # Arrays.
+
+    @property
+    def _shared(self) -> DeviceArrays:
+        assert isinstance(self._arrays, DeviceArrays), "the arrays are laid out first"
+        return self._arrays
 
     def _lay_out(self) -> None:
         specs = array_specs(self.spec, self.num_envs)
         if not self._draws:
             del specs["final_frame"]
-            specs["frame"] = ((min(self.num_envs, _PICTURES), *self.spec.frame_shape), "uint8")
+            (_, *image), dtype = specs["frame"]
+            specs["frame"] = ((min(self.num_envs, _PICTURES), *image), dtype)
         descriptor = self._descriptor if self._device == "cpu" else None
-        self._arrays = DeviceArrays.create(specs, self._device, descriptor=descriptor)
-        read = ("state", "final_state", "reward", "terminated", "truncated", "success", "frame")
-        read += ("final_frame",) if self._draws else ()
-        self._views = {name: jax.dlpack.from_dlpack(self._arrays.view(name)) for name in read}
+        self._arrays = arrays = DeviceArrays.create(specs, self._device, descriptor=descriptor)
+        read = ["state", "final_state", "reward", "terminated", "truncated", "success", "frame"]
+        read += ["final_frame"] if self._draws else []
+        self._views = {name: jax.dlpack.from_dlpack(arrays.view(name)) for name in read}
         self._to_box = jax.jit(self._boxed)
         self._to_result = jax.jit(self._copied)
         self._to_observation = jax.jit(self._observed, static_argnums=(1, 2))
 
     def _publish_seeds(self) -> None:
-        self._arrays.write("seed", self._seeds)
-        self._arrays.write("age", self._ages)
+        self._shared.write("seed", self._seeds)
+        self._shared.write("age", self._ages)
 
     def _write_actions(self, action: Array) -> None:
         self._check_actions(np.shape(action))
         boxed, nan = self._to_box(jnp.asarray(action, jnp.float32))
         self._check_actions(boxed.shape, np.asarray(nan))
-        self._arrays.write("action", boxed.block_until_ready())
+        self._shared.write("action", boxed.block_until_ready())
 
     def _boxed(self, action: Array) -> tuple[Array, Array]:
         boxed = jnp.clip(action, self._low[None], self._high[None])
@@ -136,14 +143,14 @@ class ManiSkillGPUVectorEnv(ManiSkillEnv):
         return jax.block_until_ready(self._to_observation(self._views, state, frame))
 
     def _broken(self) -> np.ndarray:
-        return self._arrays.read("broken")
+        return self._shared.read("broken")
 
     def _result(self) -> StepResult:
         # The copy is made before the other side, told by the next message, writes again.
         return jax.block_until_ready(self._to_result(self._views))
 
     def _observed(self, views: Mapping[str, Array], state: str, frame: str) -> Observation:
-        observation = {"state": jnp.copy(views[state])}
+        observation: Observation = {"state": jnp.copy(views[state])}
         if self._proprio is not None:
             observation["proprio"] = views[state][:, self._proprio]
         if self._draws:
@@ -151,7 +158,8 @@ class ManiSkillGPUVectorEnv(ManiSkillEnv):
         return observation
 
     def _copied(self, views: Mapping[str, Array]) -> StepResult:
-        reward, success = jnp.copy(views["reward"]), jnp.copy(views["success"])
+        reward: Array = jnp.copy(views["reward"])
+        success = jnp.copy(views["success"])
         if self._settings.reward_mode in rewards.KINDS:
             state, parts = views["final_state"], self.spec.layout["state"]
             entries = {name: state[:, slice(*where)] for name, where in parts.items()}

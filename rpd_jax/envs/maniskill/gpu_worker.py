@@ -25,7 +25,6 @@ class BatchWorker:
 
     def __init__(self) -> None:
         self._env: Any = None
-        self._arrays: DeviceArrays | None = None
         self._steps = 0
         self._picture: Any = None  # of the present state, where it was drawn
 

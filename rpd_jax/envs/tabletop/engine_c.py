@@ -26,7 +26,7 @@ def make_step(model: Model) -> Step:
     batched = BatchedRollout(model)
 
     def step(physics: Physics, ctrl: Array) -> Physics:
-        shapes = Physics(*(jax.ShapeDtypeStruct(x.shape, jnp.float32) for x in physics))
+        shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, jnp.float32), physics)
         return jax.pure_callback(batched, shapes, physics.qpos, physics.qvel, ctrl, vmap_method="broadcast_all")
 
     return step

@@ -83,7 +83,9 @@ class TabletopEnv:
         rewards.check(task, reward)
         self._simplified = rewards.simplified(task, reward) if reward in rewards.KINDS else None
         self._reward, self._rgb, self._end_on_success = reward, rgb, end_on_success
-        self._contract = divided(hand.CONTRACT, horizon_scale)
+        contract = divided(hand.CONTRACT, horizon_scale)
+        assert contract is not None, "the hand has one"
+        self._contract = contract
         self._model = build(self.task.scene)
         self._physics_step = physics.make_step(self._model, engine)
         camera = camera or self.task.scene.camera
@@ -106,7 +108,7 @@ class TabletopEnv:
         hinges = jnp.array(HINGE_NOISE) * jax.random.normal(hinge_key, (3,))
         position = jnp.array(scene.home) + rotations.turn_about_z(shift, scene.base_yaw)
         hinges = hinges + jnp.array([0.0, 0.0, scene.home_yaw])
-        parts = [position, hinges, jnp.full(2, hand.FINGER_OPEN)]
+        parts: list[Array] = [position, hinges, jnp.full(2, hand.FINGER_OPEN)]
         for body in scene.bodies:
             pose = placement.pose[body.name]
             yaw = rotations.yaw_from_quaternion(pose[3:])
@@ -133,7 +135,8 @@ class TabletopEnv:
         """What the task sees of a state."""
         qpos, qvel = state.physics.qpos, state.physics.qvel
         tcp = hand.tcp_pose(qpos[: hand.JOINTS])
-        pose, velocity = {}, {}
+        pose: dict[str, Array] = {}
+        velocity: dict[str, Array] = {}
         for body in self.task.scene.bodies:
             (start, stop), (first, last) = self._model.qpos[body.name], self._model.qvel[body.name]
             where = qpos[start:stop]

@@ -6,13 +6,16 @@ ray) or a scalar. XLA then fuses a whole picture into a few loops without storin
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax.numpy as jnp
 
 from rpd_jax.types import Array
 
-Vec = tuple[Array, Array, Array]
+Scalar = Array | float
+Vec = tuple[Scalar, Scalar, Scalar]
+Size = Sequence[Scalar]
 
 FAR = 1e6  # metres: further than anything
 _TINY = 1e-6  # the least size of a direction's component; in a picture far less than a pixel
@@ -32,12 +35,12 @@ def make_ray(origin: Vec, direction: Vec) -> Ray:
     return Ray(origin, (x, y, z), (1.0 / x, 1.0 / y, 1.0 / z))
 
 
-def dot(a: Vec, b: Vec) -> Array:
+def dot(a: Vec, b: Vec) -> Scalar:
     """Inner product of vectors."""
     return a[0] * b[0] + a[1] * b[1] + a[2] * b[2]
 
 
-def interval(kind: str, size: tuple[float, ...], ray: Ray) -> tuple[Array, Array]:
+def interval(kind: str, size: Size, ray: Ray) -> tuple[Array, Array]:
     """Distances at which a ray's line enters and leaves a primitive at the origin; it misses where near >= far.
 
     `kind` and `size` are those of `scene.Shape`. Distances are negative behind the ray's origin.
@@ -45,44 +48,44 @@ def interval(kind: str, size: tuple[float, ...], ray: Ray) -> tuple[Array, Array
     return _INTERVALS[kind](size, ray)
 
 
-def normal(kind: str, size: tuple[float, ...], point: Vec) -> Vec:
+def normal(kind: str, size: Size, point: Vec) -> Vec:
     """Outward normals, of length 1, at points on a primitive's surface."""
     return _NORMALS[kind](size, point)
 
 
-def _larger(a: Array, b: Array) -> Array:
+def _larger(a: Scalar, b: Scalar) -> Array:
     """As `jnp.maximum`, but without its care for NaN, which costs more than the rest of a slab's test."""
     return jnp.where(a > b, a, b)
 
 
-def _smaller(a: Array, b: Array) -> Array:
+def _smaller(a: Scalar, b: Scalar) -> Array:
     return jnp.where(a < b, a, b)
 
 
-def _slab(half: float, origin: Array, inverse: Array) -> tuple[Array, Array]:
+def _slab(half: Scalar, origin: Scalar, inverse: Scalar) -> tuple[Array, Array]:
     middle, reach = -origin * inverse, half * jnp.abs(inverse)
     return middle - reach, middle + reach
 
 
-def _box(size: tuple[float, ...], ray: Ray) -> tuple[Array, Array]:
+def _box(size: Size, ray: Ray) -> tuple[Array, Array]:
     (x, x_out), (y, y_out), (z, z_out) = (_slab(size[i], ray.origin[i], ray.inverse[i]) for i in range(3))
     return _larger(_larger(x, y), z), _smaller(_smaller(x_out, y_out), z_out)
 
 
-def _ball(radius: float, origin: Vec, direction: Vec) -> tuple[Array, Array]:
+def _ball(radius: Scalar, origin: Vec, direction: Vec) -> tuple[Array, Array]:
     along = dot(origin, direction)
     # the discriminant by the distance of the line from the centre: in float32 exact also for what is small and far
-    aside = tuple(o - along * d for o, d in zip(origin, direction, strict=True))
-    room = radius * radius - dot(aside, aside)
+    x, y, z = (o - along * d for o, d in zip(origin, direction, strict=True))
+    room = radius * radius - dot((x, y, z), (x, y, z))
     root = jnp.sqrt(_larger(room, 0.0))
     return jnp.where(room > 0.0, -along - root, FAR), jnp.where(room > 0.0, -along + root, -FAR)
 
 
-def _sphere(size: tuple[float, ...], ray: Ray) -> tuple[Array, Array]:
+def _sphere(size: Size, ray: Ray) -> tuple[Array, Array]:
     return _ball(size[0], ray.origin, ray.direction)
 
 
-def _tube(radius: float, ray: Ray) -> tuple[Array, Array]:
+def _tube(radius: Scalar, ray: Ray) -> tuple[Array, Array]:
     """A cylinder without ends."""
     (ox, oy, _), (dx, dy, _) = ray.origin, ray.direction
     flat = dx * dx + dy * dy
@@ -93,12 +96,12 @@ def _tube(radius: float, ray: Ray) -> tuple[Array, Array]:
     return jnp.where(room > 0.0, near, FAR), jnp.where(room > 0.0, far, -FAR)
 
 
-def _cylinder(size: tuple[float, ...], ray: Ray) -> tuple[Array, Array]:
+def _cylinder(size: Size, ray: Ray) -> tuple[Array, Array]:
     (near, far), (low, high) = _tube(size[0], ray), _slab(size[1], ray.origin[2], ray.inverse[2])
     return _larger(near, low), _smaller(far, high)
 
 
-def _capsule(size: tuple[float, ...], ray: Ray) -> tuple[Array, Array]:
+def _capsule(size: Size, ray: Ray) -> tuple[Array, Array]:
     """Inside the endless tube a line passes either through the body's side or through the cap on that side."""
     radius, half = size[0], size[1]
     ends = []
@@ -110,22 +113,22 @@ def _capsule(size: tuple[float, ...], ray: Ray) -> tuple[Array, Array]:
     return ends[0], ends[1]
 
 
-def _box_normal(size: tuple[float, ...], point: Vec) -> Vec:
+def _box_normal(size: Size, point: Vec) -> Vec:
     """That of the face which the point is nearest to, measured along the axes."""
     x, y, z = (jnp.abs(p) - half for p, half in zip(point, (size[0], size[1], size[2]), strict=True))
     is_x = (x >= y) & (x >= z)
     is_y = ~is_x & (y >= z)
     chosen = (is_x, is_y, ~(is_x | is_y))
-    unit = (jnp.where(which, jnp.where(p < 0.0, -1.0, 1.0), 0.0) for which, p in zip(chosen, point, strict=True))
-    return tuple(unit)
+    x, y, z = (jnp.where(which, jnp.where(p < 0.0, -1.0, 1.0), 0.0) for which, p in zip(chosen, point, strict=True))
+    return x, y, z
 
 
-def _sphere_normal(size: tuple[float, ...], point: Vec) -> Vec:
+def _sphere_normal(size: Size, point: Vec) -> Vec:
     scale = 1.0 / size[0]
     return point[0] * scale, point[1] * scale, point[2] * scale
 
 
-def _cylinder_normal(size: tuple[float, ...], point: Vec) -> Vec:
+def _cylinder_normal(size: Size, point: Vec) -> Vec:
     radius, half = size[0], size[1]
     x, y, z = point
     is_end = jnp.abs(z) - half >= jnp.sqrt(x * x + y * y) - radius
@@ -133,7 +136,7 @@ def _cylinder_normal(size: tuple[float, ...], point: Vec) -> Vec:
     return x * scale, y * scale, jnp.where(is_end, jnp.where(z < 0.0, -1.0, 1.0), 0.0)
 
 
-def _capsule_normal(size: tuple[float, ...], point: Vec) -> Vec:
+def _capsule_normal(size: Size, point: Vec) -> Vec:
     radius, half = size[0], size[1]
     x, y, z = point
     scale = 1.0 / radius

@@ -92,15 +92,15 @@ def _add_hand(world: ET.Element, scene: Scene) -> None:
     palm = ET.SubElement(world, "body", name="palm", gravcomp="1")
     for axis, limits in (("1 0 0", (-1.0, 1.0)), ("0 1 0", (-1.0, 1.0)), ("0 0 1", (0.0, 1.0))):
         joint = {"type": "slide", "axis": axis, "range": _text(limits), "limited": "true"}
-        ET.SubElement(palm, "joint", armature="4", **joint)
+        ET.SubElement(palm, "joint", joint, armature="4")
     pi = 3.14159265
-    for axis, limits in (("0 1 0", None), ("1 0 0", (-hand.SIDEWAYS_LIMIT, hand.SIDEWAYS_LIMIT)), ("0 0 1", None)):
-        joint = {"type": "hinge", "axis": axis, "range": _text(limits or (-2 * pi, 2 * pi))}
-        ET.SubElement(palm, "joint", armature="0.08", limited="true" if limits else "false", **joint)
+    for axis, most in (("0 1 0", None), ("1 0 0", hand.SIDEWAYS_LIMIT), ("0 0 1", None)):
+        joint = {"type": "hinge", "axis": axis, "range": _text((-(most or 2 * pi), most or 2 * pi))}
+        ET.SubElement(palm, "joint", joint, armature="0.08", limited="true" if most else "false")
     # everything of the hand hangs in a frame that is turned to point down
     down = {"quat": "0 1 0 0"}
     ET.SubElement(palm, "inertial", pos="0 0 0.08", mass="0.6", diaginertia="0.002 0.002 0.002")
-    turned = ET.SubElement(palm, "body", name="hand", gravcomp="1", **down)
+    turned = ET.SubElement(palm, "body", down, name="hand", gravcomp="1")
     for shape in hand.PALM_SHAPES:
         if shape.collide:
             _add_geom(turned, shape, contype=HAND, conaffinity=OBJECT, friction=0.3)
@@ -108,7 +108,7 @@ def _add_hand(world: ET.Element, scene: Scene) -> None:
     for name, side in zip(FINGERS, (1, -1), strict=True):
         finger = ET.SubElement(turned, "body", name=name, gravcomp="1")
         slide = {"type": "slide", "axis": f"0 {side} 0", "range": _text([0.0, hand.FINGER_OPEN]), "limited": "true"}
-        ET.SubElement(finger, "joint", armature="0.2", **slide)
+        ET.SubElement(finger, "joint", slide, armature="0.2")
         ET.SubElement(finger, "inertial", pos="0 0 0", mass="0.02", diaginertia="1e-5 1e-5 1e-5")
         for shape in hand.finger_shapes(side):
             both = TABLE | OBJECT
@@ -167,7 +167,7 @@ def _add_actuators(root: ET.Element, scene: Scene) -> None:
     for index, (joint, (kp, kv, most)) in enumerate(zip(joints, servos, strict=True)):
         joint.set("name", f"hand{index}")
         limits = {"forcerange": _text([-most, most]), "forcelimited": "true"}
-        ET.SubElement(actuators, "position", joint=f"hand{index}", kp=_text([kp]), kv=_text([kv]), **limits)
+        ET.SubElement(actuators, "position", limits, joint=f"hand{index}", kp=_text([kp]), kv=_text([kv]))
 
 
 def _volume(shape: Shape) -> float:

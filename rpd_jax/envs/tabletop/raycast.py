@@ -18,7 +18,7 @@ import numpy as np
 
 from rpd_jax.actions import rotations
 from rpd_jax.envs.tabletop.backdrop import make_backdrop
-from rpd_jax.envs.tabletop.intersect import Ray, Vec, dot, interval, make_ray, normal
+from rpd_jax.envs.tabletop.intersect import Ray, Size, Vec, dot, interval, make_ray, normal
 from rpd_jax.envs.tabletop.scene import Camera, Shape
 from rpd_jax.types import Array
 
@@ -68,7 +68,7 @@ def make_renderer(parts: Sequence[Part], camera: Camera, size: int) -> Callable[
     casters = _spans(shapes, _throws_shadow)
     glassy = _spans(shapes, lambda shape: shape.opacity < 1.0)
     backdrop = make_backdrop(camera, size)
-    eye = tuple(float(x) for x in camera.eye)
+    eye = (float(camera.eye[0]), float(camera.eye[1]), float(camera.eye[2]))
     mask = (1 << len(parts).bit_length()) - 1  # of a key's bits that hold the part; the others hold the distance
 
     def look(row: _Table) -> Ray:
@@ -82,7 +82,8 @@ def make_renderer(parts: Sequence[Part], camera: Camera, size: int) -> Callable[
     def seen(key: Array) -> Vec:
         """The points [H * W] that keys mean, world axes."""
         distance = _bits(key & ~mask, jnp.float32)
-        return tuple(e + distance * d for e, d in zip(eye, _vec(jnp.asarray(backdrop.direction)), strict=True))
+        x, y, z = (e + distance * d for e, d in zip(eye, _vec(jnp.asarray(backdrop.direction)), strict=True))
+        return x, y, z
 
     def shadow(key: Array, kind: str, row: _Table, lit: Array) -> Array:
         near, far = interval(kind, _vec(row.size), make_ray(_into(row, seen(key)), _turn(row, SUN)))
@@ -96,10 +97,10 @@ def make_renderer(parts: Sequence[Part], camera: Camera, size: int) -> Callable[
 
     def render(poses: Array) -> Array:
         table = _place(parts, poses)
-        key = _bits(jnp.asarray(backdrop.distance), jnp.int32) & ~mask
+        key: Array = _bits(jnp.asarray(backdrop.distance), jnp.int32) & ~mask
         key = _sweep(see, opaque, table, key)
         lit = _sweep(functools.partial(shadow, key), casters, table, jnp.ones(key.shape, bool))
-        picture = jnp.zeros_like(key)
+        picture: Array = jnp.zeros_like(key)
         if glassy:  # before the opaque, because a last pass over a single part XLA would repeat for every byte
             nearer = _sweep(see, glassy, table, key)
             picture = _sweep(functools.partial(paint, nearer, True), glassy, table, picture)
@@ -164,12 +165,14 @@ def _vec(x: Array) -> Vec:
 
 def _turn(row: _Table, v: Vec) -> Vec:
     """A vector in the part's own axes."""
-    return tuple(dot(_vec(row.axes[i]), v) for i in range(3))
+    x, y, z = (dot(_vec(row.axes[i]), v) for i in range(3))
+    return x, y, z
 
 
 def _into(row: _Table, point: Vec) -> Vec:
     """A point in the part's own frame."""
-    return _turn(row, tuple(p - row.center[i] for i, p in enumerate(point)))
+    x, y, z = (p - row.center[i] for i, p in enumerate(point))
+    return _turn(row, (x, y, z))
 
 
 def _brightness(sun: Array | float, sky: Array | float, lit: Array | bool) -> Array:
@@ -178,11 +181,11 @@ def _brightness(sun: Array | float, sky: Array | float, lit: Array | bool) -> Ar
     return jnp.sqrt(AMBIENT + FROM_SKY * 0.5 * (1.0 + sky) + FROM_SUN * direct)
 
 
-def _pack(color: Sequence[Array], bright: Array | float) -> Array:
+def _pack(color: Size, bright: Array | float) -> Array:
     """Colours times brightness, at most 1, as bytes in an int32, red lowest."""
     values = [255.0 * c * bright for c in color]
-    values = [(jnp.where(value < 255.0, value, 255.0) + 0.5).astype(jnp.int32) for value in values]
-    return functools.reduce(jnp.bitwise_or, [value << (8 * place) for place, value in enumerate(values)])
+    rounded = [(jnp.where(value < 255.0, value, 255.0) + 0.5).astype(jnp.int32) for value in values]
+    return functools.reduce(jnp.bitwise_or, [value << (8 * place) for place, value in enumerate(rounded)])
 
 
 def _behind(front: Array, color: Vec, bright: Array, opacity: Array | float = 1.0) -> Array:

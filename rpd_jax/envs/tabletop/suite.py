@@ -21,6 +21,8 @@ class TabletopSuite(FunctionalSuite):
 
     def info(self, task: str, config: EnvConfig) -> TaskInfo:
         config, facts = _narrowed(config), load(task)
+        camera = config.placed(facts.scene.camera)
+        assert camera is not None, "a scene has a camera"
         return TaskInfo(
             instructions=(config.instruction or facts.instruction,),
             max_episode_steps=config.horizon_scale * (config.max_episode_steps or facts.max_episode_steps),
@@ -28,7 +30,7 @@ class TabletopSuite(FunctionalSuite):
             contract=divided(hand.CONTRACT, config.horizon_scale),
             horizon_scale=config.horizon_scale,
             control_hz=1.0 / (hand.SUBSTEPS * hand.TIMESTEP),
-            cameras={"rgb": config.placed(facts.scene.camera)},
+            cameras={"rgb": camera},
             units=UNITS,
             ee_objects=facts.ee_objects,
             ee_goals=facts.ee_goals,

@@ -121,10 +121,10 @@ def _check_window(settings: FinetuneSettings, longest: int) -> None:
 
 def _with_actions(config: Mapping[str, Any], window: int, change: Mapping[str, int]) -> dict[str, Any]:
     """An official configuration with another window, action horizon and number of action dimensions."""
-    config = copy.deepcopy(dict(config))
-    for head in config["model"]["heads"].values():
+    changed = copy.deepcopy(dict(config))
+    for head in changed["model"]["heads"].values():
         head["kwargs"] |= change
-    return config | {"window_size": window}
+    return changed | {"window_size": window}
 
 
 def _refitted(example: Mapping[str, Any], window: int, action_horizon: int, action_dim: int) -> dict[str, Any]:

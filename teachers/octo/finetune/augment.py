@@ -7,9 +7,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from rpd_jax.types import Array
 from teachers.octo.finetune.settings import AugmentSettings
-
-Array = jax.Array
 
 
 class Draw(NamedTuple):

@@ -14,7 +14,7 @@ from flax import traverse_util
 from rpd_jax.config import ConfigError
 from teachers.octo.finetune.settings import FinetuneSettings
 
-Params = dict[str, Any]
+Params = Mapping[str, Any]
 
 FROZEN_KEYS = ("*hf_model*",)
 """What the official pretraining freezes: T5."""
@@ -96,7 +96,7 @@ def make_optimizer(
 
     def decayed(tree: Params) -> Params:
         # Leaves that multi_transform masks out are no arrays, but keep their place in the tree.
-        return traverse_util.path_aware_map(lambda path, _: any("kernel" in part for part in path), tree)
+        return traverse_util.path_aware_map(lambda path, _: any("kernel" in str(part) for part in path), tree)
 
     adamw = optax.adamw(
         make_schedule(settings),
@@ -109,6 +109,6 @@ def make_optimizer(
     )
     clip = optax.clip_by_global_norm(optimizer.clip) if optimizer.clip else optax.identity()
     labels = traverse_util.path_aware_map(
-        lambda path, _: "frozen" if is_frozen("/".join(path), frozen) else "trainable", params
+        lambda path, _: "frozen" if is_frozen("/".join(map(str, path)), frozen) else "trainable", params
     )
     return optax.multi_transform({"trainable": optax.chain(clip, adamw), "frozen": optax.set_to_zero()}, labels)

@@ -9,12 +9,12 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from rpd_jax.types import Array
 from teachers.octo.finetune.augment import augment
 from teachers.octo.finetune.data import Batch, with_instructions
 from teachers.octo.finetune.optimizer import Params, combine, make_optimizer, make_schedule, partition
 from teachers.octo.finetune.settings import FinetuneSettings
 
-Array = jax.Array
 LossFunction = Callable[[Params, Batch, Array, bool], tuple[Array, dict[str, Array]]]
 """(parameters, batch, key, whether dropout is active) -> loss and further metrics."""
 VALIDATION = 1  # what is folded into the seed's key for validation; training folds in the step

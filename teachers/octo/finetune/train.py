@@ -230,6 +230,7 @@ def _modalities(settings: FinetuneSettings, all_instructed: bool) -> tuple[str, 
 
 def _instruction_table(octo: Octo, instructions: Sequence[str], patterns: Sequence[str]) -> Any:
     """Ids and masks of the instructions, or their encodings where the text encoder never changes."""
+    assert octo.text is not None, "a model that reads instructions has it"
     tokens = octo.text.encode(instructions)
     encoders = [name for name in octo.params["octo_transformer"] if name.startswith("task_tokenizers_")]
     frozen = all(is_frozen(f"octo_transformer/{name}/hf_model/shared/embedding", patterns) for name in encoders)

@@ -86,8 +86,9 @@ def finetune(
     """
     settings.validate()
     checkpoint, directory = Path(checkpoint), Path(directory)
-    switches = {"resume": resume, "overwrite": overwrite, "also_may_change": ALSO_MAY_CHANGE}
-    check = functools.partial(check_directory, directory, settings, **switches)
+    check = functools.partial(
+        check_directory, directory, settings, resume=resume, overwrite=overwrite, also_may_change=ALSO_MAY_CHANGE
+    )
     check()
     config = ModelConfig.from_dict(read_json(checkpoint / "config.json"))
     recordings = read(sources, settings.data, config.towers[0].image_size)
@@ -199,7 +200,9 @@ class _Run(Run):
     def _validate(self) -> dict[str, float]:
         """Loss and metrics of the same held-out samples every time."""
         data = self._settings.data
-        batches = (self._held_out.batch(i, data.batch_size, self._device) for i in range(data.validation_batches))
+        held_out = self._held_out
+        assert held_out is not None, "see `_validates`"
+        batches = (held_out.batch(i, data.batch_size, self._device) for i in range(data.validation_batches))
         rows = self._fetch([self.trainer.evaluate(each) for each in batches])
         return {f"validation/{name}": float(np.mean([row[name] for row in rows])) for name in rows[0]}
 

@@ -211,6 +211,7 @@ class OFTPolicy:
             return Request(frames, ids, None)
         if np.shape(proprio) != (len(frames), self.settings.proprio_dim):
             raise ValueError(f"proprio is {np.shape(proprio)}, need {(len(frames), self.settings.proprio_dim)}")
+        assert self.proprio_bounds is not None, "there are some where there is a proprio_dim"
         return Request(frames, ids, torch.as_tensor(self.proprio_bounds.normalize(proprio)).to(self.parts.model.device))
 
     def _context(self, request: Request) -> Tensor:
@@ -223,6 +224,7 @@ class OFTPolicy:
         images = model.embed_images(pixels, film)
         if request.proprio is None:
             return images
+        assert extras.proprio is not None, "there is one where there is a proprio_dim"
         return torch.cat([images, extras.proprio(request.proprio.to(model.dtype))[:, None]], dim=1)
 
     def _hidden(self, request: Request) -> Tensor:
@@ -237,6 +239,7 @@ class OFTPolicy:
         return logits[..., self.parts.tokens.columns], logits.logsumexp(-1)
 
     def _regressed(self, request: Request) -> Tensor:
+        assert self.extras.head is not None, "only tokens need none"
         return self.extras.head(self._hidden(request))
 
     def _denoised(self, request: Request, noise: Tensor) -> Tensor:
@@ -245,15 +248,18 @@ class OFTPolicy:
         return last
 
     def _noise(self, context: Tensor, ids: Sequence[Sequence[int]], x: Tensor, t: int) -> Tensor:
+        extras = self.extras
+        assert extras.head is not None and extras.noisy_action is not None, "a diffusion has both"
         step = timestep_embedding(t, context.shape[-1]).to(context.device, context.dtype)
         context = torch.cat([context, step.expand(len(context), 1, -1)], dim=1)
-        placeholders = self.extras.noisy_action(x.to(context.dtype).reshape(len(x), -1, 1))
-        return self.extras.head(chunk_hidden(self.parts.model, context, ids, placeholders))
+        placeholders = extras.noisy_action(x.to(context.dtype).reshape(len(x), -1, 1))
+        return extras.head(chunk_hidden(self.parts.model, context, ids, placeholders))
 
     @torch.inference_mode()
     def _hidden_of(self, frames: Tensor) -> Tensor:
         repeated = frames[:, None].expand(-1, self.settings.images, -1, -1, -1)
-        state = None if self.proprio_bounds is None else np.zeros((len(frames), self.settings.proprio_dim))
+        bounds = self.proprio_bounds
+        state = None if bounds is None else np.zeros((len(frames), bounds.dims))
         return self._hidden(self._request(repeated, "pick up the cube", state))
 
 

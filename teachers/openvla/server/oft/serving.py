@@ -27,7 +27,7 @@ class OFTModel:
     def spec(self) -> dict[str, Any]:
         """See `teachers.sidecar.server.describe`."""
         settings, parts = self._policy.settings, self._policy.parts
-        inputs = {"rgb": ((None, None, 3), "uint8")}
+        inputs: dict[str, tuple[tuple[int | None, ...], str]] = {"rgb": ((None, None, 3), "uint8")}
         if settings.proprio_dim is not None:
             inputs["proprio"] = ((settings.proprio_dim,), "float32")
         spec = TeacherSpec(
