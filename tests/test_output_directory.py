@@ -11,7 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from rpd_jax.config import Config
 from rpd_jax.config.validation import ConfigError
+from rpd_jax.runs import directory as run_directory
 from rpd_jax.runs import output_directory
 from rpd_jax.runs.lock import LOCK_FILE, DirectoryLock
 from rpd_jax.runs.output_directory import Claim, Kind, check_path
@@ -72,6 +74,13 @@ def test_what_may_be_taken(tmp_path: Path, files: dict[str, str], resume: str, o
             assert names == {LOCK_FILE} | kept
         if outcome == "aside":
             assert {str(p.relative_to(path / "set_aside.1")) for p in path.rglob("*") if p.is_file()} == set(files)
+
+
+@pytest.mark.parametrize("algorithm", ["algorithm", "ppo"])  # as the last version called that part
+def test_a_run_is_known_by_its_config(tmp_path: Path, algorithm: str) -> None:
+    config = Config().to_dict()
+    config[algorithm] = config.pop("algorithm")
+    assert run_directory.KIND.is_in(make(tmp_path, {"config.json": json.dumps(config)}))
 
 
 def test_both_flags_contradict_each_other(tmp_path: Path) -> None:

@@ -7,7 +7,6 @@ import types
 
 import numpy as np
 import pytest
-from rpd_jax.export.student import load_student
 
 import rpd_jax
 from rpd_jax.algorithms.variants import parse_variant
@@ -20,6 +19,7 @@ from rpd_jax.envs.suite import FunctionalSuite, TaskInfo, task_of
 from rpd_jax.envs.tabletop.tasks import load
 from rpd_jax.envs.toy.reach import TOY_CONTRACT, Reach
 from rpd_jax.training.guidance_check import check_guidance
+from rpd_jax.training.student import load_student
 
 
 @dataclasses.dataclass
@@ -136,7 +136,7 @@ def test_of_other_maniskill_tasks_less_is_known():
     run.ppo.total_steps = 10**6
     with pytest.raises(ConfigError, match=r"env.max_episode_steps=None cannot work for .*PlaceSphere-v1"):
         check_guidance(parse_variant("vlajs"), run)
-    run.env.max_episode_steps = run.ppo.rollout_length
+    run.env.max_episode_steps = run.algorithm.rollout_length
     check_guidance(parse_variant("vlajs"), run)
 
 
