@@ -42,14 +42,19 @@ def claim(path: Path, resume: bool = False, overwrite: bool = False) -> Claim:
     ("files", "resume", "overwrite", "neither"),
     [
         ({}, "empty", "empty", "empty"),
-        (OURS, "kept", "empty", "--resume, --overwrite or another"),
+        (OURS, "kept", "empty", "resume=True, overwrite=True or another"),
         # what kills leave
         (
             {LOCK_FILE: "{", ".config.0a1b2c3d.json": "{", ".film.0a1b2c3d.mp4": "", "set_aside.1/log": "x"},
             *["empty"] * 3,
         ),
-        ({".tree.0a1b2c3d/a": "x", "config.json": '{"seed": 1}'}, "kept", "empty", "--resume, --overwrite or another"),
-        ({"log": "x", "tree/a": "x"}, "aside", "aside", "--resume, --overwrite or another"),
+        (
+            {".tree.0a1b2c3d/a": "x", "config.json": '{"seed": 1}'},
+            "kept",
+            "empty",
+            "resume=True, overwrite=True or another",
+        ),
+        ({"log": "x", "tree/a": "x"}, "aside", "aside", "resume=True, overwrite=True or another"),
         # other programs' directories
         ({"config.json": '{"model": "bert"}', "weights.bin": "x"}, "kept", "of another program", "or another path"),
         ({"config.json": '{"seed": ', "log": "x"}, "kept", "of another program, or damaged", "or another path"),
