@@ -26,9 +26,9 @@ from rpd_jax.config import EnvConfig
 from rpd_jax.envs.functional import play
 from rpd_jax.envs.registry import make_env
 from rpd_jax.envs.tabletop.env import TabletopEnv
-from rpd_jax.envs.tabletop.tasks import TASKS
 from rpd_jax.presets import quickstart
 from teachers.base import acting, load
+from teachers.scripted import TASKS
 
 STEPS, OPEN_STEPS, COUNTED = 49, 15, 24
 NOISE = 0.22  # action units

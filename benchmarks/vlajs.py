@@ -7,7 +7,7 @@ Of every run, from curves.json and metrics.jsonl; VARIANT is one of its variants
 
   RUN/final_VARIANT       success at the end, over all seeds
   RUN/area_VARIANT        mean of the learning curve, which is success averaged over training
-  RUN/queries_VARIANT     observations asked about, as a share of environment steps
+  RUN/queries_VARIANT     teacher queries, as a share of environment steps
 
 and of those whose names begin with vlajs:
 

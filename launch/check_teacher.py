@@ -22,7 +22,7 @@ from rpd_jax.config import ConfigError
 ROOT = Path(__file__).resolve().parents[1]
 TESTS = {"octo": "tests/teachers/octo/test_golden.py", "openvla": "tests/teachers/openvla/test_openvla_golden.py"}
 
-_TEACHER = flags.DEFINE_enum("teacher", None, sorted(TESTS), "Whose network.", required=True)
+_TEACHER = flags.DEFINE_enum("teacher", None, sorted(TESTS), "The network to compare.", required=True)
 _GOLDEN = flags.DEFINE_string("golden", None, "Directory of the golden data; the checkout's if not given.")
 
 

@@ -202,8 +202,9 @@ class _OwnNews(stdlib_logging.Filter):
 
 
 def report(error: Exception, status: int) -> int:
-    """Prints an error and its notes in one line; returns `status`."""
-    print("; ".join([f"error: {error}", *getattr(error, "__notes__", [])]), file=sys.stderr)
+    """Prints an error and its notes in one line, with flags for the library's arguments; returns `status`."""
+    line = "; ".join([f"error: {error}", *getattr(error, "__notes__", [])])
+    print(re.sub(r"\b(resume|overwrite)=True", r"--\1", line), file=sys.stderr)
     return status
 
 

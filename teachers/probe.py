@@ -1,7 +1,7 @@
 """A start-up check: does the simulated arm move the way the environment's action contract says?
 
 Signs and frames of simulators change between versions (ManiSkill inverts the rotation; see `conventions`),
-and a wrong one silently turns a good teacher into a bad one. Here the arm itself is asked.
+and a wrong one silently turns a good teacher into a bad one. Here the arm itself is moved and measured.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Labels of other processes that are no numbers: passed on as invalid ones, counted, and said once."""
+"""Labels of other processes that are not finite: passed on as invalid, counted, and logged once."""
 
 from __future__ import annotations
 

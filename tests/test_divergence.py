@@ -148,4 +148,4 @@ def test_single_bad_labels_are_left_out_and_counted(tmp_path, caplog, value):
 def test_a_teacher_without_one_good_label_ends_the_run_which_is_saved(tmp_path):
     with pytest.raises(TeacherError, match="none of the 160 labels of iteration 3 can be used") as caught:
         rpd_jax.train(settings(tmp_path, "rpd-mse"), Bad(3, NAN, slice(None)))
-    assert "saved at iteration 3: --resume goes on" in caught.value.__notes__[0]
+    assert "saved at iteration 3: resume=True goes on" in caught.value.__notes__[0]

@@ -134,7 +134,7 @@ class Counting:
 
 
 def test_the_program_asks_no_more_than_is_charged():
-    """The teacher is not run for steps that nobody asks about, nor for members that have ended."""
+    """The teacher is not run for steps without a query, nor for members that have ended."""
     config = config_for((ENDS, "vlajs:query_fraction=0.05"))
     teacher = Counting()
     population, _, graph = loops(config, teacher)

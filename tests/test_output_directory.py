@@ -11,7 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from rpd_jax.config import Config
 from rpd_jax.config.validation import ConfigError
+from rpd_jax.runs import directory as run_directory
 from rpd_jax.runs import output_directory
 from rpd_jax.runs.lock import LOCK_FILE, DirectoryLock
 from rpd_jax.runs.output_directory import Claim, Kind, check_path
@@ -40,14 +42,19 @@ def claim(path: Path, resume: bool = False, overwrite: bool = False) -> Claim:
     ("files", "resume", "overwrite", "neither"),
     [
         ({}, "empty", "empty", "empty"),
-        (OURS, "kept", "empty", "--resume, --overwrite or another"),
+        (OURS, "kept", "empty", "resume=True, overwrite=True or another"),
         # what kills leave
         (
             {LOCK_FILE: "{", ".config.0a1b2c3d.json": "{", ".film.0a1b2c3d.mp4": "", "set_aside.1/log": "x"},
             *["empty"] * 3,
         ),
-        ({".tree.0a1b2c3d/a": "x", "config.json": '{"seed": 1}'}, "kept", "empty", "--resume, --overwrite or another"),
-        ({"log": "x", "tree/a": "x"}, "aside", "aside", "--resume, --overwrite or another"),
+        (
+            {".tree.0a1b2c3d/a": "x", "config.json": '{"seed": 1}'},
+            "kept",
+            "empty",
+            "resume=True, overwrite=True or another",
+        ),
+        ({"log": "x", "tree/a": "x"}, "aside", "aside", "resume=True, overwrite=True or another"),
         # other programs' directories
         ({"config.json": '{"model": "bert"}', "weights.bin": "x"}, "kept", "of another program", "or another path"),
         ({"config.json": '{"seed": ', "log": "x"}, "kept", "of another program, or damaged", "or another path"),
@@ -72,6 +79,13 @@ def test_what_may_be_taken(tmp_path: Path, files: dict[str, str], resume: str, o
             assert names == {LOCK_FILE} | kept
         if outcome == "aside":
             assert {str(p.relative_to(path / "set_aside.1")) for p in path.rglob("*") if p.is_file()} == set(files)
+
+
+@pytest.mark.parametrize("algorithm", ["algorithm", "ppo"])  # as the last version called that part
+def test_a_run_is_known_by_its_config(tmp_path: Path, algorithm: str) -> None:
+    config = Config().to_dict()
+    config[algorithm] = config.pop("algorithm")
+    assert run_directory.KIND.is_in(make(tmp_path, {"config.json": json.dumps(config)}))
 
 
 def test_both_flags_contradict_each_other(tmp_path: Path) -> None:

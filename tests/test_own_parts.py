@@ -23,7 +23,8 @@ def test_everything_of_ones_own(tmp_path):
     teacher, student = result.table
     assert teacher.variant == "teacher:steer" and student.variant == "imitate-huber"
     assert student.env_steps == 2 * 10 * 32 * 20 and student.success_once > 0.9
-    assert [row["update/loss/imitate-huber/0"] for row in result.history][-1] < 1e-3
+    losses = [row["update/loss/imitate-huber/0"] for row in result.history]
+    assert len(losses) == 40 and losses[-1] < 0.1 * losses[0]
     assert rows[0].variant == "imitate-huber"
     assert set(exported.files) == {"student.stablehlo"}
     act = load_stablehlo((tmp_path / "run" / "export" / "0" / "student.stablehlo").read_bytes())

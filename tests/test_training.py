@@ -86,7 +86,7 @@ def test_resume_is_bit_for_bit(finished, tmp_path):
 def test_a_taken_directory_is_refused_and_kept(finished):
     result, _, config = finished
     before = (result.directory / "results.json").read_bytes()
-    with pytest.raises(ConfigError, match="--resume, --overwrite or another path"):
+    with pytest.raises(ConfigError, match="use resume=True, overwrite=True or another path"):
         train(config)
     with pytest.raises(ConfigError, match="contradict"):
         train(config, resume=True, overwrite=True)

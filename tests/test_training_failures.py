@@ -60,7 +60,7 @@ def test_a_teachers_error_is_saved_said_and_resumed(tmp_path, undisturbed, error
         assert caught.type is TeacherError
         what = {"ValueError": "label 0 is none", "SystemExit": "3"}[type(error).__name__]
         assert str(caught.value) == f"teacher 'mine' failed: {type(error).__name__}: {what}"
-    assert caught.value.__notes__ == [f"{tmp_path / 'run'} is saved at iteration 2: --resume goes on from there"]
+    assert caught.value.__notes__ == [f"{tmp_path / 'run'} is saved at iteration 2: resume=True goes on from there"]
     same_end(rpd_jax.train(settings(tmp_path / "run"), Teacher(), resume=True), undisturbed)
 
 

@@ -80,7 +80,7 @@ class Algorithm:
 
     policy: Policy
     config: AlgorithmConfig
-    terms: tuple[str, ...] = ()  # loss terms that need the teacher's labels; () if nobody is to be asked
+    terms: tuple[str, ...] = ()  # loss terms that need the teacher's labels; () if no teacher is queried
 
     plays: ClassVar[bool] = True  # False: it learns from recorded demonstrations; environments are for evaluation only
     head: ClassVar[str] = "gaussian"  # the kind of its policies, see `policies.base.HEADS`

@@ -49,7 +49,7 @@ class NetworkConfig(Settings):
 
 @dataclasses.dataclass
 class GuidanceConfig(Settings):
-    """How transient guidance judges progress; how a variant asks is its own (see `guidance/settings.py`)."""
+    """How transient guidance judges progress; when a variant queries is its own (see `guidance/settings.py`)."""
 
     # Of the mean reward, whose means must rise one after the other before guidance ends.
     windows: int = setting(3, low=2)
@@ -92,7 +92,7 @@ class Config(Settings):
     renamed: ClassVar[Mapping[str, str]] = {"ppo": "algorithm"}  # former name -> name: both work for one version
 
     preset: str = ""
-    # Each a name, perhaps with overrides ("rpd-mse:mse=5"), or a spec; see losses/variants.py.
+    # Each a name, perhaps with overrides ("rpd-mse:mse=5"), or a spec; see algorithms/variants.py.
     variants: tuple[str | VariantSpec, ...] = setting(("ppo", "rpd-mse"), required=True, right="at least one variant")
     seeds: tuple[int, ...] = setting((0, 1, 2), low=0, required=True, right="a list of at least one whole number")
     env: EnvConfig = dataclasses.field(default_factory=EnvConfig)

@@ -26,7 +26,7 @@ class TeacherConfig(Tagged, section="teacher"):
     # fixed: mapped into the environment's range; reference: left as the teacher gives it.
     gripper: str = setting("fixed", choices=GRIPPERS)
     probe: bool = True  # move the arm at start-up and check the action contract's signs
-    # Observations per call, at most; fewer where they are asked about as the rollout goes on.
+    # Observations per call, at most; fewer where they are queried while the rollout is being collected.
     batch_size: int = setting(16_384, low=1)
 
     if TYPE_CHECKING:  # what it becomes has more fields

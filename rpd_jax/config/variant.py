@@ -1,4 +1,4 @@
-"""Variants of an algorithm as a person writes them: loss terms, floats of their own, and when the teacher is asked.
+"""Variants of an algorithm as a person writes them: loss terms, floats of their own, and when the teacher is queried.
 
 Needs no jax; whether a family knows the terms is checked by `algorithms.variants`.
 """
@@ -13,12 +13,12 @@ from rpd_jax.config.validation import ConfigError, bounds, check, choice, field_
 ANNEALING = ("constant", "linear", "cosine", "exponential")
 AVERAGES = ("valid", "all")
 QUERIES = ("all", "even", "random", "starts", "value")
-"""Which steps of a rollout ask: every one ("all", as RPD does), or see `guidance.queries.STRATEGIES`."""
+"""Which steps of a rollout query the teacher: every one ("all", as RPD does), or see `guidance.queries.STRATEGIES`."""
 
 
 @dataclasses.dataclass(frozen=True)
 class GuidanceSpec:
-    """Guidance as a person writes it; the defaults are RPD's, an answer for every step, for good.
+    """Guidance as a person writes it; the defaults are RPD's, a label for every step until training ends.
 
     Raises:
       ConfigError: a setting that cannot work.
@@ -28,7 +28,7 @@ class GuidanceSpec:
     # Most calls of an environment in a rollout, as a share of the rollout's steps.
     query_fraction: float = setting(0.2, above=0, high=1)
     min_calls: int = setting(1, low=1)  # fewest while guidance lasts
-    window: int = setting(5, low=1)  # control steps over which an answer is spread, D
+    window: int = setting(5, low=1)  # control steps over which a label is spread, D
     kappa: float = setting(0.0, low=0)  # how fast calls fall as the reward rises; 0: they stay
     # Share of the attainable reward from which guidance may end; inf: never.
     shut_off: float = setting(math.inf, above=0, infinity="allowed")
@@ -47,7 +47,7 @@ class GuidanceSpec:
 
     @property
     def sparse(self) -> bool:
-        """Whether only some steps ask."""
+        """Whether only some steps query the teacher."""
         return self.queries != "all"
 
     @property
@@ -88,7 +88,7 @@ class VariantSpec:
     anneal_until: float = setting(1.0, above=0, high=1)
     # Of the algorithm's settings, those that are marked `per_variant`; what can work is declared there.
     overrides: dict[str, float | None] = dataclasses.field(default_factory=dict, metadata=bounds(high=1e38))
-    guidance: GuidanceSpec = dataclasses.field(default_factory=GuidanceSpec)  # when the teacher is asked
+    guidance: GuidanceSpec = dataclasses.field(default_factory=GuidanceSpec)  # when the teacher is queried
     algorithm: str = "ppo"  # the family that it is a variant of
 
     def __post_init__(self) -> None:
@@ -104,5 +104,5 @@ class VariantSpec:
 
     @property
     def guided(self) -> bool:
-        """Whether it ever asks the teacher."""
+        """Whether it ever queries the teacher."""
         return any(coefficient > 0 for coefficient in self.terms.values())

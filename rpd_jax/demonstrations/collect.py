@@ -192,7 +192,7 @@ def _config_of(config: Config) -> dict[str, Any]:
 
 def _check_output(output: Path, partial: Path, resume: bool, overwrite: bool) -> None:
     if resume and overwrite:
-        raise ConfigError("--resume and --overwrite contradict each other: choose one")
+        raise ConfigError("resume=True and overwrite=True contradict each other: choose one")
     for path in (output, partial):
         check_path(path, KIND, resume, overwrite)
     foreign = [name for name in KIND.content(output) if not KIND.writes(name)]

@@ -1,4 +1,4 @@
-"""The faces of an environment: a host vector environment, and a functional one written in JAX.
+"""The interfaces of an environment: a host vector environment, and a functional one written in JAX.
 
 Numpy only, so that simulator processes can import it.
 """

@@ -1,4 +1,4 @@
-"""Vectors of functional (JAX) environments: pure reset and step with automatic resets, and their host face."""
+"""Vectors of functional (JAX) environments: pure reset and step with automatic resets, and their host interface."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ def draw(env: Any, env_state: Any, indices: Array) -> Array:
 
 
 class FunctionalVectorEnv:
-    """The VectorEnv face of a functional environment; deterministic, and restored exactly from a checkpoint."""
+    """The VectorEnv interface of a functional environment; deterministic, and restored exactly from a checkpoint."""
 
     restores_episodes = True
 

@@ -1,4 +1,4 @@
-"""The tabletop tasks as Gymnasium vector environments, for whoever wants the tasks alone.
+"""The tabletop tasks as Gymnasium vector environments, for use without the rest of the library.
 
 Importing this module registers them:
 

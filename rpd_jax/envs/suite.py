@@ -1,4 +1,4 @@
-"""Suites: rooms of tasks behind one protocol, which everything else reaches by the name "suite:task"."""
+"""Suites: families of tasks behind one protocol, named "suite:task" everywhere else."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""student.json: what an exported student sees, in which order and unit, what its actions mean, and whence it comes."""
+"""student.json: what an exported student sees, in which order and unit, what its actions mean, and its origin."""
 
 from __future__ import annotations
 

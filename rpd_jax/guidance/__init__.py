@@ -1,1 +1,1 @@
-"""Asking the teacher: at which steps, how long an answer holds, and what it costs."""
+"""Teacher queries: at which steps they are made, how long a label holds, and what it costs."""

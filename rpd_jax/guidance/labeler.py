@@ -1,8 +1,8 @@
-"""Asking the teacher for a whole population, on the host or inside a program: `HostLabeler` and `TracedLabeler`.
+"""Labels of a whole population, on the host or inside a program: `HostLabeler` and `TracedLabeler`.
 
-Words: a *query* is a step at which the teacher is asked; a *target* is what a loss sees; a step with a target is
-*supervised*. A dense member asks at every step, and each answer is the target of its own step. A sparse one asks at a
-few, without a history, and its answers are spread over windows (`sparse.targets`).
+Words: a *query* is a step at which the teacher is called; a *target* is what a loss sees; a step with a target is
+*supervised*. A dense member queries at every step, and each label is the target of its own step. A sparse one queries
+at a few, without a history, and its answers are spread over windows (`sparse.targets`).
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from rpd_jax.types import ActionContract, Array, Teacher
 
 
 class Askers(NamedTuple):
-    """How the P members of a population ask."""
+    """How the P members of a population query the teacher."""
 
-    dense: np.ndarray  # bool [P]: about every step
-    sparse: np.ndarray  # bool [P]: about a few steps
+    dense: np.ndarray  # bool [P]: at every step
+    sparse: np.ndarray  # bool [P]: at a few steps
     seeds: Array  # uint32 [P], from which the keys of labels and queries follow
     guidance: Guidance  # leaves [P]
     strategies: tuple[str, ...]  # that any sparse member uses
@@ -42,7 +42,7 @@ class Askers(NamedTuple):
 
     @property
     def guided(self) -> np.ndarray:
-        """bool [P]: who asks at all."""
+        """bool [P]: which members query at all."""
         return self.dense | self.sparse
 
     def guidance_of(self, members: np.ndarray | int) -> Guidance:
@@ -53,7 +53,7 @@ class Labeler:
     """What both kinds of labelers have.
 
     Args:
-      teacher: who is asked.
+      teacher: to be queried.
       spec: of the environment.
       askers: the population's.
       batch_size: most observations in one call of the teacher.

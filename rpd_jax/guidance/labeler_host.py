@@ -1,4 +1,4 @@
-"""Labels of a rollout on the host: asked for while it goes on where the teacher can, else when it is over."""
+"""Labels of a rollout on the host: requested while it is collected where the teacher can, else afterwards."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ class HostLabeler(Labeler):
         """Before a rollout.
 
         Args:
-          weight: [P] of the members' distillation losses; where it is 0 nothing is asked.
+          weight: [P] of the members' distillation losses; where it is 0 there are no queries.
           calls: int [P], of an environment in this rollout, of the sparse members.
           iteration: of the run.
-          ledgers: of all P members; those who ask are charged.
+          ledgers: of all P members; those that query are charged.
         """
         return RolloutLabels(self, weight > 0, calls, iteration, ledgers)
 
@@ -77,7 +77,7 @@ class RolloutLabels:
         Args:
           starts: bool [P, N], an episode begins with this observation.
           value: [P, N] of the students; None where they have no critic.
-          see: shows the environments that are asked about.
+          see: shows the environments that are queried.
         """
         self._starts.append(starts)
         num_envs = starts.shape[1]
@@ -93,7 +93,7 @@ class RolloutLabels:
             self._questions.step(len(self._starts) - 1, starts, values, see)
 
     def finish(self) -> TeacherLabels:
-        """The targets [T, P, N, ...] of all members; nothing is valid of those who did not ask."""
+        """The targets [T, P, N, ...] of all members; nothing is valid of those without queries."""
         starts = np.stack(self._starts)
         labels = no_labels(starts.shape, self._labeler.spec.action_dim)
         found = self._dense_labels(starts) | self._sparse_targets(starts)

@@ -18,7 +18,7 @@ Draw = Callable[[Any, Array], Array]
 
 
 class Seen(NamedTuple):
-    """What the teacher may be asked about: a rollout of every member."""
+    """What the teacher may be queried on: a rollout of every member."""
 
     starts: Array  # [T, P, N] bool: an episode begins with this observation
     age: Array  # [P, N] int32: steps that the episodes under way had lasted before the first step
@@ -31,7 +31,7 @@ class Labels(NamedTuple):
     """The targets of a rollout, and what they cost."""
 
     labels: TeacherLabels  # [T, P, N, ...]
-    queries: Array  # [P] int32: observations that the teacher was asked about
+    queries: Array  # [P] int32: teacher queries
     refused: Array  # [P] int32: answers that could not be used
 
 
@@ -43,13 +43,13 @@ class TracedLabeler(Labeler):
         self._draw = draw
 
     def label(self, seen: Seen, weight: Array, calls: Array, iteration: Array, askers: Askers | None = None) -> Labels:
-        """Asks for each member in its way.
+        """Labels each member in its way, densely or sparsely.
 
-        One member after the other: each costs what it asks, and nothing once it has stopped asking.
+        One member after the other: each costs its own queries, and nothing once its guidance has ended.
 
         Args:
           seen: the rollout.
-          weight: [P] of the members' distillation losses; where it is 0 nothing is asked.
+          weight: [P] of the members' distillation losses; where it is 0 there are no queries.
           calls: int [P], of an environment in this rollout, of the sparse members.
           iteration: of the run.
           askers: with traced seeds and guidance; None: the population's.

@@ -1,4 +1,4 @@
-"""Asking the teacher: each transition that needs a label gets one, once per rollout, in large batches."""
+"""Teacher labels: each transition that needs a label gets one, once per rollout, in large batches."""
 
 from __future__ import annotations
 
@@ -52,13 +52,13 @@ class Ledger:
     """What guidance has cost one member so far."""
 
     calls: int = 0  # batches sent to the teacher
-    labels: int = 0  # observations that the teacher was asked about
+    labels: int = 0  # teacher queries
     covered: int = 0  # transitions with a target: more than labels where answers hold for several steps
     refused: int = 0  # answers that could not be used, see `checked`
     seconds: float = 0.0  # spent waiting for the teacher; 0 where it is part of the learner's program
 
     def charge(self, labels: int, batch_size: int, *, seconds: float = 0.0, covered: int, refused: int) -> None:
-        """Adds one rollout's labels, asked for in batches."""
+        """Adds one rollout's labels, requested in batches."""
         self.calls += math.ceil(labels / batch_size)
         self.labels += labels
         self.covered += covered

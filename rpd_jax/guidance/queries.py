@@ -1,8 +1,8 @@
-"""Which steps of a rollout ask the teacher, by a budget of calls.
+"""Query strategies: at which steps of a rollout the teacher is queried, within a budget of calls.
 
-A strategy decides from what is known when the step is made, so that a simulator need draw only the environments that
-ask; the same functions run in a loop on the host and inside a program. None but "all" makes more than N times the
-budget of calls in a rollout of N environments.
+A strategy decides from what is known when the step is made, so that a simulator renders only the environments
+that query; the same functions run in a loop on the host and inside a program. None but "all" makes more than N times
+the budget of calls in a rollout of N environments.
 """
 
 from __future__ import annotations
@@ -121,7 +121,7 @@ def ask(
     Args:
       state: before the step.
       guidance: the member's.
-      calls: of an environment in this rollout, a scalar; 0: nobody asks.
+      calls: of an environment in this rollout, a scalar; 0: no queries.
       index: t, a scalar.
       begins: bool [N], an episode begins with this observation.
       values: [N] of the student.

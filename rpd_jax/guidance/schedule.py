@@ -1,4 +1,4 @@
-"""Transient guidance: fewer calls as the reward rises, and none for good once the student learns (VLAJS).
+"""Transient guidance: fewer calls as the reward rises, permanently disabled once the student learns (VLAJS).
 
     N_calls <- max(N_min, floor(N_max exp(-kappa gain)))       gain = improvement / attainable, at least 0
     lambda  <- lambda_0 N_calls / N_max
@@ -24,7 +24,7 @@ class Schedule(NamedTuple):
     rewards: chex.Array  # [L] mean reward of a step in the last L iterations, newest last
     iterations: chex.Array  # int32, of which rewards are known; negative: so many are left out first
     calls: chex.Array  # int32, of an environment in the next rollout
-    off: chex.Array  # bool, for good
+    off: chex.Array  # bool, permanently disabled
 
 
 def begin(guidance: Guidance, length: int, unsettled: int = 0) -> Schedule:
@@ -66,11 +66,11 @@ def advance(
 
 
 def weight(state: Schedule, guidance: Guidance) -> chex.Array:
-    """lambda_t / lambda_0, a scalar: 1 where every step asks."""
+    """lambda_t / lambda_0, a scalar: 1 where every step is a query."""
     share = state.calls / guidance.max_calls
     return jnp.where(is_sparse(guidance), share, 1.0)
 
 
 def is_sparse(guidance: Guidance) -> chex.Array:
-    """Whether only some steps ask."""
+    """Whether only some steps are queries."""
     return guidance.strategy != QUERIES.index("all")

@@ -1,4 +1,4 @@
-"""How a variant uses its teacher: at which steps it asks, for how long an answer holds, and when it stops asking."""
+"""How a variant uses its teacher: the query steps, how long a label holds, and when guidance ends."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Labels for a few steps of a rollout: ask about those alone, and spread the answers over windows."""
+"""Sparse labels: the teacher is queried at a few steps of a rollout, and its answers are spread over windows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Labels asked for while the rollout is still being collected, of teachers that can work in the background."""
+"""Labels requested while the rollout is still being collected, from teachers that can work in the background."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ STREAMED = 128  # observations of a member with which a batch is begun: more wou
 
 @runtime_checkable
 class BackgroundTeacher(Protocol):
-    """A teacher that is asked first and answers later."""
+    """A teacher that takes a request now and returns its labels later."""
 
     spec: TeacherSpec
 
@@ -42,7 +42,7 @@ class LabelStream:
     """One rollout's labels: those of `labels.label_rollout`, bit for bit, from batches begun as soon as they are full.
 
     Args:
-      teacher: asked in the background.
+      teacher: queried in the background.
       instructions: of a member's N environments.
       seeds: of the G guided members.
       iteration: of the run.
@@ -64,7 +64,7 @@ class LabelStream:
         self._ledgers = ledgers
         self._observations: dict[int, Observation] = {}  # of the steps that are still needed, [G, N, ...]
         self._starts: list[np.ndarray] = []  # of each step, [G, N]
-        self._begun = 0  # observations of each member that are asked about
+        self._begun = 0  # observations of each member whose labels are requested
         self._waits: list[list[Callable[[], TeacherLabels]]] = [[] for _ in seeds]
 
     def add(self, observation: Observation, starts: Array) -> None:
@@ -101,7 +101,7 @@ class LabelStream:
         return len(self._starts) * self._starts[0].shape[1] if self._starts else 0
 
     def _begin(self, end: int) -> None:
-        """Asks about every member's observations from `self._begun` to `end`, counted step by step."""
+        """Requests labels for every member's observations from `self._begun` to `end`, counted step by step."""
         num_envs, history = self._starts[0].shape[1], self._teacher.spec.history
         # Windows of the batch reach back over so many steps; what lies before does not matter to them.
         first = max(0, self._begun // num_envs - (history - 1))

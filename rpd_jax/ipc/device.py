@@ -1,4 +1,4 @@
-"""Named arrays in one piece of memory that two processes share, on the CPU or on a GPU, with one face.
+"""Named arrays in one piece of memory that two processes share, on the CPU or on a GPU, with one interface.
 
 Frameworks see them without a copy: `torch.from_dlpack(arrays.view("x"))`, `jax.dlpack.from_dlpack(arrays.view("x"))`.
 They know nothing of the other process: whoever wrote calls `synchronize`, then sends a message. JAX takes its arrays to

@@ -1,4 +1,4 @@
-"""The asking end of a connection: requests with sequence numbers, replies with deadlines."""
+"""The client end of a connection: requests with sequence numbers, replies with deadlines."""
 
 from __future__ import annotations
 

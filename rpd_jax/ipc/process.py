@@ -1,4 +1,4 @@
-"""A supervised process beside the learner: started, asked with deadlines, and never left behind.
+"""A supervised process beside the learner: started, queried with deadlines, and never left behind.
 
 The process runs `python -m module` (perhaps another interpreter) and serves requests with `sidecar.serve`.
 It shares one end of a socket pair and the descriptors it is given; nothing listens on any address.

@@ -1,4 +1,4 @@
-"""The answering side: requests of one connection, in turn. A child never outlives its parent."""
+"""The server side: requests of one connection, in turn. A child never outlives its parent."""
 
 from __future__ import annotations
 

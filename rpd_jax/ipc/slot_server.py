@@ -1,9 +1,9 @@
-"""The answering side of `slots.SlotCalls`: a model behind shared arrays. numpy, msgpack and the standard library only.
+"""The server side of `slots.SlotCalls`: a model behind shared arrays. numpy, msgpack and the standard library only.
 
 Requests, all but the arrays being plain data:
-  hello   what the asking side expects -> what the model is; the model is loaded now
+  hello   what the client expects -> what the model is; the model is loaded now
   attach  maps the shared arrays
-  run     answers the rows of a slot, in place
+  run     computes the outputs of a slot, in place
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Calls with arrays: a ring of slots in shared memory, so that several calls can be under way at once.
 
-The asking side writes inputs into a free slot, the answering side writes outputs into the same slot, and messages say
+The client writes inputs into a free slot, the server writes outputs into the same slot, and messages say
 only which. Nothing is allocated per call. The slots lie on the host, or on a GPU that both sides use: then arrays of
-that GPU pass through neither the host nor the socket. The answering side is `slot_server.py`.
+that GPU pass through neither the host nor the socket. The server is `slot_server.py`.
 """
 
 from __future__ import annotations

@@ -28,7 +28,7 @@ Check = Callable[[Mapping[str, Any], Message], None]
 
 
 class SidecarFailed(RuntimeError):
-    """The sidecar failed for good; the message is one line that says how, and a note has what it wrote last."""
+    """The sidecar failed too often to be restarted; the message is one line, and a note has its last output."""
 
 
 class QueueFull(RuntimeError):

@@ -1,4 +1,4 @@
-"""Loss terms by name. A term says by its arguments' names what it looks at, and whoever computes it hands that over.
+"""Loss terms by name. A term's argument names say which inputs it needs; the caller supplies them by name.
 
 @term("huber", reduction="mean")
 def huber(student_mean, teacher_action):

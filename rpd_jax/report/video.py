@@ -22,7 +22,7 @@ SUCCESS, PLAIN, BACKGROUND = (0, 158, 115), (70, 70, 70), (24, 24, 24)
 
 
 class Clip(NamedTuple):
-    """One filmed episode."""
+    """One recorded episode."""
 
     frames: np.ndarray  # uint8 [T, H, W, 3]
     success: bool | np.ndarray  # of the episode (its frame is green), or bool [T] (green from the first success on)

@@ -21,7 +21,7 @@ KIND = Kind(
     field="run.directory",
     what="a run",
     file=CONFIG_FILE,
-    keys=frozenset({"variants", "seeds", "env", "ppo", "run"}),
+    keys=frozenset({"variants", "seeds", "env", "eval", "run"}),
     entries=(
         CHECKPOINT_DIRECTORY,
         METRICS_FILE,

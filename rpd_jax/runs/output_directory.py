@@ -1,4 +1,4 @@
-"""Directories that programs write to: claimed by one process, gone on with or overwritten only if asked. Needs no jax.
+"""Directories that programs write to: claimed by one process, resumed or overwritten only on request. Needs no jax.
 
 What is deleted is what programs of ours write, by name, in a directory that is provably ours. Anything else stays.
 """
@@ -77,7 +77,7 @@ def check_path(path: Path, kind: Kind, resume: bool | int | None, overwrite: boo
       overwrite: whether a run there may be deleted.
     """
     if resume and overwrite:
-        raise ConfigError("--resume and --overwrite contradict each other: choose one")
+        raise ConfigError("resume=True and overwrite=True contradict each other: choose one")
     _check_usable(path, kind)
     file = path / kind.file
     if file.is_file() and resume:
@@ -90,8 +90,8 @@ def check_path(path: Path, kind: Kind, resume: bool | int | None, overwrite: boo
     foreign = [name for name in content if not kind.writes(name)]
     ours = not foreign and any(any(path.glob(pattern)) for pattern in kind.leftovers)
     if not overwrite and not (resume and ours):
-        flags = "--overwrite" if resume is None else "--resume, --overwrite"
-        raise ConfigError(f"{_name(path, kind)} exists and is not empty: use {flags} or another path")
+        arguments = "overwrite=True" if resume is None else "resume=True, overwrite=True"
+        raise ConfigError(f"{_name(path, kind)} exists and is not empty: use {arguments} or another path")
     if overwrite:
         refusal = f"{_name(path, kind)} will not be overwritten"
         if path.is_symlink():

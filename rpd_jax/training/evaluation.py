@@ -31,7 +31,7 @@ class Policy(Protocol):
 
 
 class Film(NamedTuple):
-    """One filmed episode."""
+    """One recorded episode."""
 
     frames: np.ndarray  # uint8 [T, H, W, 3]
     success: bool
@@ -125,10 +125,10 @@ def run_episodes(
       env: its episodes should run to their time limit.
       policy: acts in all environments.
       episodes_per_env: at least 1.
-      film: environments whose first episode is filmed.
+      film: environments whose first episode is recorded as a video.
 
     Returns:
-      the episodes of each environment, in their order, and the films.
+      the episodes of each environment, in their order, and the videos.
     """
     tracker = EpisodeTracker(env.num_envs)
     finished: list[list[tuple[bool, bool, float]]] = [[] for _ in range(env.num_envs)]
@@ -162,7 +162,7 @@ def teacher_episodes(
 ) -> tuple[Episodes, list[Film]]:
     """At least `settings.episodes` episodes of a teacher acting by itself.
 
-    It acts in the first `settings.num_envs` environments; the first `film` of them are filmed.
+    It acts in the first `settings.num_envs` environments; the first `film` of them are recorded as videos.
     """
     num_envs = settings.num_envs
     policy = TeacherPolicy(teacher, env, stream(settings.seed, "teacher"), num_envs)
@@ -223,7 +223,7 @@ class Assessment(NamedTuple):
 
 
 def assess(evaluator: Evaluator, members: MemberState, teacher: Teacher | None, settings: EvalConfig) -> Assessment:
-    """Evaluates all members and the teacher under one protocol; films some episodes of each where it can be drawn."""
+    """Evaluates all members and the teacher under one protocol; records videos of some episodes where it can."""
     population = evaluator.population
     videos = settings.videos if evaluator.env.spec.frame_shape is not None else 0
     videos = min(videos, evaluator.num_envs)

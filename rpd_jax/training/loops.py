@@ -118,7 +118,7 @@ class Program(NamedTuple):
 
     env: FunctionalEnv
     population: Population
-    labeler: TracedLabeler | None  # None where nobody asks
+    labeler: TracedLabeler | None  # None where no teacher is queried
 
     @classmethod
     def of(cls, env: FunctionalEnv, population: Population, teacher: Teacher | None) -> Self:
@@ -240,7 +240,7 @@ LabelerOf = TypeVar("LabelerOf", bound=Labeler)
 def _labeler(
     make: Callable[..., LabelerOf], teacher: Teacher | None, spec: EnvSpec, population: Population, num_envs: int
 ) -> LabelerOf | None:
-    """What asks the teacher for a population; None where nobody asks."""
+    """What queries the teacher for a population; None where no member is guided."""
     if teacher is None or not population.terms:
         return None
     return make(teacher, spec, population.askers, population.config.teacher.batch_size, num_envs)

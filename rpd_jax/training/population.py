@@ -84,7 +84,7 @@ class Population:
 
     @functools.cached_property
     def askers(self) -> Askers:
-        """How its members ask the teacher."""
+        """How its members query the teacher."""
         length = getattr(self.config.algorithm, "rollout_length", 1)
         return Askers.of([member.variant for member in self.members], self.seeds, self.variants.guidance, length)
 

@@ -58,7 +58,7 @@ def evaluate(
       env: another environment's name ("suite:task"); observations must have the run's shapes, as "ee" has in every
         suite that knows the task.
       episodes: per member; 0: as the run's config says.
-      videos: filmed episodes per variant; None: as the run's config says.
+      videos: episodes recorded per variant; None: as the run's config says.
       iteration: of the checkpoint; None: the newest.
       output: directory for the results; empty: "evaluation" within the run.
       overwrite: replace the results that it holds.
@@ -107,7 +107,7 @@ def evaluate_teacher(
     """Evaluates a teacher by itself, under the protocol of `evaluate`, and writes table, results and video.
 
     Args:
-      config: names the environment; `eval` says how many episodes are played and filmed.
+      config: names the environment; `eval` says how many episodes are played and recorded.
       teacher: a teacher, or a function that makes one for the environment.
       output: directory for the results.
       overwrite: replace the results that it holds.

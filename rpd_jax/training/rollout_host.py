@@ -35,7 +35,7 @@ class HostCollector:
     """Steps P x N environments and stores what happened.
 
     Environment p * N + n belongs to member p. `teacher_keys` are the entries of an observation that the teacher
-    reads; frames that the student does not see are drawn only for the environments that are asked about. With
+    reads; frames that the student does not see are drawn only for the environments that are queried. With
     `keep_jax`, for tests, JAX's arrays stay JAX's on the CPU too, as they do on an accelerator: the result is the same.
     """
 

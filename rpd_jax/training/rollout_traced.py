@@ -48,7 +48,7 @@ class Rollout(NamedTuple):
     """T steps of every member."""
 
     transition: Transition  # [T, P, N, ...]
-    seen: Seen  # what the teacher may be asked about
+    seen: Seen  # what the teacher may be queried on
     ended: Ended
 
 
@@ -74,7 +74,7 @@ def collect(
     """Runs the members for `length` steps from where the last rollout ended; parameters stay as they are.
 
     `teacher_keys` are the entries of an observation that the teacher reads. Frames that the environment's observations
-    do not hold are not drawn here: the states are kept, to draw those that are asked for.
+    do not hold are not drawn here: the states are kept, to draw those that are queried.
     """
     num_members = len(population)
     given = tuple(key for key in teacher_keys if key in env.spec.observation)

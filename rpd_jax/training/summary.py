@@ -1,4 +1,4 @@
-"""What a run shows for itself: flat metrics, learning curve, table, pictures and videos."""
+"""Run summary: flat metrics, learning curve, table, pictures and videos."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class CurvePoint(NamedTuple):
     success_once: float
     success_at_end: float
     episode_return: float
-    labels: int = 0  # observations that the teacher was asked about so far
+    labels: int = 0  # teacher queries so far
 
     def metrics(self) -> dict[str, float]:
         return {
@@ -176,7 +176,7 @@ def write(
         learning_curves(directory / CURVES_FILE, drawn, **look)
         asked = [point for point in points if point["labels"] > 0]
         if asked:
-            xlabel = "observations that the teacher was asked about, per member"
+            xlabel = "teacher queries per member"
             by_calls = curves(asked, "labels", styles)
             learning_curves(directory / CALLS_FILE, by_calls, xlabel=xlabel, logarithmic=True, **look)
     if films:

@@ -202,7 +202,7 @@ class Trainer:
                 logging.exception("the last whole iteration could not be saved")
         saved = self.store.latest()
         if saved is not None:
-            error.add_note(f"{self.directory} is saved at iteration {saved}: --resume goes on from there")
+            error.add_note(f"{self.directory} is saved at iteration {saved}: resume=True goes on from there")
 
     def evaluate(self) -> dict[str, float]:
         """A point of the learning curve for every member."""
@@ -270,7 +270,7 @@ class Trainer:
 
     @property
     def _labels(self) -> list[int]:
-        """Observations that the teacher was asked about, of each member."""
+        """Teacher queries of each member."""
         return [ledger.labels for ledger in self.loop.ledgers]
 
     def _train_state(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Who may attend to whom in Octo's sequence of token groups.
+"""The attention mask of Octo's sequence of token groups.
 
 The sequence is the prefix groups (the task), then for every time step all time-step groups (observations, the
 repeated task, readouts).

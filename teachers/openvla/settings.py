@@ -30,7 +30,7 @@ class OpenVLASettings(Sampling, TeacherConfig):
     statistics_key: str = ""  # the data set in whose units its actions are, where it knows several
     python: str = ""  # interpreter of the processes' virtual environment; empty: this one
     devices: tuple[str, ...] = ()  # a process for each: "0", "1" of the GPUs seen here, "cpu"; empty: one, on any
-    rows: int = setting(ROWS, low=1)  # observations in one request to a process, which has memory for so many
+    rows: int = setting(ROWS, low=1)  # observations per sidecar request, for which its process has memory
     cpus: tuple[int, ...] = setting((), low=0)  # cores that the processes may use; empty: all
     log: str = ""  # file that a process's output is appended to; of several processes: with .0, .1 ... at its end
     socket: str = ""  # of a server of launch.serve_teacher that runs already: then nothing else is said of the model

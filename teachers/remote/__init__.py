@@ -1,7 +1,7 @@
-"""Policies that somebody serves over the network, as teachers.
+"""Policy servers as teachers.
 
-`teacher.py` asks them; an adapter (`openpi.py`, `vlagents.py`) speaks the language of one kind of server. Another kind
-is a file like these and a line in `ADAPTERS`.
+`teacher.py` queries them; an adapter (`openpi.py`, `vlagents.py`) speaks the protocol of one kind of server. Another
+kind is a file like these and a line in `ADAPTERS`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What an adapter is: how to connect to one kind of policy server, and how to ask it."""
+"""What an adapter is: how to connect to one kind of policy server, and how to query it."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class NotReady(TimeoutError):
 
 
 class Connection(Protocol):
-    """One connection to a server, which answers one question at a time. What it raises is one line."""
+    """One connection to a server, which answers one request at a time. What it raises is one line."""
 
     def ask(self, fields: Fields, timeout_s: float, ready_s: float | None = None) -> np.ndarray:
         """The policy's answer to an observation: an action [A] or a chunk of actions [horizon, A], as it came.

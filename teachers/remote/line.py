@@ -1,4 +1,4 @@
-"""A connection that is made anew when it breaks, and asked again."""
+"""A connection to a policy server that reconnects when it breaks, and repeats its request."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ CONNECT_S = 10.0
 
 
 class PolicyServerFailed(TeacherError):
-    """Nobody answers at the address, not in time, again and again, or not as such servers do."""
+    """No server answers at the address in time, or not as such servers do, after several attempts."""
 
 
 class Line:
-    """One connection to a policy server. A question changes nothing there, so one that got lost is asked again.
+    """One connection to a policy server. Requests change nothing there, so a lost one is repeated.
 
     Use it from one thread at a time, but for `close`.
     """

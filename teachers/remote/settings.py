@@ -1,4 +1,4 @@
-"""Settings of a policy that somebody serves over the network."""
+"""Settings of a policy server as teacher."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class RemoteSettings(Sampling, TeacherConfig):
     # What it is sent, "its name=source", see `request.Request`; empty: what is usual with the protocol.
     request: tuple[str, ...] = ()
     frame_size: int = setting(224, low=0)  # pixels of the square that frames are fitted into; 0: sent as they are
-    connections: int = setting(1, low=1)  # observations that it is asked about at the same time
+    connections: int = setting(1, low=1)  # requests under way at the same time
     ready_seconds: float = setting(900.0, above=0)  # for it to load a model
     deadline_seconds: float = setting(60.0, above=0)  # for an answer; a later one counts as a failure
 

@@ -1,4 +1,4 @@
-"""A teacher that somebody else serves, asked about one observation at a time over one or several connections."""
+"""A teacher behind a policy server, queried with one observation at a time over one or several connections."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class RemoteTeacher:
         connections: int = 1,
         limits: Limits | None = None,
     ) -> None:
-        """Connects, and asks about one black observation: many servers compile then, and mistakes show.
+        """Connects, and queries one black observation: many servers compile then, and mistakes show.
 
         Args:
           env_spec: of the environment whose transitions are labelled.
@@ -48,8 +48,8 @@ class RemoteTeacher:
           address: of the server.
           request: what the server is sent.
           contract: of the server's actions.
-          sampling: how often each observation is asked about, and the std of a label.
-          connections: questions that are under way at the same time.
+          sampling: how many samples are drawn of each observation, and the std of a label.
+          connections: requests that are under way at the same time.
           limits: see `Line`.
 
         Raises:

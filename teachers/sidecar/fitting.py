@@ -19,7 +19,7 @@ def layout_of(env_spec: EnvSpec, action_dim: int, rows: int, account: Mapping[st
     Args:
       env_spec: of the environment.
       action_dim: of the teacher's actions.
-      rows: observations in one request.
+      rows: observations per sidecar request.
       account: what the process says of itself, see `server.describe`.
 
     Raises:

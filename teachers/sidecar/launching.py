@@ -1,4 +1,4 @@
-"""How a teacher's process is started, or where one listens that somebody started."""
+"""How a teacher's process is started, or the socket of one that was started by hand."""
 
 from __future__ import annotations
 

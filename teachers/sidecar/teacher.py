@@ -75,7 +75,7 @@ class SidecarTeacher:
         Args:
           env_spec: of the environment whose transitions are labelled.
           replicas: at least one.
-          rows: observations in one request.
+          rows: observations per sidecar request.
           limits: when a process counts as failed; `queue_size` requests are under way with each.
           action_dim: of the teacher's actions; None: the environment's.
 

@@ -1,4 +1,4 @@
-"""The parity benchmark's arithmetic, and the face that it shows to stable-baselines3."""
+"""The parity benchmark's arithmetic, and the interface that it offers stable-baselines3."""
 
 from __future__ import annotations
 

@@ -146,7 +146,7 @@ def test_a_collection_in_use_or_damaged_is_refused(tmp_path):
 def test_nothing_is_overwritten_unless_asked(tmp_path):
     output = tmp_path / "demos"
     collect(TOY, make_toy, SETTINGS, output)
-    with pytest.raises(ConfigError, match="use --resume, --overwrite or another path"):
+    with pytest.raises(ConfigError, match="use resume=True, overwrite=True or another path"):
         collect(TOY, make_toy, SETTINGS, output)
     with pytest.raises(ConfigError, match=r"episodes=11 cannot work.*with 10"):
         collect(TOY, make_toy, dataclasses.replace(SETTINGS, episodes=11), output, resume=True)

@@ -133,7 +133,7 @@ def test_an_export_is_not_overwritten_unless_asked(exports, tmp_path):
     output = tmp_path / "out"
     files.export_student(student, output, text=True)
     assert "stablehlo.dot_general" in (output / files.TEXT).read_text()
-    with pytest.raises(ConfigError, match="use --overwrite or another path"):
+    with pytest.raises(ConfigError, match="use overwrite=True or another path"):
         files.export_student(student, output)
     files.export_student(student, output, overwrite=True)
     assert not (output / files.TEXT).exists()  # of the earlier export

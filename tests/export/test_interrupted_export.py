@@ -47,7 +47,7 @@ def test_stopped_at_any_file_it_can_be_made_again(name, tmp_path, monkeypatch):
     written = {each.name for each in target.iterdir()} if target.exists() else set()
     assert written == set(NAMES[: NAMES.index(name)])  # whole files, no manifest, nothing temporary
     if written:
-        with pytest.raises(ConfigError, match="exists and is not empty: use --overwrite"):
+        with pytest.raises(ConfigError, match="exists and is not empty: use overwrite=True"):
             files.export_student(1, target)
     files.export_student(1, target, overwrite=True)
     assert {each.name for each in target.iterdir()} == set(NAMES)

@@ -57,7 +57,7 @@ def test_even_distances():
 
 
 def test_random_steps_are_equally_likely():
-    """Over 300 rollouts of 16 environments each step is asked about in 3 / 24 of them: 600 times with a standard
+    """Over 300 rollouts of 16 environments each step is a query in 3 / 24 of them: 600 times with a standard
     deviation of sqrt(4800 x .125 x .875) = 23; six of these are allowed."""
     begins, values, age = inputs()
     guidance = to_guidance(GuidanceSpec(queries="random"), T)

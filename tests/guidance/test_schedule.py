@@ -57,7 +57,7 @@ def test_windows_smooth():
         ([0.5, 0.55, 0.6], [False, False, False]),  # rises, but .6 is not above the threshold
         ([0.8, 0.7, 0.9], [False, False, False]),  # above, but it fell in between
         ([0.7, 0.8], [False, False]),  # nothing is known of the third window
-        ([0.5, 0.6, 0.7, 0.1, 0.0], [False, False, True, True, True]),  # for good
+        ([0.5, 0.6, 0.7, 0.1, 0.0], [False, False, True, True, True]),  # permanently
     ],
 )
 def test_shut_off(rewards, off):

@@ -123,7 +123,7 @@ def test_the_loop_trains_the_same_with_labels_from_the_background():
 
 
 def test_large_batches_do_not_wait_for_the_end_of_the_rollout():
-    """8 environments, 20 steps: 160 observations, of which the first 128 are asked about after 16 steps."""
+    """8 environments, 20 steps: 160 observations, of which the first 128 are requested after 16 steps."""
     config = rpd_jax.get_preset("debug")
     config.variants, config.seeds = ("rpd-mse",), (0,)
     assert config.validate().teacher.batch_size > 160

@@ -1,4 +1,4 @@
-"""What ManiSkill's two vector environments share: what their workers are asked for, and what these then say."""
+"""What ManiSkill's two vector environments share: the request to their workers, and the reply."""
 
 from __future__ import annotations
 

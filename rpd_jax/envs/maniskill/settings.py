@@ -1,4 +1,4 @@
-"""What one asks of ManiSkill, checked, and what its workers then say they give. Imports no simulator."""
+"""Requested ManiSkill settings, checked, and what its workers report in reply. Imports no simulator."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The process that runs single ManiSkill environments; `process_worker` says what it is asked. Never imports jax."""
+"""The process that runs single ManiSkill environments; `process_worker` lists its requests. Never imports jax."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Worker(process_worker.Worker):
 def make_envs(
     fields: dict[str, Any], count: int, num_envs: int = 1, sim_backend: str = "physx_cpu", render: str = "sapien_cpu"
 ) -> list[Any]:
-    """Makes this process a simulator's, for good, and gives `count` environments, each of a batch of `num_envs`.
+    """Turns this process into a simulator permanently and gives `count` environments, each of a batch of `num_envs`.
 
     `fields` are those of a "make" request.
     """
@@ -51,7 +51,7 @@ def make_envs(
 
     maniskill_fast.install()
     torch.set_num_threads(1)
-    torch.inference_mode().__enter__()  # for good: its tensors and others do not mix
+    torch.inference_mode().__enter__()  # permanently: its tensors and others do not mix
     # The libraries' objects stay: the collector need not look at them again. Scenes do come and go.
     gc.collect()
     gc.freeze()

@@ -1,4 +1,4 @@
-"""Weights that are no numbers are found when they are read."""
+"""Weights that are not finite are found when they are read."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ _REMEDY = (
 
 
 class OpenVLAModel:
-    """A policy with the face that `serve_model` wants."""
+    """A policy with the interface that `serve_model` expects."""
 
     def __init__(self, policy: OpenVLAPolicy, name: str, options: argparse.Namespace) -> None:
         self._policy, self._name, self._options = policy, name, options

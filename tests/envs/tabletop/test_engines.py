@@ -10,8 +10,8 @@ import pytest
 from rpd_jax.envs.functional import play, vector_reset, vector_step
 from rpd_jax.envs.tabletop import engine_c, hand
 from rpd_jax.envs.tabletop.env import TabletopEnv
-from rpd_jax.envs.tabletop.tasks import TASKS
 from teachers.base import acting, load
+from teachers.scripted import TASKS
 
 ENGINES = ("c", "mjx")
 

@@ -6,8 +6,8 @@ import pytest
 
 from rpd_jax.envs.functional import play
 from rpd_jax.envs.tabletop.env import TabletopEnv
-from rpd_jax.envs.tabletop.tasks import TASKS
 from teachers.base import acting, load
+from teachers.scripted import TASKS
 
 QUICK = ("PickCube-v1", "PokeCube-v1", "PegInsertionSide-v1")  # the other tasks are marked slow
 

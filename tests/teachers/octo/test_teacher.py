@@ -35,6 +35,12 @@ def teacher_of(octo, **settings):
     return OctoTeacher(octo, ENV, contract="maniskill", **settings)
 
 
+def test_names_that_have_moved_warn():
+    with pytest.warns(DeprecationWarning, match=r"teachers.octo.OctoTeacher has moved to teachers.octo.teacher"):
+        from teachers.octo import OctoTeacher as former
+    assert former is OctoTeacher
+
+
 def frames(seed, *shape):
     return jnp.asarray(np.random.default_rng(seed).integers(0, 256, shape).astype(np.uint8))
 

@@ -231,7 +231,7 @@ def test_stopping_between_two_rows_loses_no_metrics(straight: Result, checkpoint
 
 
 def test_directories_are_not_overwritten_unasked(straight: Result, checkpoint: Path, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="use --resume, --overwrite or another path"):
+    with pytest.raises(ConfigError, match="use resume=True, overwrite=True or another path"):
         run(checkpoint, straight.directory, settings())
     with pytest.raises(ConfigError, match="demonstrations: not what the run to resume was given"):
         run(checkpoint, straight.directory, settings(), [OTHER], resume=True)

@@ -1,4 +1,4 @@
-"""The face of the OpenVLA teacher: batches, samples, scores, and requests that make no sense."""
+"""The interface of the OpenVLA teacher: batches, samples, scores, and requests that make no sense."""
 
 from __future__ import annotations
 

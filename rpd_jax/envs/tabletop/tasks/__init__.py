@@ -1,26 +1,20 @@
-"""The tasks, one file each."""
+"""The tasks, one file each: a file in this folder that defines `TASK` is a task, and needs no entry elsewhere."""
 
 from __future__ import annotations
 
 import importlib
+import pkgutil
 from collections.abc import Mapping
 
 from rpd_jax.config import choice
 from rpd_jax.envs.tabletop.task import Task
 
 TASKS: Mapping[str, str] = {
-    "PickCube-v1": "pick_cube",
-    "PushCube-v1": "push_cube",
-    "PullCube-v1": "pull_cube",
-    "StackCube-v1": "stack_cube",
-    "LiftPegUpright-v1": "lift_peg_upright",
-    "RollBall-v1": "roll_ball",
-    "PokeCube-v1": "poke_cube",
-    "PullCubeTool-v1": "pull_cube_tool",
-    "PegInsertionSide-v1": "peg_insertion_side",
-    "PickPlaceCube-v1": "pick_place_cube",
+    "".join(word.capitalize() for word in file.name.split("_")) + "-v1": file.name
+    for file in pkgutil.iter_modules(__path__)
+    if not file.name.startswith("_")
 }
-"""Task -> its file in this folder."""
+"""Task -> its file in this folder, which gives it its name: pick_cube.py is PickCube-v1, _slide.py is none."""
 
 
 def load(name: str) -> Task:

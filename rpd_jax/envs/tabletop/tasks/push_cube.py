@@ -7,8 +7,8 @@ import functools
 import jax.numpy as jnp
 
 from rpd_jax.envs.tabletop.task import Task, View, closeness, distance
-from rpd_jax.envs.tabletop.tasks import slide
-from rpd_jax.envs.tabletop.tasks.slide import HALF, RADIUS, aside
+from rpd_jax.envs.tabletop.tasks import _slide
+from rpd_jax.envs.tabletop.tasks._slide import HALF, RADIUS, aside
 from rpd_jax.types import Array
 
 
@@ -26,12 +26,12 @@ def _dense(view: View, success: Array) -> Array:
 
 
 TASK = Task(
-    scene=slide.SCENE,
+    scene=_slide.SCENE,
     instruction="push the cube away from the robot base",
     max_episode_steps=50,
     reward_scale=4.0,
-    place=functools.partial(slide.place, direction=1.0),
-    observe=slide.observe,
+    place=functools.partial(_slide.place, direction=1.0),
+    observe=_slide.observe,
     success=_success,
     dense=_dense,
     ee_objects=("obj_pose",),

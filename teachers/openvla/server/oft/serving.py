@@ -19,7 +19,7 @@ from teachers.sidecar.server import describe, instructions_of
 
 
 class OFTModel:
-    """A policy of one image with the face that `serve_model` wants; labels are the first actions of its chunks."""
+    """A policy of one image as `serve_model` expects it; labels are the first actions of its chunks."""
 
     def __init__(self, policy: OFTPolicy, name: str, options: argparse.Namespace) -> None:
         self._policy, self._name, self._options = policy, name, options

@@ -188,7 +188,7 @@ def test_bfloat16_computes_and_leaves_float32(tmp_path):
 
 def test_directories_are_not_overwritten_unasked(straight, tmp_path):
     arguments = (small_config(), [EPISODES], settings(), straight.directory)
-    with pytest.raises(ConfigError, match="use --resume, --overwrite or another path"):
+    with pytest.raises(ConfigError, match="use resume=True, overwrite=True or another path"):
         finetune(*arguments)
     with pytest.raises(CheckpointError, match="demonstrations differ from those of the run to resume"):
         finetune(small_config(), [EPISODES, EPISODES], settings(), straight.directory, resume=True)
