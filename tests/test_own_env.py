@@ -15,6 +15,7 @@ def make_config(directory):
     config.env.max_episode_steps = None  # the environment's own affair
     config.variants, config.seeds = ("ppo", "rpd-mse"), (0,)
     config.algorithm.total_steps = 2 * 8 * 20
+    config.eval.every, config.eval.episodes, config.eval.num_envs = 0, 4, 4
     config.run.directory, config.run.tensorboard, config.eval.videos = str(directory), False, 0
     return config
 
