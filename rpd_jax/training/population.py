@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import chex
@@ -59,12 +60,18 @@ class Population:
         self.members = [Member(variant, seed) for variant in self.specs for seed in config.seeds]
         self.keys = STUDENT_KEYS[config.env.observation]
         self.algorithm: Algorithm = make_algorithm(Setup(config, spec, tuple(self.specs)))
-        self._episode_steps = spec.max_episode_steps
         normalized = [name for name in self.keys if name != "rgb" and config.network.normalize_observations]
-        self._normalized = {name: spec.observation[name].shape for name in normalized}
+        length = getattr(config.algorithm, "rollout_length", None)
+        # Programs close over the algorithm alone: a jitted function that holds the population keeps it for ever.
+        self.begin = functools.partial(
+            begin,
+            self.algorithm,
+            {name: spec.observation[name].shape for name in normalized},
+            config.guidance.windows * config.guidance.window_iterations,
+            unsettled_iterations(config.env, length, spec.max_episode_steps) if length else 0,
+        )
         variants = [to_variant(m.variant, config.algorithm, self.terms, spec.action_dim) for m in self.members]
         self.variants: Variant = self.mesh.place(stack_variants(variants))
-        # Programs close over the algorithm alone: a jitted function that holds the population keeps it for ever.
         self._act, self._look_ahead, self._mode = (
             jax.jit(functools.partial(program, self.algorithm)) for program in (act, look_ahead, mode)
         )
@@ -97,31 +104,6 @@ class Population:
         seeds = jnp.asarray(self.seeds, jnp.uint32)
         return self.mesh.place(jax.jit(self.begin)(seeds, self.variants))
 
-    def begin(self, seeds: chex.Array, variants: Variant) -> MemberState:
-        """Members of seeds uint32 [P]; pure.
-
-        They are initialised one after the other (`lax.map`): batched QR factorisations of several layers at once can
-        deadlock XLA's CPU backend on few cores.
-        """
-        config, policy = self.config, self.algorithm.policy
-        remembered = config.guidance.windows * config.guidance.window_iterations
-        length = getattr(config.algorithm, "rollout_length", None)
-        unsettled = unsettled_iterations(config.env, length, self._episode_steps) if length else 0
-
-        def begin_member(inputs: tuple[chex.Array, Variant]) -> MemberState:
-            seed, variant = inputs
-            params = policy.init(stream(seed, "parameters"))
-            return MemberState(
-                params=params,
-                normalizer=normalization.init(self._normalized),
-                opt_state=self.algorithm.init_optimizer(params),
-                key=stream(seed, "learning"),
-                schedule=schedule.begin(variant.guidance, remembered, unsettled),
-                diverged=jnp.zeros((), bool),
-            )
-
-        return jax.lax.map(begin_member, (seeds, variants))
-
     def act(self, members: MemberState, observation: Observation, step: chex.Array) -> Acted:
         """Samples actions for observations [P, N, ...] at the rollout's step `step`, which salts the keys."""
         return self._act(members, self.student_sees(observation), step)
@@ -144,6 +126,42 @@ class Population:
         """One iteration's learning, see `Algorithm.update`; `members` is donated. Metrics are arrays [P]."""
         batch = batch._replace(observation=self.student_sees(batch.observation))
         return self._update(members, self.variants, batch, labels, jnp.float32(progress))
+
+
+def begin(
+    algorithm: Algorithm,
+    normalized: Mapping[str, tuple[int, ...]],
+    remembered: int,
+    unsettled: int,
+    seeds: chex.Array,
+    variants: Variant,
+) -> MemberState:
+    """Members before their first iteration; pure.
+
+    They are initialised one after the other (`lax.map`): batched QR factorisations of several layers at once can
+    deadlock XLA's CPU backend on few cores.
+
+    Args:
+      normalized: the entries of observations that are normalised, and their shapes.
+      remembered, unsettled: iterations whose rewards guidance remembers, and those left out first; see
+        `guidance.schedule.begin`.
+      seeds: uint32 [P].
+      variants: leaves [P, ...].
+    """
+
+    def begin_member(inputs: tuple[chex.Array, Variant]) -> MemberState:
+        seed, variant = inputs
+        params = algorithm.policy.init(stream(seed, "parameters"))
+        return MemberState(
+            params=params,
+            normalizer=normalization.init(dict(normalized)),
+            opt_state=algorithm.init_optimizer(params),
+            key=stream(seed, "learning"),
+            schedule=schedule.begin(variant.guidance, remembered, unsettled),
+            diverged=jnp.zeros((), bool),
+        )
+
+    return jax.lax.map(begin_member, (seeds, variants))
 
 
 def act(algorithm: Algorithm, members: MemberState, observation: Observation, step: chex.Array) -> Acted:

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from rpd_jax.actions.contracts import clip
+from rpd_jax.algorithms.base import apply
 from rpd_jax.config import ConfigError
 from rpd_jax.envs.base import EnvSpec
 from rpd_jax.envs.registry import task_info
@@ -62,7 +63,8 @@ class PolicyTeacher:
             in_graph=True,
             checkpoint=digest_arrays({name: np.asarray(leaf) for name, leaf in checkpoint.params.items()}),
         )
-        self._policy = jax.jit(lambda member, observation: population.apply(member, observation)[0])
+        policy = population.algorithm.policy  # a program that holds the population would keep it
+        self._policy = jax.jit(lambda member, observation: apply(policy, member, observation)[0])
 
     def label(self, observation: Observation, instructions: Instructions | str, key: Array) -> TeacherLabels:
         """Labels observations [B, ...] with the student's Gaussian."""
