@@ -31,9 +31,10 @@ def write_episode(parent: h5py.Group, name: str, episode: Episode) -> None:
     group = parent.create_group(name, track_order=True)
     observations = group.create_group("obs", track_order=True)
     for key, values in episode.observation.items():
-        if key == "rgb":  # a chunk is a frame, so that single ones can be read
+        if values.dtype == np.uint8 and values.ndim == 4:  # a camera's; a chunk is a frame: single ones can be read
             chunks = (1, *values.shape[1:])
-            observations.create_dataset(RGB, data=values, chunks=chunks, compression="gzip", compression_opts=GZIP)
+            at = RGB if key == "rgb" else f"sensor_data/{key.removeprefix('rgb_')}/rgb"
+            observations.create_dataset(at, data=values, chunks=chunks, compression="gzip", compression_opts=GZIP)
         else:
             observations.create_dataset(key, data=values)
     group.create_dataset("actions", data=np.asarray(episode.action, np.float32))

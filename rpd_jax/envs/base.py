@@ -51,6 +51,8 @@ class EnvSpec:
     frame_shape: tuple[int, int, int] | None = None  # of `frames`, None where nothing can be drawn
     horizon_scale: int = 1  # how many steps make the movement of one step at 1; `contract` is that of one of them
     camera: Camera | None = None  # of `frames`; None where it is not known
+    # Of further cameras, by the name of the entry that their frames are in an observation, e.g. "rgb_wrist".
+    further_cameras: Mapping[str, tuple[int, int, int]] = dataclasses.field(default_factory=dict)
     instructions: tuple[str, ...] = ()  # of several tasks: row n of a vector has number n % K; empty: `instruction`
 
     def instructions_of(self, rows: Sequence[int] | np.ndarray) -> Instructions | str:
@@ -58,6 +60,12 @@ class EnvSpec:
         if not self.instructions:
             return self.instruction
         return Instructions(self.instructions, np.asarray(rows, np.int32) % len(self.instructions))
+
+    @property
+    def cameras(self) -> dict[str, tuple[int, int, int]]:
+        """What can be drawn: the name of each camera's entry in an observation, "rgb" first, and its frames' shape."""
+        first = {} if self.frame_shape is None else {"rgb": self.frame_shape}
+        return first | dict(self.further_cameras)
 
     @property
     def suite(self) -> str:
@@ -132,8 +140,11 @@ class VectorEnv(Protocol):
         """
         ...
 
-    def frames(self, indices: Sequence[int]) -> Array:
-        """Draws only the environments named, as uint8 [len(indices), H, W, 3]; they stay where they were drawn."""
+    def frames(self, indices: Sequence[int], camera: str = "rgb") -> Array:
+        """Draws only the environments named, as uint8 [len(indices), H, W, 3]; they stay where they were drawn.
+
+        `camera` is one of `spec.cameras`; an environment that has the first only may leave the argument out.
+        """
         ...
 
     def state_dict(self) -> dict[str, np.ndarray]:
@@ -164,6 +175,15 @@ class FunctionalEnv(Protocol):
     def step(self, state: Any, action: Array) -> tuple[Any, Observation, Array, Array, Array, Array]:
         """Returns (state, observation, reward, terminated, truncated, success), scalars but for the first two."""
         ...
+
+
+def draw_missing(env: VectorEnv, keys: Sequence[str], seen: Observation, indices: Sequence[int]) -> Observation:
+    """`seen` [K, ...] with the frames that `keys` name and it lacks, drawn for the environments [K] alone."""
+    drawn = {}
+    for name in keys:
+        if name not in seen and name in env.spec.cameras:
+            drawn[name] = env.frames(indices) if name == "rgb" else env.frames(indices, name)
+    return {**seen, **drawn}
 
 
 def first_ages(

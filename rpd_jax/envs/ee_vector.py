@@ -63,8 +63,8 @@ class EEVectorEnv:
             final_observation=self._with_ee(result.final_observation),
         )
 
-    def frames(self, indices: Sequence[int]) -> Array:
-        return self._env.frames(indices)
+    def frames(self, indices: Sequence[int], camera: str = "rgb") -> Array:
+        return self._env.frames(indices) if camera == "rgb" else self._env.frames(indices, camera)
 
     def state_dict(self) -> dict[str, np.ndarray]:
         return self._env.state_dict()

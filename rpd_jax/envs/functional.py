@@ -119,13 +119,14 @@ def play(
     return jax.lax.scan(step, state, jax.random.split(key, steps))[1]
 
 
-def draw(env: Any, env_state: Any, indices: Array) -> Array:
+def draw(env: Any, env_state: Any, indices: Array, camera: str = "rgb") -> Array:
     """Pictures uint8 [len(indices), H, W, 3] of the environments named, of an environment that has `render`.
 
     At most `DRAWN_AT_ONCE` at a time.
     """
     chosen = jax.tree.map(lambda x: x[indices], env_state)
-    return jax.lax.map(env.render, chosen, batch_size=min(DRAWN_AT_ONCE, len(indices)))
+    render = env.render if camera == "rgb" else functools.partial(env.render, camera=camera)
+    return jax.lax.map(render, chosen, batch_size=min(DRAWN_AT_ONCE, len(indices)))
 
 
 class FunctionalVectorEnv:
@@ -143,7 +144,7 @@ class FunctionalVectorEnv:
         self._reset = jax.jit(functools.partial(vector_reset, env))
         self._restart = jax.jit(functools.partial(vector_restart, env))
         self._step = jax.jit(functools.partial(vector_step, env))
-        self._draw = jax.jit(functools.partial(draw, env)) if hasattr(env, "render") else None
+        self._draw = jax.jit(functools.partial(draw, env), static_argnums=2) if hasattr(env, "render") else None
         self.reseed(seeds)
 
     def reseed(self, seeds: Sequence[int]) -> None:
@@ -169,7 +170,7 @@ class FunctionalVectorEnv:
         self._state, result = self._step(self._state, jnp.asarray(action, jnp.float32))
         return result
 
-    def frames(self, indices: Sequence[int]) -> Array:
+    def frames(self, indices: Sequence[int], camera: str = "rgb") -> Array:
         """Draws only the environments named, as uint8 [len(indices), H, W, 3]; on an accelerator they stay there.
 
         Raises ValueError where nothing can be drawn, and for an index out of range.
@@ -179,7 +180,7 @@ class FunctionalVectorEnv:
         rows = np.asarray(indices, np.int32).reshape(-1)
         if ((rows < 0) | (rows >= self.num_envs)).any():
             raise ValueError(f"indices={list(indices)}: must be in [0, {self.num_envs})")
-        return placement.host_view(self._draw(self._state.env_state, placement.padded(rows)))[: len(rows)]
+        return placement.host_view(self._draw(self._state.env_state, placement.padded(rows), camera))[: len(rows)]
 
     def state_dict(self) -> dict[str, np.ndarray]:
         leaves = jax.tree.leaves(self._state)

@@ -112,7 +112,7 @@ class _Factory(OwnSuite):
         return self._env(seeds, rgb=rgb, end_on_success=end_on_success, random_ages=random_ages)
 
     def _known(self) -> set[str]:
-        return super()._known() | ({"rgb"} if self.spec.frame_shape is not None else set())
+        return super()._known() | set(self.spec.cameras)
 
 
 class _NotGiven(FunctionalSuite):

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from rpd_jax.config import ConfigError, EnvConfig
-from rpd_jax.envs.base import EnvSpec, StepResult, VectorEnv
+from rpd_jax.envs.base import EnvSpec, StepResult, VectorEnv, draw_missing
 from rpd_jax.envs.suite import Suite, TaskInfo, task_of
 from rpd_jax.types import Array, Observation
 
@@ -102,16 +102,16 @@ class SeveralVectorEnv:
             **{name: self._woven([getattr(result, name) for result in results]) for name in rest},
         )
 
-    def frames(self, indices: Sequence[int]) -> np.ndarray:
+    def frames(self, indices: Sequence[int], camera: str = "rgb") -> np.ndarray:
         """See `base.VectorEnv`."""
         rows, count = np.asarray(indices, int).reshape(-1), len(self._envs)
         if ((rows < 0) | (rows >= self.num_envs)).any():
             raise ValueError(f"indices={list(indices)}: must be in [0, {self.num_envs})")
-        found = np.zeros((len(rows), *(self.spec.frame_shape or ())), np.uint8)
+        found = np.zeros((len(rows), *self.spec.cameras.get(camera, ())), np.uint8)
         for number, env in enumerate(self._envs):
             its = rows % count == number
             if its.any():
-                found[its] = np.asarray(env.frames((rows[its] // count).tolist()))
+                found[its] = np.asarray(draw_missing(env, [camera], {}, (rows[its] // count).tolist())[camera])
         return found
 
     def state_dict(self) -> dict[str, np.ndarray]:
@@ -159,7 +159,7 @@ def _common(specs: Sequence[EnvSpec], keys: Sequence[str]) -> EnvSpec:
     def entry(field: str, key: str) -> Callable[[EnvSpec], Any]:
         return lambda spec: getattr(spec, field).get(key)
 
-    actions = ("action_dim", "action_low", "action_high", "contract", "horizon_scale", "frame_shape")
+    actions = ("action_dim", "action_low", "action_high", "contract", "horizon_scale", "frame_shape", "further_cameras")
     differing = [name for name in actions if not agree(operator.attrgetter(name))]
     differing += [f"observation {key}" for key in keys if not agree(entry("observation", key))]
     if differing:

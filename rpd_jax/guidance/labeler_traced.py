@@ -13,8 +13,8 @@ from rpd_jax.guidance.labeler import Askers, Labeler
 from rpd_jax.guidance.labels import label_member, no_labels
 from rpd_jax.types import Array, Observation, TeacherLabels
 
-Draw = Callable[[Any, Array], Array]
-"""Pictures uint8 [B, H, W, 3] of the environment states [B, ...] that the indices [B] name."""
+Draw = Callable[[Any, Array, str], Array]
+"""Pictures uint8 [B, H, W, 3] of the environment states [B, ...] that the indices [B] name, by a camera's name."""
 
 
 class Seen(NamedTuple):
@@ -72,6 +72,10 @@ class TracedLabeler(Labeler):
         found = jax.lax.map(one, (kind, rollout, askers.guidance, calls, askers.seeds))
         return found._replace(labels=jax.tree.map(lambda x: jnp.moveaxis(x, 0, 1), found.labels))
 
+    def _missing(self, observation: Observation) -> list[str]:
+        """The frames that the teacher reads and the observation lacks."""
+        return [name for name in self.teacher.spec.observation_keys if name not in observation]
+
     def _nothing(self, seen: Seen, *unused: Any) -> Labels:
         shape = (len(seen.starts), 1, seen.starts.shape[1])
         labels = TeacherLabels(*(x[:, 0] for x in no_labels(shape, self.spec.action_dim)))
@@ -81,8 +85,9 @@ class TracedLabeler(Labeler):
         observation = dict(seen.observation)
         if seen.states is not None:
             states = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), seen.states)
-            frames = self._draw(states, jnp.arange(seen.starts.size))
-            observation["rgb"] = frames.reshape(*seen.starts.shape, *frames.shape[1:])
+            for name in self._missing(observation):
+                frames = self._draw(states, jnp.arange(seen.starts.size), name)
+                observation[name] = frames.reshape(*seen.starts.shape, *frames.shape[1:])
         labels = label_member(
             self.teacher, self.instructions, observation, seen.starts, seed, iteration, self.batch_size
         )
@@ -98,7 +103,9 @@ class TracedLabeler(Labeler):
             shown = {key: x[t, n] for key, x in seen.observation.items()}
             if seen.states is not None:
                 states = jax.tree.map(lambda x: x[t, n], seen.states)
-                shown["rgb"] = self._draw(states, jnp.arange(self.sparse_batch))
+                shown |= {
+                    name: self._draw(states, jnp.arange(self.sparse_batch), name) for name in self._missing(shown)
+                }
             return shown
 
         answers = sparse.ask_in_graph(

@@ -13,7 +13,7 @@ from absl import logging
 
 from rpd_jax.algorithms.base import MemberState
 from rpd_jax.config import EvalConfig
-from rpd_jax.envs.base import VectorEnv
+from rpd_jax.envs.base import VectorEnv, draw_missing
 from rpd_jax.envs.registry import env_seeds
 from rpd_jax.guidance.labels import asking, checked
 from rpd_jax.keys import stream
@@ -82,9 +82,9 @@ class TeacherPolicy:
     def __call__(self, observation: Observation, starts: np.ndarray) -> Array:
         spec, mine = self._teacher.spec, slice(self._num_envs)
         starts = starts[mine]
-        seen = {key: np.array(observation[key][mine]) for key in spec.observation_keys if key in observation}
-        if "rgb" in spec.observation_keys and "rgb" not in seen:
-            seen["rgb"] = np.array(self._env.frames(range(self._num_envs)))
+        given = {key: observation[key][mine] for key in spec.observation_keys if key in observation}
+        drawn = draw_missing(self._env, spec.observation_keys, given, range(self._num_envs))
+        seen = {key: np.array(x) for key, x in drawn.items()}
         for past in self._memory:  # a new episode has no past but its first observation
             for key, x in past.items():
                 x[starts] = seen[key][starts]

@@ -78,7 +78,7 @@ def _check_progress(where: str, config: Config, steps: int | None) -> None:
 
 def check_teacher(teacher: Teacher, spec: EnvSpec) -> None:
     """Raises ConfigError where the environment lacks something that the teacher reads."""
-    known = {*spec.observation, *(["rgb"] if spec.frame_shape is not None else [])}
+    known = {*spec.observation, *spec.cameras}
     missing = [key for key in teacher.spec.observation_keys if key not in known]
     if missing:
         raise ConfigError(f"teacher {teacher.spec.name} reads {missing}: {spec.name} has {sorted(known)}")

@@ -15,7 +15,7 @@ import numpy as np
 
 from rpd_jax import placement
 from rpd_jax.algorithms.base import MemberState
-from rpd_jax.envs.base import VectorEnv
+from rpd_jax.envs.base import VectorEnv, draw_missing
 from rpd_jax.guidance.labeler_host import RolloutLabels
 from rpd_jax.training.episodes import EpisodeTracker, check_finite
 from rpd_jax.training.lookahead import with_next
@@ -123,9 +123,7 @@ class HostCollector:
         """What the teacher reads of environments [K] now, leaves [K, ...]; frames are drawn for them alone."""
         assert self._observation is not None
         seen = {key: placement.rows(x, indices) for key, x in self._observation.items() if key in self.teacher_keys}
-        if "rgb" in self.teacher_keys and "rgb" not in seen:
-            seen["rgb"] = self.env.frames(indices.tolist())
-        return seen
+        return draw_missing(self.env, self.teacher_keys, seen, indices.tolist())
 
     def _per_member(self, ended: list[dict[str, np.ndarray]]) -> list[dict[str, float]]:
         episodes = {key: np.concatenate([e[key] for e in ended]) for key in ended[0]}

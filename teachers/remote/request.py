@@ -17,9 +17,9 @@ class Request:
     """Turns observations into the fields of a request.
 
     Args:
-      entries: pairs "server's name=source", e.g. "observation/image=rgb". A source is "rgb" (the frame), "black" (a
-        black one, for a camera that the environment does not have), "instruction", another entry of the observation
-        ("proprio"), or a named part of one ("proprio.qpos").
+      entries: pairs "server's name=source", e.g. "observation/image=rgb". A source is a camera's frame ("rgb", or another
+        that the environment has), "black" (a black one, for a camera that it does not have), "instruction", another
+        entry of the observation ("proprio"), or a named part of one ("proprio.qpos").
       env_spec: of the environment.
       frame_size: pixels of the square that frames are fitted into; 0: they are sent as they are.
 
@@ -67,7 +67,7 @@ class Request:
             return instruction
         key, part = self._slices[source]
         value = arrays[key][row]
-        if key != FRAME:
+        if self._spec(key)[1] != "uint8":
             return value[part].astype(np.float32)
         value = fitted(value, self._size) if self._size else value
         return np.zeros_like(value) if source == BLACK else value
@@ -77,18 +77,17 @@ class Request:
         key, _, part = source.partition(".")
         key = FRAME if source == BLACK else key
         layout = self._env_spec.layout.get(key, {})
-        has_frames = self._env_spec.frame_shape is not None or FRAME in self._env_spec.observation
-        known = has_frames if key == FRAME else key in self._env_spec.observation
-        if not known or (part and part not in layout):
-            names = [name for name in self._env_spec.observation if name != FRAME]
+        known = {**self._env_spec.cameras, **self._env_spec.observation}
+        if key not in known or (part and part not in layout):
+            names = [name for name in known if name != FRAME]
             parts = [f"{name}.{each}" for name in names for each in self._env_spec.layout.get(name, {})]
-            choices = [INSTRUCTION, *([FRAME, BLACK] if has_frames else []), *names, *parts]
+            choices = [INSTRUCTION, *([FRAME, BLACK] if FRAME in known else []), *names, *parts]
             raise ValueError(f"teacher.request: {self._env_spec.name} has no {source!r}: choose from {choices}")
         return key, slice(*layout[part]) if part else slice(None)
 
     def _spec(self, key: str) -> tuple[tuple[int, ...], str]:
-        if key == FRAME and self._env_spec.frame_shape is not None:
-            return tuple(self._env_spec.frame_shape), "uint8"
+        if key in self._env_spec.cameras:
+            return tuple(self._env_spec.cameras[key]), "uint8"
         return tuple(self._env_spec.observation[key].shape), self._env_spec.observation[key].dtype
 
 

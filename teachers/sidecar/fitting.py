@@ -45,8 +45,8 @@ def but_gpus(account: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _observed(env_spec: EnvSpec, name: str) -> tuple[tuple[int, ...], str]:
-    if name == "rgb" and env_spec.frame_shape is not None:
-        return tuple(env_spec.frame_shape), "uint8"
+    if name in env_spec.cameras:
+        return tuple(env_spec.cameras[name]), "uint8"
     if name not in env_spec.observation:
         raise HandshakeError(f"{env_spec.name} has no {name!r}, which the teacher reads")
     return tuple(env_spec.observation[name].shape), env_spec.observation[name].dtype
