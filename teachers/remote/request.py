@@ -17,9 +17,9 @@ class Request:
     """Turns observations into the fields of a request.
 
     Args:
-      entries: pairs "server's name=source", e.g. "observation/image=rgb". A source is a camera's frame ("rgb", or another
-        that the environment has), "black" (a black one, for a camera that it does not have), "instruction", another
-        entry of the observation ("proprio"), or a named part of one ("proprio.qpos").
+      entries: pairs "server's name=source", e.g. "observation/image=rgb". A source is a camera's frame ("rgb" or
+        another that the environment has), "black" (a black one, for a camera that it does not have), "instruction",
+        another entry of the observation ("proprio"), or a named part of one ("proprio.qpos").
       env_spec: of the environment.
       frame_size: pixels of the square that frames are fitted into; 0: they are sent as they are.
 
