@@ -18,12 +18,14 @@ def test_the_library_example_runs_and_the_variant_can_be_added(tmp_path, monkeyp
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(variants, "VARIANTS", dict(variants.VARIANTS))
     blocks = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-    assert len(blocks) == 4
+    assert len(blocks) == 3
     names: dict = {}
     for block in blocks:
         exec(block, names)
     assert names["envs"].num_envs == 16 and names["picture"].shape == (128, 128, 3)
     assert [row.variant for row in names["result"].table] == ["teacher:toy:Reach-v0", "ppo", "rpd-mse"]
+    assert names["action"].shape == (7,) and names["loss"].shape == () and names["advantage"].shape == (50,)
+    assert names["metrics"]["success_once"].shape == (2, 4, 2)  # keys, iterations, variants
     assert names["config"].validate().variants == ("ppo", "rpd-mse", "mine")
     assert variants.resolve_variants(names["config"])[2].terms == {"mse": 1.0, "kl": 0.1}
 

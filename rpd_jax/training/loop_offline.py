@@ -42,7 +42,7 @@ class OfflineLoop:
 
     def run(self, members: MemberState, first: int, count: int) -> tuple[MemberState, list[dict[str, float]]]:
         if first == 0:  # the moments of all demonstrations, once and for all
-            renew = jax.vmap(normalization.update, in_axes=(0, None))
+            renew = jax.vmap(normalization.update, in_axes=(0, None), axis_size=len(self._population))
             members = members._replace(normalizer=renew(members.normalizer, self._transitions.observation))
         rows = []
         for iteration in range(first, first + count):
