@@ -133,10 +133,10 @@ def test_of_other_maniskill_tasks_less_is_known():
     assert told.instructions == ("put it there",) and told.max_episode_steps == 60
     registry.check_env(config)
     run = Config(env=dataclasses.replace(config, end_on_success=False, horizon_scale=1))
-    run.ppo.total_steps = 10**6
+    run.algorithm.total_steps = 10**6
     with pytest.raises(ConfigError, match=r"env.max_episode_steps=None cannot work for .*PlaceSphere-v1"):
         check_guidance(parse_variant("vlajs"), run)
-    run.env.max_episode_steps = run.ppo.rollout_length
+    run.env.max_episode_steps = run.algorithm.rollout_length
     check_guidance(parse_variant("vlajs"), run)
 
 
