@@ -158,6 +158,12 @@ def test_a_minibatch_of_one_transition_is_refused_where_advantages_are_normalise
     config.validate()
 
 
+@pytest.mark.parametrize("text", ["rpd-mse:mse=None", "rpd-mse:mse=None:queries=even"])
+def test_a_coefficient_cannot_be_none(text):
+    with pytest.raises(ConfigError, match="mse='None' cannot work: it must be a number"):
+        parse_variant(text)
+
+
 @pytest.mark.parametrize("field", variant_floats(PPOConfig))
 @pytest.mark.parametrize("value", [-1.0, math.nan, -math.inf, 1e39])
 def test_a_variant_s_overrides_have_the_bounds_of_the_settings(field, value):

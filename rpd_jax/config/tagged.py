@@ -77,7 +77,7 @@ class Tagged(Settings):
         if isinstance(kind, str):
             module, _, attribute = kind.partition(":")
             kind = cls.kinds[tag] = getattr(importlib.import_module(module), attribute)
-        return kind  # type: ignore[return-value]
+        return kind
 
     @classmethod
     def check_name(cls, name: Any) -> None:
