@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from rpd_jax.config import ConfigError
+from rpd_jax.config.errors import choice
 from rpd_jax.envs.base import EnvSpec, StepResult, episode_seed, first_ages
 from rpd_jax.envs.process_arrays import shares, with_lost
 from rpd_jax.envs.workers import Request, WorkerPool
@@ -114,7 +115,7 @@ class ProcessEnv(abc.ABC):
         return result
 
     @abc.abstractmethod
-    def frames(self, indices: Sequence[int]) -> Array:
+    def frames(self, indices: Sequence[int], camera: str = "rgb") -> Array:
         """Pictures uint8 [len(indices), H, W, 3] of the environments named."""
 
     def state_dict(self) -> dict[str, np.ndarray]:
@@ -225,8 +226,9 @@ class ProcessEnv(abc.ABC):
         if self._descriptor < 0:
             raise RuntimeError("the environment is closed")
 
-    def _check_indices(self, indices: Sequence[int]) -> list[int]:
+    def _check_indices(self, indices: Sequence[int], camera: str) -> list[int]:
         self._check_open()
+        choice("camera", camera, ["rgb"])
         if self._observation is None:
             raise RuntimeError("call reset() before frames()")
         indices = [int(index) for index in indices]

@@ -30,7 +30,7 @@ class PoolEnv(ProcessEnv):
     title = "simulator"  # of its processes, in messages
     python: str | None = None  # the interpreter that they run in; None: this process's
 
-    def frames(self, indices: Sequence[int]) -> np.ndarray:
+    def frames(self, indices: Sequence[int], camera: str = "rgb") -> np.ndarray:
         """Draws only the environments named, as uint8 [len(indices), H, W, 3].
 
         Where a worker fails here, the picture is of the next episode's first state already.
@@ -39,7 +39,7 @@ class PoolEnv(ProcessEnv):
           ValueError: an index out of range.
           RuntimeError: closed, not reset, or workers fail again and again.
         """
-        indices = self._check_indices(indices)
+        indices = self._check_indices(indices, camera)
         requests: dict[int, Request] = {}
         for worker, rows in enumerate(self._rows):
             if its := sorted({index for index in indices if rows.start <= index < rows.stop}):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -40,13 +43,14 @@ def score_member(
     horizon, num_envs = starts.shape
     flat = {name: flat_windows(x, starts, teacher.spec.history) for name, x in observation.items()}
     flat_tokens = tokens.reshape(horizon * num_envs, *tokens.shape[2:])
-    score = getattr(teacher, "begin_score", None)
+    begin_score = getattr(teacher, "begin_score", None)
     with asking(teacher.spec):
-        answers = []
+        waits: list[Callable[[], TokenScores]] = []
         for begin in range(0, horizon * num_envs, batch_size):
             rows = slice(begin, begin + batch_size)
             said = taken(instructions, np.arange(horizon * num_envs)[rows] % num_envs)
-            answers.append((score or teacher.score)({k: x[rows] for k, x in flat.items()}, said, flat_tokens[rows]))
-        parts = [answer() for answer in answers] if score else answers
+            batch = {name: x[rows] for name, x in flat.items()}, said, flat_tokens[rows]
+            waits.append(begin_score(*batch) if begin_score else functools.partial(teacher.score, *batch))
+        parts = [wait() for wait in waits]
     whole = jax.tree.map(lambda *x: jnp.concatenate(x), *parts)
     return jax.tree.map(lambda x: x.reshape(horizon, num_envs, *x.shape[1:]), whole)

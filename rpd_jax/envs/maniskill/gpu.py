@@ -62,9 +62,9 @@ class ManiSkillGPUVectorEnv(ManiSkillEnv):
         self._views: dict[str, Array] = {}
         super().__init__(Settings(task, num_envs, seeds, processes=1, **options))
 
-    def frames(self, indices: Sequence[int]) -> Array:
+    def frames(self, indices: Sequence[int], camera: str = "rgb") -> Array:
         """Pictures uint8 [len(indices), H, W, 3] of the environments named, on the device; see `ManiSkillVectorEnv`."""
-        indices = self._check_indices(indices)
+        indices = self._check_indices(indices, camera)
         if self._draws:
             assert self._observation is not None, "`_check_indices` says that there is one"
             return placement.rows(self._observation["rgb"], np.asarray(indices, int))
