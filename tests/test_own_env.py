@@ -24,7 +24,7 @@ def made(seeds, *, rgb, end_on_success, random_ages):
     return FunctionalVectorEnv(Reach(12, end_on_success), len(seeds), seeds, random_ages=random_ages)
 
 
-@pytest.mark.parametrize("env", [Reach(12), made], ids=["functional", "factory"])
+@pytest.mark.parametrize("env", [pytest.param(Reach(12), marks=pytest.mark.slow), made], ids=["functional", "factory"])
 def test_training_resuming_and_acting(tmp_path, env):
     def teacher(environment):
         return load("toy", environment.spec)

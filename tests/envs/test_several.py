@@ -5,7 +5,6 @@ import dataclasses
 import numpy as np
 import pytest
 
-import rpd_jax
 from rpd_jax.config import ConfigError, EnvConfig
 from rpd_jax.envs import registry
 
@@ -60,13 +59,3 @@ def test_what_cannot_be_together(change, message):
     assert "\n" not in str(error.value)
     with pytest.raises(ConfigError, match="1 environments cannot be of 2 tasks"):
         make(BOTH, [1])
-
-
-def test_a_population_trains_in_them(tmp_path):
-    config = rpd_jax.get_preset("debug")
-    config.env = dataclasses.replace(BOTH, num_envs=4)
-    config.variants, config.seeds, config.eval.videos = ("ppo",), (0,), 0
-    config.algorithm.rollout_length, config.algorithm.minibatches, config.algorithm.total_steps = 4, 2, 32
-    config.run.directory, config.run.tensorboard = str(tmp_path / "run"), False
-    (row,) = rpd_jax.train(config).table
-    assert row.env == BOTH.name

@@ -1,5 +1,7 @@
 """The host collector: shapes, bootstrap values, episode statistics, whose environment is whose."""
 
+import dataclasses
+
 import jax
 import numpy as np
 import pytest
@@ -125,6 +127,7 @@ def test_frames_are_drawn_of_those_asked_about_only():
         return np.stack([np.full((2, 2, 3), i, np.uint8) for i in indices])
 
     collector.env.frames = frames
+    collector.env.spec = dataclasses.replace(collector.env.spec, frame_shape=(2, 2, 3))
     collector.teacher_keys = ("rgb",)
     watching = Watching([1, 3])
     collector.collect(population.init(), watching)

@@ -305,7 +305,7 @@ def test_training_with_a_served_teacher(tmp_path, openpi):
     config = rpd_jax.get_preset("quickstart")
     config.variants, config.seeds = ("rpd-mse",), (0,)
     config.env.name, config.env.num_envs, config.env.image_size = "tabletop:PickCube-v1", 2, SIZE
-    config.env.max_episode_steps, config.env.processes = 8, 1
+    config.env.max_episode_steps = 8
     config.network.hidden = (16,)
     ppo = config.algorithm
     ppo.total_steps, ppo.rollout_length, ppo.epochs, ppo.minibatches = 32, 8, 1, 2

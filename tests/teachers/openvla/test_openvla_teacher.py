@@ -32,7 +32,8 @@ def config_for(directory, checkpoint, env="tabletop:PickCube-v1"):
     config = rpd_jax.get_preset("quickstart")
     config.variants, config.seeds = ("ppo", "rpd-mse"), (0,)
     config.env.name, config.env.num_envs, config.env.image_size, config.env.max_episode_steps = env, 2, 56, 8
-    config.env.processes = 1
+    if env.startswith("maniskill"):
+        config.env.processes = 1
     config.network.hidden = (16,)
     ppo = config.algorithm
     ppo.total_steps, ppo.rollout_length, ppo.epochs, ppo.minibatches = 48, 8, 1, 2
