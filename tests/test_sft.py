@@ -8,6 +8,7 @@ import pytest
 import rpd_jax
 from rpd_jax.config import ConfigError, NetworkConfig, SFTConfig
 from rpd_jax.demonstrations.collect import Settings, collect
+from rpd_jax.export.files import export_student
 from rpd_jax.losses.tokens import cross_entropy
 from rpd_jax.policies.tokens import Tokens
 from teachers.settings import teacher_factory
@@ -48,6 +49,9 @@ def test_a_student_imitates_and_is_evaluated(demonstrations, tmp_path):
     assert student.variant == "sft" and student.success_once > 0.5 > slow.success_once - 0.5
     rows = rpd_jax.evaluate(tmp_path / "run", episodes=16)
     assert [row.variant for row in rows] == ["sft", "slow"]
+    # both programs are compared with the student before they are written
+    exported = export_student(result.student("sft", seed=0), tmp_path / "export")
+    assert {"student.onnx", "student.stablehlo"} <= set(exported.files)
 
 
 def test_resuming_is_exact(demonstrations, tmp_path):

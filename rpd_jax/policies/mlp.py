@@ -48,7 +48,7 @@ class MLPTokens(nn.Module):
         (x,) = observation.values()
         chex.assert_rank(x, 2)
         logits = mlp(x, self.hidden, len(self.low) * self.bins, nn.tanh, 0.01 * math.sqrt(2), "actor")
-        return Tokens.of(logits.reshape(len(x), len(self.low), self.bins), self.low, self.high), None
+        return Tokens.of(logits.reshape(x.shape[0], len(self.low), self.bins), self.low, self.high), None
 
 
 def mlp(
