@@ -5,9 +5,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rpd_jax.config import EnvConfig, NetworkConfig
+from rpd_jax.algorithms.base import register_algorithm
+from rpd_jax.algorithms.sft import SFT
+from rpd_jax.config import ConfigError, EnvConfig, NetworkConfig, SFTConfig
 from rpd_jax.envs.base import ArraySpec, EnvSpec
-from rpd_jax.policies.base import make_policy
+from rpd_jax.policies.base import make_policy, register_policy
 from rpd_jax.policies.nature_cnn import convolve_by_matmul, convolve_natively
 
 SHAPES = {"state": (42,), "proprio": (25,), "ee": (28,), "rgb": (128, 128, 3)}
@@ -130,3 +132,15 @@ def test_gradients_reach_every_parameter(observation):
 
     for path, gradient in jax.tree_util.tree_leaves_with_path(jax.grad(loss)(params)):
         assert np.abs(gradient).max() > 0, path
+
+
+def test_a_policy_of_a_taken_or_unknown_name_is_refused():
+    with pytest.raises(ConfigError, match="policy 'standard' is already registered"):
+        register_policy("standard", lambda network, spec, keys, head: None)
+    with pytest.raises(ConfigError, match=r"network.name='standart' is unknown: .*did you mean 'standard'"):
+        build(name="standart")
+
+
+def test_an_algorithm_of_a_taken_name_is_refused():
+    with pytest.raises(ConfigError, match="algorithm 'ppo' is already registered"):
+        register_algorithm("ppo", SFTConfig, SFT.of)

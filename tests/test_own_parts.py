@@ -32,6 +32,11 @@ def test_everything_of_ones_own(tmp_path):
     np.testing.assert_allclose(act({"state": x}), result.student(seed=0).act({"state": x}), atol=1e-6)
     np.testing.assert_allclose(act({"state": x}), np.clip(-2.0 * x, -1, 1), atol=0.05)  # the teacher's way
 
+    plain = Config(variants=("ppo",), env=module.MyLabConfig())
+    plain.network.name = "linear"
+    with pytest.raises(ConfigError, match=r"network.name='linear' cannot work with algorithm.name='ppo': it has no"):
+        rpd_jax.train(plain, directory=None)
+
     stored = json.loads((tmp_path / "run" / "config.json").read_text())
     assert stored["env"]["drift"] == 0.05 and stored["algorithm"]["name"] == "imitate"
     again = Config.from_dict(stored)

@@ -104,9 +104,10 @@ class Algorithm:
         Returns:
           the actions, not clipped, and `extras`: named arrays [N, ...] that `update` will need of this step.
         """
-        policy, _ = apply(self.policy, member, observation)
+        policy, value = apply(self.policy, member, observation)
         action = jax.vmap(lambda p, key: p.sample(key))(policy, keys)
-        return action, {"log_prob": jax.vmap(lambda p, a: p.log_prob(a))(policy, action)}
+        extras = {"log_prob": jax.vmap(lambda p, a: p.log_prob(a))(policy, action)}
+        return action, extras if value is None else extras | {"value": value}
 
     def look_ahead(self, member: MemberState, observation: Observation) -> dict[str, chex.Array]:
         """The extras named in `ahead`, [N, ...] for observations [N, ...]; a rollout has them as "next_" + name."""

@@ -33,52 +33,14 @@ from rpd_jax.algorithms.base import (
     is_finite,
     iteration_keys,
 )
-from rpd_jax.algorithms.ppo_loss import Batch, loss, make_batch, metric_names
+from rpd_jax.algorithms.ppo_loss import Batch, check_inputs, loss, make_batch, metric_names
 from rpd_jax.algorithms.variants import Variant
-from rpd_jax.config import GuidanceConfig
+from rpd_jax.config import ConfigError, GuidanceConfig
 from rpd_jax.config.algorithm import PPOConfig
 from rpd_jax.guidance import schedule
 from rpd_jax.policies import normalization
-from rpd_jax.policies.base import Params, Policy
+from rpd_jax.policies.base import STUDENT_KEYS, Params, Policy, has_critic
 from rpd_jax.types import Observation, TeacherLabels, Transition
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class PPO(Algorithm):
-    """The family; see `base.Algorithm`."""
-
-    config: PPOConfig
-    guidance: GuidanceConfig = dataclasses.field(default_factory=GuidanceConfig)
-    may_end: bool = False  # all guidance can end before training does: then its terms cost nothing any more
-
-    ahead = ("value",)
-
-    @classmethod
-    def of(cls, setup: Setup) -> Self:
-        guided = [spec for spec in setup.specs if spec.guided]
-        may_end = bool(guided) and all(spec.guidance.is_transient for spec in guided)
-        return dataclasses.replace(super().of(setup), guidance=setup.config.guidance, may_end=may_end)
-
-    def act(
-        self, member: MemberState, observation: Observation, keys: chex.Array
-    ) -> tuple[chex.Array, dict[str, chex.Array]]:
-        policy, value = apply(self.policy, member, observation)
-        action = jax.vmap(lambda p, key: p.sample(key))(policy, keys)
-        log_prob = jax.vmap(lambda p, a: p.log_prob(a))(policy, action)
-        return action, {"log_prob": log_prob, "value": value}
-
-    def look_ahead(self, member: MemberState, observation: Observation) -> dict[str, chex.Array]:
-        return {"value": apply(self.policy, member, observation)[1]}
-
-    def update(
-        self,
-        members: MemberState,
-        variants: Variant,
-        rollout: Transition,
-        labels: TeacherLabels | None,
-        progress: chex.Numeric,
-    ) -> tuple[MemberState, Metrics]:
-        return update(self, members, variants, rollout, labels, progress)
 
 
 class Halt(NamedTuple):
@@ -147,45 +109,70 @@ def epochs(
     return members, halt._replace(diverged=halt.diverged | ~fine), totals, applied
 
 
-def update(
-    ppo: PPO,
-    members: MemberState,
-    variants: Variant,
-    rollout: Transition,
-    labels: TeacherLabels | None,
-    progress: chex.Numeric,
-) -> tuple[MemberState, Metrics]:
-    """One iteration of all members [P] on rollouts [T, P, N, ...]; `base.Algorithm.update` describes the arguments."""
-    before = members
-    # Members are the rollout's second axis; from here on they come first.
-    batch = jax.vmap(functools.partial(make_batch, ppo.config), in_axes=(0, 1, 1))(variants, rollout, labels)
-    renewed = jax.vmap(normalization.update)(members.normalizer, batch.observation)
-    batch = batch._replace(observation=jax.vmap(normalization.normalize)(members.normalizer, batch.observation))
-    key, _, shuffle_key = jnp.moveaxis(jax.vmap(iteration_keys)(members.key), 1, 0)
-    shuffles = _shuffles(shuffle_key, ppo.config.epochs, batch.advantage.shape[1], ppo.config.minibatches)
+@dataclasses.dataclass(frozen=True, eq=False)
+class PPO(Algorithm):
+    """The family; see `base.Algorithm`."""
 
-    weights = jax.vmap(guidance_weight, in_axes=(0, 0, None))(members, variants, progress)
-    learn = functools.partial(epochs, ppo, ppo.terms, progress)
-    if ppo.may_end:  # then the terms cost nothing, either
-        taught = jnp.any((weights > 0) & jnp.any(variants.coefficients > 0, axis=1))
-        alone = functools.partial(epochs, dataclasses.replace(ppo, terms=()), ppo.terms, progress)
-        learn = functools.partial(jax.lax.cond, taught, learn, alone)
-    members, halt, totals, applied = learn(members, variants, batch, shuffles)
+    config: PPOConfig
+    guidance: GuidanceConfig = dataclasses.field(default_factory=GuidanceConfig)
+    may_end: bool = False  # all guidance can end before training does: then its terms cost nothing any more
 
-    metrics = {name: total / jnp.maximum(applied, 1.0) for name, total in totals.items()}
-    metrics["kl_max"] = halt.kl_max
-    metrics["updates_applied"] = applied / shuffles.shape[0]
-    metrics["distill_weight"] = weights
-    metrics["rollout_reward"] = jnp.mean(rollout.reward, axis=(0, 2))
-    metrics["explained_variance"] = jax.vmap(_explained_variance)(batch.value, batch.target)
-    advance = functools.partial(
-        schedule.advance, windows=ppo.guidance.windows, attainable=ppo.guidance.attainable_reward or 1.0
-    )
-    assert members.schedule is not None, "members that learn have one"
-    scheduled = jax.vmap(advance)(members.schedule, variants.guidance, metrics["rollout_reward"])
-    members = members._replace(normalizer=renewed, schedule=scheduled, key=key)
-    diverged = halt.diverged | ~is_finite((members.params, members.normalizer, members.schedule))
-    return freeze(diverged, members, before), metrics | {"diverged": diverged.astype(jnp.float32)}
+    ahead = ("value",)
+
+    @classmethod
+    def of(cls, setup: Setup) -> Self:
+        check_inputs(setup.terms)
+        guided = [spec for spec in setup.specs if spec.guided]
+        may_end = bool(guided) and all(spec.guidance.is_transient for spec in guided)
+        made = super().of(setup)
+        env, network = setup.config.env, setup.config.network
+        if not has_critic(made.policy, setup.spec, STUDENT_KEYS[env.observation]):
+            raise ConfigError(f"network.name={network.name!r} cannot work with algorithm.name='ppo': it has no critic")
+        return dataclasses.replace(made, guidance=setup.config.guidance, may_end=may_end)
+
+    def look_ahead(self, member: MemberState, observation: Observation) -> dict[str, chex.Array]:
+        value = apply(self.policy, member, observation)[1]
+        assert value is not None, "`of` refuses policies without a critic"
+        return {"value": value}
+
+    def update(
+        self,
+        members: MemberState,
+        variants: Variant,
+        rollout: Transition,
+        labels: TeacherLabels | None,
+        progress: chex.Numeric,
+    ) -> tuple[MemberState, Metrics]:
+        before = members
+        # Members are the rollout's second axis; from here on they come first.
+        batch = jax.vmap(functools.partial(make_batch, self.config), in_axes=(0, 1, 1))(variants, rollout, labels)
+        renewed = jax.vmap(normalization.update)(members.normalizer, batch.observation)
+        batch = batch._replace(observation=jax.vmap(normalization.normalize)(members.normalizer, batch.observation))
+        key, _, shuffle_key = jnp.moveaxis(jax.vmap(iteration_keys)(members.key), 1, 0)
+        shuffles = _shuffles(shuffle_key, self.config.epochs, batch.advantage.shape[1], self.config.minibatches)
+
+        weights = jax.vmap(guidance_weight, in_axes=(0, 0, None))(members, variants, progress)
+        learn = functools.partial(epochs, self, self.terms, progress)
+        if self.may_end:  # then the terms cost nothing, either
+            taught = jnp.any((weights > 0) & jnp.any(variants.coefficients > 0, axis=1))
+            alone = functools.partial(epochs, dataclasses.replace(self, terms=()), self.terms, progress)
+            learn = functools.partial(jax.lax.cond, taught, learn, alone)
+        members, halt, totals, applied = learn(members, variants, batch, shuffles)
+
+        metrics = {name: total / jnp.maximum(applied, 1.0) for name, total in totals.items()}
+        metrics["kl_max"] = halt.kl_max
+        metrics["updates_applied"] = applied / shuffles.shape[0]
+        metrics["distill_weight"] = weights
+        metrics["rollout_reward"] = jnp.mean(rollout.reward, axis=(0, 2))
+        metrics["explained_variance"] = jax.vmap(_explained_variance)(batch.value, batch.target)
+        advance = functools.partial(
+            schedule.advance, windows=self.guidance.windows, attainable=self.guidance.attainable_reward or 1.0
+        )
+        assert members.schedule is not None, "members that learn have one"
+        scheduled = jax.vmap(advance)(members.schedule, variants.guidance, metrics["rollout_reward"])
+        members = members._replace(normalizer=renewed, schedule=scheduled, key=key)
+        diverged = halt.diverged | ~is_finite((members.params, members.normalizer, members.schedule))
+        return freeze(diverged, members, before), metrics | {"diverged": diverged.astype(jnp.float32)}
 
 
 def _can_go_on(policy: Policy, params: Params, observation: Observation) -> chex.Array:

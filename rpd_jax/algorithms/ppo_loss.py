@@ -13,12 +13,15 @@ from rpd_jax.advantages import ESTIMATORS
 from rpd_jax.algorithms.base import Metrics
 from rpd_jax.algorithms.schedules import entropy_coef
 from rpd_jax.algorithms.variants import Variant
-from rpd_jax.config import PPOConfig
+from rpd_jax.config import PPOConfig, choice
 from rpd_jax.losses import ppo as losses
 from rpd_jax.losses.terms import TERMS, masked_mean
 from rpd_jax.policies.base import Params, Policy
 from rpd_jax.policies.gaussian import Gaussian
 from rpd_jax.types import Observation, TeacherLabels, Transition
+
+INPUTS = ("student", "student_mean", "teacher", "teacher_action", "ratio", "clip_ratio")
+"""What a distillation term may look at, by the names of its arguments."""
 
 
 class Batch(NamedTuple):
@@ -110,6 +113,13 @@ def loss(
     return total, metrics
 
 
+def check_inputs(terms: tuple[str, ...]) -> None:
+    """Raises ConfigError for a term that looks at something else than `INPUTS`."""
+    for name in terms:
+        for each in TERMS[name].inputs:
+            choice(f"loss term {name!r}: argument", each, INPUTS)
+
+
 def distillation(
     terms: tuple[str, ...], policy: Gaussian, batch: Batch, ratio: chex.Array, variant: Variant
 ) -> list[tuple[str, chex.Array, chex.Array]]:
@@ -117,14 +127,9 @@ def distillation(
     if not terms:
         return []
     assert batch.teacher is not None and batch.valid is not None, "distillation terms need labels"
-    inputs = {
-        "student": policy,
-        "student_mean": policy.mean,
-        "teacher": batch.teacher,
-        "teacher_action": batch.teacher.mean,
-        "ratio": ratio,
-        "clip_ratio": jnp.broadcast_to(variant.floats["clip_ratio"], ratio.shape),
-    }
+    clip_ratio = jnp.broadcast_to(variant.floats["clip_ratio"], ratio.shape)
+    values = (policy, policy.mean, batch.teacher, batch.teacher.mean, ratio, clip_ratio)
+    inputs = dict(zip(INPUTS, values, strict=True))
     found = []
     for name in terms:
         elements = jax.vmap(TERMS[name].elements)(*(inputs[each] for each in TERMS[name].inputs))  # [B, A]

@@ -63,7 +63,7 @@ def loss(params: Params, sft: SFT, member: MemberState, batch: Demonstrated) -> 
 def step(
     sft: SFT, progress: chex.Numeric, member: MemberState, variant: Variant, batch: Demonstrated
 ) -> tuple[MemberState, Metrics]:
-    """One member's gradient step; a member that has diverged stays as it is."""
+    """One member's gradient step; `settle` takes it back where it diverges."""
     grads, metrics = jax.grad(loss, has_aux=True)(member.params, sft, member, batch)
     metrics["grad_norm"] = optax.tree.norm(grads)
     return descend(sft, member, grads, variant, progress), metrics

@@ -133,6 +133,15 @@ def _tokens(network: NetworkConfig, spec: EnvSpec, keys: Sequence[str]) -> Polic
 register_policy("standard", standard)
 
 
+def has_critic(policy: Policy, spec: EnvSpec, keys: Sequence[str]) -> bool:
+    """Whether a policy gives values too; computes nothing."""
+
+    def value(key: chex.PRNGKey) -> chex.Array | None:
+        return policy.apply(policy.init(key), _example(spec, keys))[1]
+
+    return jax.eval_shape(value, jax.random.key(0)) is not None
+
+
 def _example(spec: EnvSpec, keys: Sequence[str]) -> Observation:
     return {k: jnp.zeros((1, *spec.observation[k].shape), jnp.uint8 if k == "rgb" else jnp.float32) for k in keys}
 

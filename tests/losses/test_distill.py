@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from rpd_jax import losses
+from rpd_jax.algorithms import ppo_loss
 from rpd_jax.config import ConfigError
 from rpd_jax.losses import TERMS, masked_mean, terms
 from rpd_jax.policies.gaussian import Gaussian
@@ -117,3 +118,10 @@ def test_a_term_is_one_function(monkeypatch):
         terms.term("cubed")(lambda student_mean: student_mean)
     with pytest.raises(ConfigError, match="did you mean 'mean'"):
         terms.term("other", reduction="maen")
+
+
+def test_a_term_that_looks_at_what_ppo_does_not_have_is_refused(monkeypatch):
+    odd = terms.Term(lambda student_maen: student_maen, ("student_maen",), "mean")
+    monkeypatch.setattr(ppo_loss, "TERMS", TERMS | {"odd": odd})
+    with pytest.raises(ConfigError, match=r"'odd': argument='student_maen' is unknown: .* mean 'student_mean'"):
+        ppo_loss.check_inputs(("mse", "odd"))
