@@ -1,4 +1,4 @@
-"""Advantage estimators: functions of one trajectory [T]; the caller vmaps over environments and members.
+"""Advantage estimators: functions of one trajectory [T], which the caller vmaps; at the end one of groups of them.
 
 Every estimator reads the value of the *true* next observation, `next_value`, at each step, so that an
 episode's end inside the trajectory bootstraps with its own final observation. `terminated` cuts the
@@ -100,3 +100,29 @@ def _prepare(
     if not bootstrap_terminated:
         next_value = jnp.where(terminated, jnp.zeros_like(next_value), next_value)
     return next_value, jnp.logical_or(terminated, truncated).astype(reward.dtype)
+
+
+def group_advantages(
+    outcome: chex.Array, group: chex.Array, low: chex.Numeric = 0.1, high: chex.Numeric = 0.9
+) -> tuple[chex.Array, chex.Array]:
+    """(R - mean) / (std + 1e-6) over each trajectory's group, [N] -> [N] (GRPO: arXiv 2402.03300).
+
+    The standard deviation is the unbiased one. Groups whose mean outcome is outside [low, high] say nothing about what
+    to do and get 0 ("dynamic sampling", SimpleVLA-RL: arXiv 2509.09674).
+
+    Args:
+      outcome: float [N], 1 for a success and 0 for a failure.
+      group: int [N]: trajectories from the same initial state have the same number.
+      low, high: success rates of the groups that are kept.
+
+    Returns:
+      advantages [N], and which trajectories are of a kept group, bool [N].
+    """
+    chex.assert_rank([outcome, group], 1)
+    same = (group[:, None] == group).astype(outcome.dtype)  # [N, N]; of any group size, which may be traced
+    size = jnp.sum(same, axis=1)
+    mean = same @ outcome / size
+    variance = jnp.sum(same * (outcome - mean[:, None]) ** 2, axis=1) / jnp.maximum(size - 1.0, 1.0)
+    kept = (mean >= low) & (mean <= high) & (variance > 0)
+    advantage = (outcome - mean) / (jnp.sqrt(variance) + 1e-6)
+    return jnp.where(kept, advantage, 0.0), kept

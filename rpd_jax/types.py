@@ -54,7 +54,8 @@ class Transition(NamedTuple):
     `extras` are what the algorithm remembers of it (`algorithms.base.Algorithm.act`): for PPO "log_prob", "value", and
     "next_value", the value of the *true* next observation: at the end of an episode that is the final observation,
     never the first one of the following episode. `terminated` (the task ended) and `truncated` (time ran out, or a
-    worker died) are kept apart.
+    worker died) are kept apart. `success` is of the true next state, whether or not it ends the episode; None where
+    nobody needs it.
     """
 
     observation: Observation
@@ -63,6 +64,7 @@ class Transition(NamedTuple):
     terminated: Array  # [...] bool
     truncated: Array  # [...] bool
     extras: dict[str, Array]  # [..., ...]
+    success: Array | None = None  # [...] bool
 
 
 class TeacherLabels(NamedTuple):
@@ -113,6 +115,18 @@ class ActionContract:
 
 
 @dataclasses.dataclass(frozen=True)
+class TokenContract:
+    """What action tokens mean: token k of a dimension is the middle of part k of `bins` equal parts of its range.
+
+    A student and its teacher must agree on all of it: else the same token is another motion.
+    """
+
+    bins: int
+    low: tuple[float, ...]  # [A], the ends of the dimensions' ranges in the environment's action units,
+    high: tuple[float, ...]  # in the order of the tokens
+
+
+@dataclasses.dataclass(frozen=True)
 class TeacherSpec:
     """What a teacher needs and gives."""
 
@@ -123,6 +137,7 @@ class TeacherSpec:
     chunk: int = 1  # actions per answer
     samples_actions: bool = False  # False: the same answer for the same observation
     token_bins: int = 0  # action tokens that it can give the probabilities of (`TokenTeacher`); 0: it has no tokens
+    tokens: TokenContract | None = None  # what they mean to the environment; None: not known, or nothing to it
     in_graph: bool = False  # `label` is pure JAX and can be traced into the learner's program
     is_scripted: bool = False  # toy teachers are labelled as such wherever their numbers appear
     checkpoint: str = ""  # digest of the files that it was loaded from; empty: it was loaded from none

@@ -41,7 +41,8 @@ class ConvertedTeacher:
         assert source is not None and target is not None
         self._teacher, self._gripper = teacher, gripper
         self._source, self._target = source, target
-        self.spec = dataclasses.replace(teacher.spec, contract=None)
+        # Its tokens are of its own contract: to the environment they are none.
+        self.spec = dataclasses.replace(teacher.spec, contract=None, tokens=None)
         if hasattr(teacher, "begin_score"):
             self.begin_score = teacher.begin_score
         if isinstance(teacher, BackgroundTeacher):  # then this one is, too

@@ -18,12 +18,13 @@ ROOMS: tuple[tuple[str, ...], ...] = (
     ("rpd_jax.runs.files", "rpd_jax.runs.lock", "rpd_jax.runs.output_directory"),
     ("rpd_jax.placement", "rpd_jax.keys", "rpd_jax.instructions", "rpd_jax.actions"),
     ("rpd_jax.policies", "rpd_jax.advantages"),
-    ("rpd_jax.guidance",),
     ("rpd_jax.losses",),
+    ("rpd_jax.guidance",),
     ("rpd_jax.envs",),
+    ("rpd_jax.demonstrations",),
     ("rpd_jax.algorithms",),
     ("rpd_jax.runs", "rpd_jax.report"),
-    ("rpd_jax.training", "rpd_jax.demonstrations"),
+    ("rpd_jax.training", "rpd_jax.demonstrations.collect", "rpd_jax.demonstrations.record"),
     ("rpd_jax.export",),
 )
 WITHOUT_JAX_OR_TORCH = ("rpd_jax.ipc", "rpd_jax.types", "rpd_jax.envs.base", "rpd_jax.runtime")

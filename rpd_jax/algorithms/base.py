@@ -24,6 +24,7 @@ from typing import Any, ClassVar, NamedTuple, Self
 import chex
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from rpd_jax.algorithms.schedules import distillation_weight, learning_rate
@@ -37,7 +38,7 @@ from rpd_jax.guidance.schedule import Schedule
 from rpd_jax.policies import normalization
 from rpd_jax.policies.base import Params, Policy, make_policy
 from rpd_jax.policies.normalization import Normalizer
-from rpd_jax.types import Observation, TeacherLabels
+from rpd_jax.types import Observation
 
 Metrics = dict[str, chex.Array]
 
@@ -83,6 +84,8 @@ class Algorithm:
     terms: tuple[str, ...] = ()  # loss terms that need the teacher's labels; () if no teacher is queried
 
     plays: ClassVar[bool] = True  # False: it learns from recorded demonstrations; environments are for evaluation only
+    whole_episodes: ClassVar[bool] = False  # every environment begins a new episode with every rollout
+    scores: ClassVar[bool] = False  # the teacher is to give probabilities of the extras "tokens", not labels
     head: ClassVar[str] = "gaussian"  # the kind of its policies, see `policies.base.HEADS`
     ahead: ClassVar[tuple[str, ...]] = ()  # the extras that learning needs of true next observations too
 
@@ -91,6 +94,9 @@ class Algorithm:
         """Set up for a run; raises ConfigError where its policy cannot be built."""
         policy = make_policy(setup.config.env, setup.config.network, setup.spec, cls.head)
         return cls(policy, setup.config.algorithm, setup.terms if cls.plays else ())
+
+    def prepare(self) -> None:
+        """Before training, not before acting: reads what learning needs. Raises ConfigError where it is not there."""
 
     def init_optimizer(self, params: Params) -> Any:
         """What the optimizer remembers of one member, before its first update."""
@@ -109,6 +115,10 @@ class Algorithm:
         extras = {"log_prob": jax.vmap(lambda p, a: p.log_prob(a))(policy, action)}
         return action, extras if value is None else extras | {"value": value}
 
+    def groups(self, num_envs: int, group_size: Any) -> Any:
+        """The group of each of a member's environments, int [N]: environments of one group begin the same episodes."""
+        return np.arange(num_envs)
+
     def look_ahead(self, member: MemberState, observation: Observation) -> dict[str, chex.Array]:
         """The extras named in `ahead`, [N, ...] for observations [N, ...]; a rollout has them as "next_" + name."""
         return {}
@@ -118,7 +128,7 @@ class Algorithm:
         members: MemberState,
         variants: Variant,
         batch: Any,
-        labels: TeacherLabels | None,
+        labels: Any,
         progress: chex.Numeric,
     ) -> tuple[MemberState, Metrics]:
         """One iteration's learning of all P members; pure.
@@ -127,7 +137,7 @@ class Algorithm:
           members, variants: leaves [P, ...].
           batch: a `Transition` with leaves [T, P, N, ...]; for a family that does not play, transitions
             [steps, P, B, ...] of the demonstrations.
-          labels: [T, P, N, ...]; None if `terms` is empty.
+          labels: `TeacherLabels`, or `TokenScores` for a family with `scores`, [T, P, N, ...]; None if nobody asks.
           progress: of training, in [0, 1].
 
         Returns:
@@ -139,6 +149,7 @@ class Algorithm:
 ALGORITHMS: dict[str, Callable[[Setup], Algorithm] | str] = {
     "ppo": "rpd_jax.algorithms.ppo:PPO.of",
     "sft": "rpd_jax.algorithms.sft:SFT.of",
+    "opd": "rpd_jax.algorithms.opd:OPD.of",
 }
 """Family -> a function that sets it up, or "module:name" of one."""
 
@@ -168,14 +179,17 @@ def apply(policy: Policy, member: MemberState, observation: Observation) -> tupl
 
 def make_optimizer(config: AlgorithmConfig) -> optax.GradientTransformation:
     """Global-norm clipping and Adam's direction; the learning rate is a variant's float and applied outside."""
-    return optax.chain(optax.clip_by_global_norm(config.max_grad_norm), optax.scale_by_adam(eps=config.adam_eps))
+    parts = [optax.clip_by_global_norm(config.max_grad_norm), optax.scale_by_adam(eps=config.adam_eps)]
+    if config.weight_decay:
+        parts.append(optax.add_decayed_weights(config.weight_decay))
+    return optax.chain(*parts)
 
 
 def descend(
     algorithm: Algorithm, member: MemberState, grads: Params, variant: Variant, progress: chex.Numeric
 ) -> MemberState:
     """One member's step along its optimizer's direction, at the learning rate of its variant."""
-    direction, opt_state = make_optimizer(algorithm.config).update(grads, member.opt_state)
+    direction, opt_state = make_optimizer(algorithm.config).update(grads, member.opt_state, member.params)
     rate = learning_rate(variant, progress)
     params = algorithm.policy.project(jax.tree.map(lambda p, d: p - rate * d, member.params, direction))
     return member._replace(params=params, opt_state=opt_state)

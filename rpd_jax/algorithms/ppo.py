@@ -33,11 +33,13 @@ from rpd_jax.algorithms.base import (
     is_finite,
     iteration_keys,
 )
+from rpd_jax.algorithms.minibatches import rows, shuffles
 from rpd_jax.algorithms.ppo_loss import Batch, check_inputs, loss, make_batch, metric_names
 from rpd_jax.algorithms.variants import Variant
 from rpd_jax.config import ConfigError, GuidanceConfig
 from rpd_jax.config.algorithm import PPOConfig
 from rpd_jax.guidance import schedule
+from rpd_jax.losses.terms import guided
 from rpd_jax.policies import normalization
 from rpd_jax.policies.base import STUDENT_KEYS, Params, Policy, has_critic
 from rpd_jax.types import Observation, TeacherLabels, Transition
@@ -80,7 +82,7 @@ def epochs(
     members: MemberState,
     variants: Variant,
     batch: Batch,
-    shuffles: chex.Array,
+    order: chex.Array,
 ) -> tuple[MemberState, Halt, Metrics, chex.Array]:
     """All minibatches; returns (members, why they halted, sums of metrics [P], minibatches learnt from [P]).
 
@@ -89,7 +91,7 @@ def epochs(
 
     def learn(carry: tuple, indices: chex.Array) -> tuple:
         members, halt, totals, applied = carry
-        minibatch = _rows(batch, indices)
+        minibatch = rows(batch, indices)
         members, halt, metrics = ppo.policy.over_members(functools.partial(step, ppo, progress))(
             members, halt, variants, minibatch
         )
@@ -103,7 +105,7 @@ def epochs(
     zeros = jnp.zeros(len(members.key))
     halt = Halt(policy=zeros > 0, all=members.diverged, diverged=members.diverged, kl_max=zeros)
     carry = (members, halt, {name: zeros for name in metric_names(all_terms)}, zeros)
-    (members, halt, totals, applied), _ = jax.lax.scan(scan_body, carry, shuffles)
+    (members, halt, totals, applied), _ = jax.lax.scan(scan_body, carry, order)
     one = jax.tree.map(lambda x: x[:, :1], batch.observation)
     fine = ppo.policy.over_members(functools.partial(_can_go_on, ppo.policy))(members.params, one)
     return members, halt._replace(diverged=halt.diverged | ~fine), totals, applied
@@ -122,8 +124,8 @@ class PPO(Algorithm):
     @classmethod
     def of(cls, setup: Setup) -> Self:
         check_inputs(setup.terms)
-        guided = [spec for spec in setup.specs if spec.guided]
-        may_end = bool(guided) and all(spec.guidance.is_transient for spec in guided)
+        asking = [spec for spec in setup.specs if guided(spec)]
+        may_end = bool(asking) and all(spec.guidance.is_transient for spec in asking)
         made = super().of(setup)
         env, network = setup.config.env, setup.config.network
         if not has_critic(made.policy, setup.spec, STUDENT_KEYS[env.observation]):
@@ -149,7 +151,7 @@ class PPO(Algorithm):
         renewed = jax.vmap(normalization.update)(members.normalizer, batch.observation)
         batch = batch._replace(observation=jax.vmap(normalization.normalize)(members.normalizer, batch.observation))
         key, _, shuffle_key = jnp.moveaxis(jax.vmap(iteration_keys)(members.key), 1, 0)
-        shuffles = _shuffles(shuffle_key, self.config.epochs, batch.advantage.shape[1], self.config.minibatches)
+        order = shuffles(shuffle_key, self.config.epochs, batch.advantage.shape[1], self.config.minibatches)
 
         weights = jax.vmap(guidance_weight, in_axes=(0, 0, None))(members, variants, progress)
         learn = functools.partial(epochs, self, self.terms, progress)
@@ -157,11 +159,11 @@ class PPO(Algorithm):
             taught = jnp.any((weights > 0) & jnp.any(variants.coefficients > 0, axis=1))
             alone = functools.partial(epochs, dataclasses.replace(self, terms=()), self.terms, progress)
             learn = functools.partial(jax.lax.cond, taught, learn, alone)
-        members, halt, totals, applied = learn(members, variants, batch, shuffles)
+        members, halt, totals, applied = learn(members, variants, batch, order)
 
         metrics = {name: total / jnp.maximum(applied, 1.0) for name, total in totals.items()}
         metrics["kl_max"] = halt.kl_max
-        metrics["updates_applied"] = applied / shuffles.shape[0]
+        metrics["updates_applied"] = applied / order.shape[0]
         metrics["distill_weight"] = weights
         metrics["rollout_reward"] = jnp.mean(rollout.reward, axis=(0, 2))
         metrics["explained_variance"] = jax.vmap(_explained_variance)(batch.value, batch.target)
@@ -181,24 +183,6 @@ def _can_go_on(policy: Policy, params: Params, observation: Observation) -> chex
     assert value is not None, "PPO's policies have a critic"
     numbers = jnp.concatenate([gaussian.mean, gaussian.std, 1.0 / gaussian.std, value[:, None]], axis=1)
     return jnp.all(jnp.isfinite(jnp.square(numbers)))
-
-
-def _rows(batch: Batch, indices: chex.Array) -> Batch:
-    """Each member's minibatch [P, B, ...] of its batch, by indices [P, B]."""
-    return jax.vmap(lambda leaves, i: jax.tree.map(lambda x: x[i], leaves))(batch, indices)
-
-
-def _shuffles(keys: chex.PRNGKey, epochs: int, batch_size: int, minibatches: int) -> chex.Array:
-    """Indices [epochs * minibatches, P, B] into each member's batch; each epoch leaves another remainder out."""
-    size = batch_size // minibatches
-
-    def one_epoch(key: chex.PRNGKey) -> chex.Array:
-        return jax.random.permutation(key, batch_size)[: minibatches * size].reshape(minibatches, size)
-
-    split = jax.vmap(lambda key: jax.random.split(key, epochs))(keys)
-    shuffles = jax.vmap(jax.vmap(one_epoch))(split)  # [P, epochs, minibatches, B]
-    # a scan runs over the first axis
-    return jnp.moveaxis(shuffles.reshape(len(keys), -1, size), 0, 1)
 
 
 def _explained_variance(value: chex.Array, target: chex.Array) -> chex.Array:

@@ -8,7 +8,6 @@ Nothing is played: `training.loop_offline` draws the transitions.
 from __future__ import annotations
 
 import functools
-from typing import NamedTuple
 
 import chex
 import jax
@@ -17,16 +16,10 @@ import optax
 
 from rpd_jax.algorithms.base import Algorithm, MemberState, Metrics, apply, descend, settle
 from rpd_jax.algorithms.variants import Variant
+from rpd_jax.demonstrations.transitions import Demonstrated
 from rpd_jax.losses.tokens import cross_entropy
 from rpd_jax.policies.base import Params
-from rpd_jax.types import Observation, TeacherLabels
-
-
-class Demonstrated(NamedTuple):
-    """Transitions of demonstrations."""
-
-    observation: Observation  # [..., *D], normalised by nobody yet
-    action: chex.Array  # [..., A]
+from rpd_jax.types import TeacherLabels
 
 
 class SFT(Algorithm):
@@ -56,7 +49,7 @@ def loss(params: Params, sft: SFT, member: MemberState, batch: Demonstrated) -> 
     tokens = jax.vmap(lambda p, a: p.encode(a))(policy, batch.action)
     nats = jax.vmap(jax.vmap(cross_entropy))(policy.logits, tokens)
     right = jnp.argmax(policy.logits, axis=-1) == tokens
-    entropy = jnp.mean(jax.vmap(lambda p: p.entropy())(policy))
+    entropy = jnp.mean(jax.vmap(lambda p: p.entropy())(policy)) / tokens.shape[-1]  # nats a token
     return jnp.mean(nats), {"loss": jnp.mean(nats), "accuracy": jnp.mean(right.astype(jnp.float32)), "entropy": entropy}
 
 

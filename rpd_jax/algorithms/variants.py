@@ -19,9 +19,9 @@ import jax.numpy as jnp
 from rpd_jax.config import Config
 from rpd_jax.config.algorithm import AlgorithmConfig, variant_floats
 from rpd_jax.config.validation import ConfigError, choice, field_value, require
-from rpd_jax.config.variant import ANNEALING, GuidanceSpec, VariantSpec
+from rpd_jax.config.variant import ANNEALING, GuidanceSpec, PhaseSpec, VariantSpec
 from rpd_jax.guidance.settings import Guidance, to_guidance
-from rpd_jax.losses import TERMS
+from rpd_jax.losses.terms import TERMS, asks_teacher
 
 GUIDANCE = tuple(field.name for field in dataclasses.fields(GuidanceSpec))
 
@@ -42,8 +42,13 @@ def register_variant(spec: VariantSpec) -> VariantSpec:
 
 
 class Variant(NamedTuple):
-    """A variant as the learner sees it; every leaf is a float and may carry a leading member axis [P]."""
+    """A variant as the learner sees it; every leaf is a float.
 
+    Leaves of a whole run carry axes [P, F] of members and phases, see `at`; what learns sees [P], or nothing of both.
+    """
+
+    begin: chex.Array  # of the phase, training progress; above 1: never
+    asks: chex.Array  # 1.0: it queries the teacher
     coefficients: chex.Array  # [K], one per active term, for losses summed over action dimensions
     anneal_kind: chex.Array  # index into ANNEALING
     anneal_end: chex.Array
@@ -54,8 +59,8 @@ class Variant(NamedTuple):
 
 def check_terms(spec: VariantSpec) -> None:
     """Raises ConfigError for a loss term that is not registered, or cannot be reduced as the variant says."""
-    for name in spec.terms:
-        where = f"variant {spec.name!r}: "
+    where = f"variant {spec.name!r}: "
+    for name in dict.fromkeys(name for phase in spec.every_phase for name in phase.terms):
         choice(f"{where}term", name, TERMS)
         fixed = spec.reduction is not None and TERMS[name].reduction == "fixed"
         require(not fixed, f"{where}reduction", spec.reduction, f"None: {name} is not per dimension")
@@ -80,6 +85,21 @@ register_variant(VariantSpec("vlajs-rpd", {"mse": 0.3}, "sum", guidance=_TRANSIE
 register_variant(VariantSpec("sparse-rpd", {"mse": 0.3}, "sum", guidance=_PERSISTENT))
 
 register_variant(VariantSpec("sft", algorithm="sft"))
+
+# VLA-OPD. The exact reverse KL is ours, and the default; the paper's is the sampled one, of one step an iteration.
+_OPD: dict[str, dict[str, float]] = {
+    "reverse-kl": {"token_reverse_kl": 1.0},
+    "reverse-kl-sampled": {"reverse_kl_sampled": 1.0},
+    "reverse-kl-clipped": {"reverse_kl_clipped": 1.0},
+    "forward-kl": {"token_forward_kl": 1.0},
+    "hard-ce": {"hard_ce": 1.0},
+    "grpo": {"grpo": 1.0},
+    "imitation": {"imitation": 1.0},
+}
+for _name, _terms in _OPD.items():
+    register_variant(VariantSpec(_name, _terms, algorithm="opd"))
+for _name, _first in (("distill-grpo", "reverse-kl"), ("sft-grpo", "imitation")):
+    register_variant(VariantSpec(_name, _OPD[_first], algorithm="opd", phases=(PhaseSpec(0.5, _OPD["grpo"]),)))
 
 
 def parse_variant(text: str) -> VariantSpec:
@@ -115,7 +135,7 @@ def parse_variant(text: str) -> VariantSpec:
         asking = dataclasses.replace(spec.guidance, **guidance)  # type: ignore[arg-type]
     except ConfigError as error:
         raise ConfigError(f"variants {text!r}: {error}") from None
-    if guidance and not any(coefficient > 0 for coefficient in terms.values()):
+    if guidance and not any(map(asks_teacher, (terms, *(phase.terms for phase in spec.phases)))):
         raise ConfigError(f"variants {text!r}: {', '.join(guidance)} cannot work without a distillation term")
     spec = dataclasses.replace(spec, terms=terms, overrides=overrides, guidance=asking, **fields)  # type: ignore[arg-type]
     check_terms(spec)
@@ -146,7 +166,7 @@ def is_scheduled(spec: VariantSpec, algorithm: AlgorithmConfig) -> bool:
     """Whether anything of the variant depends on how far training is of its whole length."""
     fields = [name for name in variant_floats(type(algorithm)) if name.endswith("_end")]
     ends = [spec.overrides.get(name, getattr(algorithm, name)) for name in fields]
-    return spec.anneal != "constant" or any(end != 1.0 for end in ends)
+    return spec.anneal != "constant" or bool(spec.phases) or any(end != 1.0 for end in ends)
 
 
 def resolved(config: Config) -> Config:
@@ -158,27 +178,51 @@ def resolved(config: Config) -> Config:
 
 def active_terms(specs: Sequence[VariantSpec]) -> tuple[str, ...]:
     """The terms that any of the variants uses, in the order of TERMS; the program computes no others."""
-    return tuple(term for term in TERMS if any(spec.terms.get(term, 0.0) > 0 for spec in specs))
+    used = [phase.terms for spec in specs for phase in spec.every_phase]
+    return tuple(term for term in TERMS if any(terms.get(term, 0.0) > 0 for terms in used))
 
 
-def to_variant(spec: VariantSpec, algorithm: AlgorithmConfig, terms: Sequence[str], action_dim: int) -> Variant:
-    """Resolves a spec against the run's settings; a "mean" over dimensions becomes a factor 1 / action_dim."""
-    coefficients = [
-        spec.terms.get(name, 0.0) / (action_dim if (spec.reduction or TERMS[name].reduction) == "mean" else 1)
-        for name in terms
-    ]
+def to_variant(
+    spec: VariantSpec, algorithm: AlgorithmConfig, terms: Sequence[str], action_dim: int, phases: int = 1
+) -> Variant:
+    """Resolves a spec against the run's settings; a "mean" over dimensions becomes a factor 1 / action_dim.
+
+    Leaves are [F] of `phases`, at least as many as the spec has; what it has not never begins.
+    """
     names = variant_floats(type(algorithm))
-    floats = {name: spec.overrides.get(name, getattr(algorithm, name)) for name in names}
-    return Variant(
-        coefficients=jnp.asarray(coefficients, jnp.float32).reshape(len(terms)),
-        anneal_kind=jnp.asarray(ANNEALING.index(spec.anneal), jnp.int32),
-        anneal_end=jnp.asarray(spec.anneal_end, jnp.float32),
-        anneal_until=jnp.asarray(spec.anneal_until, jnp.float32),
-        floats={name: jnp.asarray(math.inf if v is None else v, jnp.float32) for name, v in floats.items()},
-        guidance=to_guidance(spec.guidance, getattr(algorithm, "rollout_length", 1)),
-    )
+    settings = {name: getattr(algorithm, name) for name in names}
+    guidance = to_guidance(spec.guidance, getattr(algorithm, "rollout_length", 1))
+
+    def resolve(phase: PhaseSpec) -> Variant:
+        coefficients = [
+            phase.terms.get(name, 0.0) / (action_dim if (spec.reduction or TERMS[name].reduction) == "mean" else 1)
+            for name in terms
+        ]
+        floats = {name: math.inf if value is None else value for name, value in (settings | phase.overrides).items()}
+        return Variant(
+            begin=jnp.asarray(phase.begin, jnp.float32),
+            asks=jnp.asarray(asks_teacher(phase.terms), jnp.float32),
+            coefficients=jnp.asarray(coefficients, jnp.float32).reshape(len(terms)),
+            anneal_kind=jnp.asarray(ANNEALING.index(spec.anneal), jnp.int32),
+            anneal_end=jnp.asarray(spec.anneal_end, jnp.float32),
+            anneal_until=jnp.asarray(spec.anneal_until, jnp.float32),
+            floats={name: jnp.asarray(value, jnp.float32) for name, value in floats.items()},
+            guidance=guidance,
+        )
+
+    found = [resolve(phase) for phase in spec.every_phase]
+    found += [found[-1]._replace(begin=jnp.float32(2.0))] * (phases - len(found))
+    return stack_variants(found)
+
+
+def at(variants: Variant, progress: chex.Numeric) -> Variant:
+    """Each member's phase at training progress in [0, 1]: leaves [P, F, ...] -> [P, ...]."""
+    if variants.begin.shape[1] == 1:  # most runs have one: nothing to choose
+        return jax.tree.map(lambda x: x[:, 0], variants)
+    phase = jnp.sum(variants.begin <= progress, axis=1) - 1
+    return jax.vmap(lambda variant, i: jax.tree.map(lambda x: x[i], variant))(variants, phase)
 
 
 def stack_variants(variants: Sequence[Variant]) -> Variant:
-    """Stacks members' variants along a new leading axis [P]."""
+    """Stacks variants, of members or of phases, along a new leading axis."""
     return jax.tree.map(lambda *leaves: jnp.stack(leaves), *variants)

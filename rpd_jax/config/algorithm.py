@@ -12,6 +12,7 @@ from rpd_jax.config.validation import bounds, require, setting
 
 ADVANTAGES = ("gae", "finite_horizon")
 KL_STOPS = ("update", "surrogate")
+NORMALIZATIONS = ("token", "trajectory", "sum")
 
 
 def per_variant(default: Any, **bound: Any) -> Any:
@@ -32,7 +33,12 @@ class AlgorithmConfig(Tagged, section="algorithm"):
     )  # one too large is seen to diverge
     learning_rate_end: float = per_variant(1.0, low=0, high=1)  # fraction of learning_rate at the end (linear)
     adam_eps: float = setting(1e-5, above=0)
+    weight_decay: float = setting(0.0, low=0)  # decoupled from the gradient, as in AdamW
     max_grad_norm: float = setting(0.5, above=0)
+    # Directory of a run whose students, of the same policy, members begin from; empty: from fresh parameters. A member
+    # begins from the student of its own seed, or from the only one that there is.
+    start: str = ""
+    start_variant: str = ""  # of that run; empty: its only one
 
     def iteration_steps(self, num_envs: int) -> int:
         """Steps of `total_steps` that a member makes in one iteration; `num_envs` are its environments."""
@@ -84,11 +90,46 @@ class PPOConfig(RolloutConfig):
 
 
 @dataclasses.dataclass
+class OPDConfig(RolloutConfig):
+    """On-policy distillation of token policies, GRPO, and mixtures and phases of both (VLA-OPD: arXiv 2603.26666).
+
+    In an iteration every environment plays one whole episode: `rollout_length` is the most steps of one.
+    """
+
+    name: str = setting("opd", required=True)
+    group_size: int = per_variant(8, low=1)  # G: trajectories from each initial state
+    temperature: float = setting(1.0, above=0)  # of sampling, and of every probability in losses and metrics
+    epochs: int = setting(1, low=1)
+    minibatches: int = setting(16, low=1)  # of equal size; a remainder is left out, another one each epoch
+    # Minibatches whose gradients are averaged for one step of the optimizer; divides epochs x minibatches.
+    accumulate: int = per_variant(1, low=1)
+    # How losses of tokens become one number. token: their mean over all tokens. trajectory: over each trajectory's,
+    # then over trajectories (SimpleVLA-RL). sum: their sum over time, its mean over trajectories (VLA-OPD). They weigh
+    # long failures against short successes differently.
+    normalize: str = setting("token", choices=NORMALIZATIONS)
+    clip_low: float = per_variant(0.2, above=0, high=1)  # of the ratio, below 1: of grpo and reverse_kl_clipped
+    clip_high: float = per_variant(0.28, above=0)
+    # Success rates of the groups that grpo learns from; others say little.
+    group_success_low: float = per_variant(0.1, low=0, high=1)
+    group_success_high: float = per_variant(0.9, low=0, high=1)
+    # Of the term "imitation": as SFTConfig's.
+    demonstrations: str = ""
+    episodes: int | None = per_variant(None, low=1, infinity="none")
+    batch_size: int = setting(256, low=1)  # demonstrated transitions beside each minibatch
+
+    def validate(self, num_envs: int) -> None:
+        minibatches, batch = self.minibatches, self.iteration_steps(num_envs)
+        right = f"at most the batch of {batch} (algorithm.rollout_length x env.num_envs)"
+        require(minibatches <= batch, "algorithm.minibatches", minibatches, right)
+
+
+@dataclasses.dataclass
 class SFTConfig(AlgorithmConfig):
     """Supervised fine-tuning of a token policy on recorded demonstrations; environments are only for evaluation."""
 
     name: str = setting("sft", required=True)
     demonstrations: str = ""  # directory of launch.collect, or a trajectory.h5 in ManiSkill's layout
+    episodes: int | None = per_variant(None, low=1, infinity="none")  # the first so many of them; None: all
     batch_size: int = setting(256, low=1)  # transitions of a gradient step
     steps_per_iteration: int = setting(50, low=1)  # gradient steps between two rows of the log
 
@@ -99,7 +140,7 @@ class SFTConfig(AlgorithmConfig):
         require(bool(self.demonstrations), "algorithm.demonstrations", self.demonstrations, "a path")
 
 
-AlgorithmConfig.kinds.update(ppo=PPOConfig, sft=SFTConfig)
+AlgorithmConfig.kinds.update(ppo=PPOConfig, sft=SFTConfig, opd=OPDConfig)
 
 
 def variant_floats(kind: type[AlgorithmConfig]) -> tuple[str, ...]:

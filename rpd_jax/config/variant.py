@@ -69,6 +69,15 @@ class GuidanceSpec:
 
 
 @dataclasses.dataclass(frozen=True)
+class PhaseSpec:
+    """From when on a variant has other loss terms; what it does not override stays as in the first phase."""
+
+    begin: float = setting(dataclasses.MISSING, above=0, below=1)  # training progress
+    terms: dict[str, float] = dataclasses.field(default_factory=dict, metadata=bounds(low=0))
+    overrides: dict[str, float | None] = dataclasses.field(default_factory=dict, metadata=bounds(high=1e38))
+
+
+@dataclasses.dataclass(frozen=True)
 class VariantSpec:
     """A loss variant as a person writes it.
 
@@ -90,19 +99,26 @@ class VariantSpec:
     overrides: dict[str, float | None] = dataclasses.field(default_factory=dict, metadata=bounds(high=1e38))
     guidance: GuidanceSpec = dataclasses.field(default_factory=GuidanceSpec)  # when the teacher is queried
     algorithm: str = "ppo"  # the family that it is a variant of
+    phases: tuple[PhaseSpec, ...] = ()  # later ones, in their order: "distill, then reinforce"
 
     def __post_init__(self) -> None:
         where = f"variant {self.name!r}: "
         check(self, where)
         settings = AlgorithmConfig.kind_of(self.algorithm)
-        for field in self.overrides:
-            choice(f"{where}override", field, variant_floats(settings))
-        overrides = {field: field_value(settings, field, value, where) for field, value in self.overrides.items()}
-        object.__setattr__(self, "overrides", overrides)
+        for each in (self, *self.phases):
+            given: dict[str, float | None] = each.overrides  # type: ignore[attr-defined]
+            for field in given:
+                choice(f"{where}override", field, variant_floats(settings))
+            overrides = {field: field_value(settings, field, value, where) for field, value in given.items()}
+            object.__setattr__(each, "overrides", overrides)
+        begins = [phase.begin for phase in self.phases]
+        require(begins == sorted(set(begins)), f"{where}phases: begin", begins, "rising")
         if self.anneal == "exponential":
             require(self.anneal_end >= 1e-12, f"{where}anneal_end", self.anneal_end, "at least 1e-12")
 
     @property
-    def guided(self) -> bool:
-        """Whether it ever queries the teacher."""
-        return any(coefficient > 0 for coefficient in self.terms.values())
+    def every_phase(self) -> tuple[PhaseSpec, ...]:
+        """All phases, each with all of its overrides; the first begins at 0."""
+        first = PhaseSpec(0.0, self.terms, self.overrides)
+        later = (dataclasses.replace(phase, overrides=self.overrides | phase.overrides) for phase in self.phases)
+        return first, *later

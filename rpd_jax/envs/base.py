@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -163,6 +163,15 @@ class VectorEnv(Protocol):
     def close(self) -> None: ...
 
 
+@runtime_checkable
+class BeginsEpisodes(Protocol):
+    """A vector environment whose episodes can be chosen, for algorithms that play whole ones from shared beginnings."""
+
+    def begin_episode(self, number: int) -> Observation:
+        """Begins episode `number`, counted from 0, of every environment: of the same seed always the same."""
+        ...
+
+
 class FunctionalEnv(Protocol):
     """One environment as pure functions of JAX arrays; the caller vmaps and resets."""
 
@@ -175,6 +184,13 @@ class FunctionalEnv(Protocol):
     def step(self, state: Any, action: Array) -> tuple[Any, Observation, Array, Array, Array, Array]:
         """Returns (state, observation, reward, terminated, truncated, success), scalars but for the first two."""
         ...
+
+
+def begin_episode(env: VectorEnv, number: int) -> Observation:
+    """Begins episode `number` of every environment, see `BeginsEpisodes`; TypeError where it cannot be chosen."""
+    if not isinstance(env, BeginsEpisodes):
+        raise TypeError(f"{env.spec.name} has no begin_episode: whole episodes from shared beginnings need it")
+    return env.begin_episode(number)
 
 
 def draw_missing(env: VectorEnv, keys: Sequence[str], seen: Observation, indices: Sequence[int]) -> Observation:

@@ -12,7 +12,7 @@ import numpy as np
 
 from rpd_jax.config import ConfigError
 from rpd_jax.envs import ee
-from rpd_jax.envs.base import ArraySpec, EnvSpec, StepResult, VectorEnv, slices
+from rpd_jax.envs.base import ArraySpec, EnvSpec, StepResult, VectorEnv, begin_episode, slices
 from rpd_jax.types import Array, Observation
 
 FINGERS = 2  # the last joints of "qpos": metres of each finger from closed
@@ -55,6 +55,9 @@ class EEVectorEnv:
 
     def reset(self) -> Observation:
         return self._with_ee(self._env.reset())
+
+    def begin_episode(self, number: int) -> Observation:
+        return self._with_ee(begin_episode(self._env, number))
 
     def step(self, action: Array) -> StepResult:
         result = self._env.step(action)

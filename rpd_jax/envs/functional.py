@@ -154,6 +154,12 @@ class FunctionalVectorEnv:
         self._state = self._reset(self._base_seed, jnp.zeros(self.num_envs, jnp.int32), ages)
         self._fresh = True  # the state's episodes have not been handed out yet
 
+    def begin_episode(self, number: int) -> Observation:
+        """Begins episode `number`, counted from 0, of every environment."""
+        self._state = self._reset(self._base_seed, jnp.full(self.num_envs, number, jnp.int32))
+        self._fresh = False
+        return self._state.observation
+
     def reset(self, which: Array | None = None) -> Observation:
         """Begins the next episodes: of every environment, or of those that `which` [B] names."""
         if not self._fresh:

@@ -84,6 +84,11 @@ class ProcessEnv(abc.ABC):
         self._observation = self._read("state", "frame")
         return dict(self._observation)
 
+    def begin_episode(self, number: int) -> Observation:
+        """Begins episode `number`, counted from 0, of every environment."""
+        self.load_state_dict({"episode": np.full(self.num_envs, number)})
+        return self.reset()
+
     def step(self, action: Array) -> StepResult:
         """Steps every environment with actions [B, A], clipped to the box.
 

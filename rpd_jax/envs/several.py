@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from rpd_jax.config import ConfigError, EnvConfig
-from rpd_jax.envs.base import EnvSpec, StepResult, VectorEnv, draw_missing
+from rpd_jax.envs.base import EnvSpec, StepResult, VectorEnv, begin_episode, draw_missing
 from rpd_jax.envs.suite import Suite, TaskInfo, task_of
 from rpd_jax.types import Array, Observation
 
@@ -88,6 +88,10 @@ class SeveralVectorEnv:
 
     def reset(self) -> Observation:
         return self._observation([env.reset() for env in self._envs])
+
+    def begin_episode(self, number: int) -> Observation:
+        """Begins episode `number` of every environment, where all of them can."""
+        return self._observation([begin_episode(env, number) for env in self._envs])
 
     def step(self, action: Array) -> StepResult:
         action = np.asarray(action)

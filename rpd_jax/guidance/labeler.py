@@ -17,6 +17,7 @@ from rpd_jax.config.variant import VariantSpec
 from rpd_jax.envs.base import EnvSpec
 from rpd_jax.guidance.labels import Ledger
 from rpd_jax.guidance.settings import Guidance
+from rpd_jax.losses.terms import guided
 from rpd_jax.types import ActionContract, Array, Teacher
 
 
@@ -33,8 +34,8 @@ class Askers(NamedTuple):
     @classmethod
     def of(cls, variants: Sequence[VariantSpec], seeds: Sequence[int], guidance: Guidance, length: int) -> Self:
         """Of members with these variants and seeds; `length` is that of a rollout."""
-        sparse = np.array([variant.guided and variant.guidance.sparse for variant in variants])
-        dense = np.array([variant.guided for variant in variants]) & ~sparse
+        sparse = np.array([guided(variant) and variant.guidance.sparse for variant in variants])
+        dense = np.array([guided(variant) for variant in variants]) & ~sparse
         asking = [variant.guidance for variant, few in zip(variants, sparse, strict=True) if few]
         strategies = tuple(dict.fromkeys(each.queries for each in asking))
         most_calls = max((each.max_calls(length) for each in asking), default=0)
@@ -58,10 +59,21 @@ class Labeler:
       askers: the population's.
       batch_size: most observations in one call of the teacher.
       num_envs: environments of a member.
+      scores: whether the teacher is to give probabilities of the students' tokens (`TokenScores`), not labels.
     """
 
-    def __init__(self, teacher: Teacher, spec: EnvSpec, askers: Askers, batch_size: int, num_envs: int) -> None:
+    def __init__(
+        self,
+        teacher: Teacher,
+        spec: EnvSpec,
+        askers: Askers,
+        batch_size: int,
+        num_envs: int,
+        *,
+        scores: bool = False,
+    ) -> None:
         self.teacher, self.spec, self.askers, self.batch_size = teacher, spec, askers, batch_size
+        self.scores = scores
         self.instructions = spec.instructions_of(range(num_envs))  # of each member's environments
         self.sparse_batch = min(batch_size, num_envs)  # of a sparse member: one step's queries, at most
 

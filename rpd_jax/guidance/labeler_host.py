@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -15,9 +15,10 @@ from rpd_jax import placement
 from rpd_jax.guidance import queries, sparse
 from rpd_jax.guidance.labeler import Askers, Labeler
 from rpd_jax.guidance.labels import Ledger, charge_dense, label_member, no_labels
+from rpd_jax.guidance.scores import no_scores, score_member, usable
 from rpd_jax.guidance.sparse import Asked
 from rpd_jax.guidance.stream import STREAMED, BackgroundTeacher, LabelStream
-from rpd_jax.types import Array, Observation, TeacherLabels
+from rpd_jax.types import Array, Observation, TeacherLabels, TokenScores, TokenTeacher
 
 See = Callable[[np.ndarray], Observation]
 """What the teacher reads of environments [K] now, leaves [K, ...]; environment p * N + n is member p's."""
@@ -57,7 +58,7 @@ class RolloutLabels:
         num_envs = age.shape[1]
         self._kept = placement.StepBuffer(length)  # of the dense members, leaves [G, N, ...], unless they are streamed
         teacher = self._labeler.teacher
-        if len(self.dense) and isinstance(teacher, BackgroundTeacher):
+        if len(self.dense) and isinstance(teacher, BackgroundTeacher) and not self._labeler.scores:
             steps = -(-STREAMED // num_envs)  # whole steps, so that a batch begins as soon as they are made
             self._stream = LabelStream(
                 teacher,
@@ -92,14 +93,48 @@ class RolloutLabels:
             values = np.zeros(starts.shape, np.float32) if value is None else np.asarray(value)
             self._questions.step(len(self._starts) - 1, starts, values, see)
 
-    def finish(self) -> TeacherLabels:
-        """The targets [T, P, N, ...] of all members; nothing is valid of those without queries."""
+    def finish(self, tokens: Array | None = None) -> TeacherLabels | TokenScores:
+        """The targets [T, P, N, ...] of all members; nothing is valid of those without queries.
+
+        `tokens` [T, P, N, A] are the students', whose scores are given where the labeler is one of scores.
+        """
         starts = np.stack(self._starts)
+        if self._labeler.scores:
+            assert tokens is not None, "families that ask for scores have tokens among their extras"
+            return self._scores(starts, tokens)
         labels = no_labels(starts.shape, self._labeler.spec.action_dim)
         found = self._dense_labels(starts) | self._sparse_targets(starts)
         for member, mine in found.items():
             labels = jax.tree.map(lambda whole, x, p=member: whole.at[:, p].set(x), labels, mine)
         return labels
+
+    def _scores(self, starts: np.ndarray, tokens: Array) -> TokenScores:
+        """The teacher's scores of each member's tokens."""
+        labeler, length = self._labeler, len(starts)
+        kept = self._kept.tree() if len(self.dense) else {}
+        blank = no_scores((length, *starts.shape[2:], tokens.shape[-1]), labeler.teacher.spec.token_bins)
+        found = [blank] * starts.shape[1]
+        for g, p in enumerate(self.dense.tolist()):
+            began = time.perf_counter()
+            found[p] = jax.block_until_ready(
+                score_member(
+                    cast(TokenTeacher, labeler.teacher),
+                    labeler.instructions,
+                    {name: x[:, g] for name, x in kept.items()},
+                    starts[:, p],
+                    tokens[:, p],
+                    labeler.batch_size,
+                )
+            )
+            asked, covered = starts[:, p].size, int(usable(found[p]).sum())
+            self._ledgers[p].charge(
+                asked,
+                labeler.batch_size,
+                seconds=time.perf_counter() - began,
+                covered=covered,
+                refused=asked - covered,
+            )
+        return jax.tree.map(lambda *x: jnp.stack(x, axis=1), *found)
 
     def _dense_labels(self, starts: np.ndarray) -> dict[int, TeacherLabels]:
         """Labels [T, N, ...] of each dense member."""

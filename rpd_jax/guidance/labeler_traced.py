@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +11,8 @@ import jax.numpy as jnp
 from rpd_jax.guidance import queries, sparse
 from rpd_jax.guidance.labeler import Askers, Labeler
 from rpd_jax.guidance.labels import label_member, no_labels
-from rpd_jax.types import Array, Observation, TeacherLabels
+from rpd_jax.guidance.scores import no_scores, score_member, usable
+from rpd_jax.types import Array, Observation, TeacherLabels, TokenScores, TokenTeacher
 
 Draw = Callable[[Any, Array, str], Array]
 """Pictures uint8 [B, H, W, 3] of the environment states [B, ...] that the indices [B] name, by a camera's name."""
@@ -25,21 +26,23 @@ class Seen(NamedTuple):
     value: Array | None  # [T, P, N] of the students; None where they have no critic
     observation: Observation  # [T, P, N, ...], but for frames that are still to be drawn
     states: Any  # [T, P, N, ...] of the environment, where such frames are to be drawn; else None
+    tokens: Array | None = None  # [T, P, N, A] of the students, whose scores are asked for; else None
 
 
 class Labels(NamedTuple):
     """The targets of a rollout, and what they cost."""
 
-    labels: TeacherLabels  # [T, P, N, ...]
+    labels: TeacherLabels | TokenScores  # [T, P, N, ...]
     queries: Array  # [P] int32: teacher queries
+    covered: Array  # [P] int32: steps with a target
     refused: Array  # [P] int32: answers that could not be used
 
 
 class TracedLabeler(Labeler):
     """Labels rollouts inside a program; `draw` makes the frames that a rollout's observations do not hold."""
 
-    def __init__(self, *arguments: Any, draw: Draw) -> None:
-        super().__init__(*arguments)
+    def __init__(self, *arguments: Any, draw: Draw, **named: Any) -> None:
+        super().__init__(*arguments, **named)
         self._draw = draw
 
     def label(self, seen: Seen, weight: Array, calls: Array, iteration: Array, askers: Askers | None = None) -> Labels:
@@ -77,9 +80,12 @@ class TracedLabeler(Labeler):
         return [name for name in self.teacher.spec.observation_keys if name not in observation]
 
     def _nothing(self, seen: Seen, *unused: Any) -> Labels:
+        zero = jnp.int32(0)
+        if seen.tokens is not None and self.scores:
+            return Labels(no_scores(seen.tokens.shape, self.teacher.spec.token_bins), zero, zero, zero)
         shape = (len(seen.starts), 1, seen.starts.shape[1])
         labels = TeacherLabels(*(x[:, 0] for x in no_labels(shape, self.spec.action_dim)))
-        return Labels(labels, jnp.int32(0), jnp.int32(0))
+        return Labels(labels, zero, zero, zero)
 
     def _every_step(self, seen: Seen, guidance: Any, calls: Array, seed: Array, iteration: Array) -> Labels:
         observation = dict(seen.observation)
@@ -88,10 +94,16 @@ class TracedLabeler(Labeler):
             for name in self._missing(observation):
                 frames = self._draw(states, jnp.arange(seen.starts.size), name)
                 observation[name] = frames.reshape(*seen.starts.shape, *frames.shape[1:])
+        asked = jnp.int32(seen.starts.size)
+        if seen.tokens is not None and self.scores:
+            teacher = cast(TokenTeacher, self.teacher)
+            scores = score_member(teacher, self.instructions, observation, seen.starts, seen.tokens, self.batch_size)
+            covered = jnp.sum(usable(scores))
+            return Labels(scores, asked, covered, asked - covered)
         labels = label_member(
             self.teacher, self.instructions, observation, seen.starts, seed, iteration, self.batch_size
         )
-        return Labels(labels, jnp.int32(seen.starts.size), jnp.sum(~labels.valid))
+        return Labels(labels, asked, jnp.sum(labels.valid), jnp.sum(~labels.valid))
 
     def _some(self, seen: Seen, guidance: Any, calls: Array, seed: Array, iteration: Array) -> Labels:
         num_envs = seen.starts.shape[1]
@@ -120,4 +132,4 @@ class TracedLabeler(Labeler):
             self.spec.action_dim,
         )
         targets = sparse.targets(answers, where, seen.starts, guidance, *self.contracts())
-        return Labels(targets, jnp.sum(where), jnp.sum(where & ~answers.valid))
+        return Labels(targets, jnp.sum(where), jnp.sum(targets.valid), jnp.sum(where & ~answers.valid))

@@ -14,6 +14,16 @@ from rpd_jax.instructions import Instructions, taken
 from rpd_jax.types import Array, Observation, TokenScores, TokenTeacher
 
 
+def no_scores(shape: tuple[int, ...], bins: int) -> TokenScores:
+    """Scores of tokens `shape` of a teacher that was not asked: every token is as likely."""
+    return TokenScores(jnp.zeros((*shape, bins)), jnp.zeros(shape))
+
+
+def usable(scores: TokenScores) -> Array:
+    """Whether all of an action's scores [..., A, bins] are finite: bool [...]."""
+    return jnp.all(jnp.isfinite(scores.logits), axis=(-2, -1))
+
+
 def score_member(
     teacher: TokenTeacher,
     instructions: Instructions | str,

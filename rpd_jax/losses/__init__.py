@@ -17,8 +17,17 @@ from rpd_jax.losses.direction import cosine, direction, gripper
 
 # isort: on
 from rpd_jax.losses.ppo import approximate_kl, clipped_surrogate, value_loss
-from rpd_jax.losses.terms import TERMS, masked_mean, term
-from rpd_jax.losses.tokens import cross_entropy
+from rpd_jax.losses.terms import TERMS, masked_mean, term, token_term
+from rpd_jax.losses.tokens import (
+    cross_entropy,
+    grpo,
+    hard_ce,
+    imitation,
+    reverse_kl_clipped,
+    reverse_kl_sampled,
+    token_forward_kl,
+    token_reverse_kl,
+)
 
 rpd_mse, rpd_l1, rpd_bc = mse, l1, nll  # as RPD's paper calls them
 
@@ -30,6 +39,9 @@ __all__ = [
     "cross_entropy",
     "direction",
     "gripper",
+    "grpo",
+    "hard_ce",
+    "imitation",
     "kl",
     "l1",
     "masked_mean",
@@ -38,9 +50,14 @@ __all__ = [
     "ppd",
     "ppd_reverse",
     "reverse_kl",
+    "reverse_kl_clipped",
+    "reverse_kl_sampled",
     "rpd_bc",
     "rpd_l1",
     "rpd_mse",
     "term",
+    "token_forward_kl",
+    "token_reverse_kl",
+    "token_term",
     "value_loss",
 ]

@@ -6,16 +6,19 @@ import chex
 import jax.numpy as jnp
 
 
-def clipped_surrogate(ratio: chex.Array, advantage: chex.Array, clip_ratio: chex.Numeric) -> chex.Array:
+def clipped_surrogate(
+    ratio: chex.Array, advantage: chex.Array, clip_ratio: chex.Numeric, clip_high: chex.Numeric | None = None
+) -> chex.Array:
     """max(-A r, -A clip(r, 1 - eps, 1 + eps)) (eq. 7 with its sign turned), a scalar.
 
     Args:
       ratio: pi(a|s) / pi_old(a|s), a scalar.
       advantage: a scalar.
       clip_ratio: eps.
+      clip_high: eps above 1, where it is another one ("clip-higher", DAPO: arXiv 2503.14476).
     """
     chex.assert_rank([ratio, advantage], 0)
-    clipped = jnp.clip(ratio, 1.0 - clip_ratio, 1.0 + clip_ratio)
+    clipped = jnp.clip(ratio, 1.0 - clip_ratio, 1.0 + (clip_ratio if clip_high is None else clip_high))
     return jnp.maximum(-advantage * ratio, -advantage * clipped)
 
 

@@ -7,19 +7,24 @@ def huber(student_mean, teacher_action):
 
 register_variant(VariantSpec("rpd-huber", {"huber": 1.0}))     # trains with it
 huber(student_mean, teacher_action)                            # the loss of one transition, or of a batch
+
+An argument whose name begins with "teacher" makes the variants that use the term query the teacher. The terms of token
+policies are registered by `token_term`.
 """
 
 from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import chex
+import jax
 import jax.numpy as jnp
 
 from rpd_jax.config.validation import ConfigError, choice
+from rpd_jax.config.variant import VariantSpec
 
 REDUCTIONS = ("mean", "sum", "fixed")
 """How a term's components become one number: their mean or sum over action dimensions, unless a variant says otherwise;
@@ -33,8 +38,23 @@ class Term(NamedTuple):
     inputs: tuple[str, ...]  # the names of what it looks at
     reduction: str
 
+    @property
+    def asks_teacher(self) -> bool:
+        """Whether it looks at the teacher's answers."""
+        return any(name.startswith("teacher") for name in self.inputs)
+
 
 TERMS: dict[str, Term] = {}
+
+
+def asks_teacher(terms: Mapping[str, float]) -> bool:
+    """Whether a sum of these terms, by their coefficients, needs a teacher."""
+    return any(coefficient > 0 and TERMS[name].asks_teacher for name, coefficient in terms.items())
+
+
+def guided(spec: VariantSpec) -> bool:
+    """Whether a variant ever queries the teacher."""
+    return any(asks_teacher(phase.terms) for phase in spec.every_phase)
 
 
 def term(name: str, reduction: str = "mean") -> Callable[[Callable[..., chex.Array]], Callable[..., chex.Array]]:
@@ -48,9 +68,7 @@ def term(name: str, reduction: str = "mean") -> Callable[[Callable[..., chex.Arr
     choice("reduction", reduction, REDUCTIONS)
 
     def register(elements: Callable[..., chex.Array]) -> Callable[..., chex.Array]:
-        if name in TERMS and TERMS[name].elements.__qualname__ != elements.__qualname__:
-            raise ConfigError(f"loss term {name!r} is already registered: choose another name")
-        TERMS[name] = Term(elements, tuple(inspect.signature(elements).parameters), reduction)
+        _add(name, elements, elements, reduction)
         reduce = jnp.mean if reduction == "mean" else jnp.sum
 
         @functools.wraps(elements)
@@ -60,6 +78,26 @@ def term(name: str, reduction: str = "mean") -> Callable[[Callable[..., chex.Arr
         return loss
 
     return register
+
+
+def token_term(name: str) -> Callable[[Callable[..., chex.Array]], Callable[..., chex.Array]]:
+    """Registers a function of one token that gives a scalar; decorates it, and leaves it as it is.
+
+    Raises:
+      ConfigError: the name is taken.
+    """
+
+    def register(loss: Callable[..., chex.Array]) -> Callable[..., chex.Array]:
+        _add(name, loss, jax.vmap(loss), "fixed")
+        return loss
+
+    return register
+
+
+def _add(name: str, function: Callable[..., chex.Array], elements: Callable[..., chex.Array], reduction: str) -> None:
+    if name in TERMS and TERMS[name].elements.__qualname__ != function.__qualname__:
+        raise ConfigError(f"loss term {name!r} is already registered: choose another name")
+    TERMS[name] = Term(elements, tuple(inspect.signature(function).parameters), reduction)
 
 
 def masked_mean(loss: chex.Array, valid: chex.Array, over_all: chex.Numeric = 0.0) -> chex.Array:

@@ -29,7 +29,7 @@ from rpd_jax.envs.base import EnvSpec
 from rpd_jax.policies.gaussian import Gaussian as Gaussian  # what most policies give
 from rpd_jax.policies.mlp import MLPActorCritic, MLPTokens
 from rpd_jax.policies.nature_cnn import NatureActorCritic
-from rpd_jax.types import Observation
+from rpd_jax.types import Observation, TokenContract
 
 Params = Any
 
@@ -59,6 +59,7 @@ class Policy(NamedTuple):
     # `jax.vmap`, or a map that runs one member after the other.
     over_members: Callable[..., Callable[..., Any]] = jax.vmap
     project: Callable[[Params], Params] = lambda params: params  # back to where parameters may be, after every step
+    tokens: TokenContract | None = None  # what its tokens mean, if it is over tokens
 
 
 PolicyFactory = Callable[[NetworkConfig, EnvSpec, Sequence[str], str], Policy]
@@ -127,6 +128,7 @@ def _tokens(network: NetworkConfig, spec: EnvSpec, keys: Sequence[str]) -> Polic
     return Policy(
         init=lambda key: module.init(key, _example(spec, keys))["params"],
         apply=lambda params, observation: module.apply({"params": params}, {k: observation[k] for k in keys}),
+        tokens=TokenContract(network.bins, spec.action_low, spec.action_high),
     )
 
 

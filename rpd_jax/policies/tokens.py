@@ -39,18 +39,41 @@ class Tokens(NamedTuple):
         share = (action - self.low) / (self.high - self.low)
         return jnp.clip(jnp.floor(share * self.bins), 0, self.bins - 1).astype(jnp.int32)
 
+    def tempered(self, temperature: chex.Numeric) -> Self:
+        """Of the logits divided by a temperature."""
+        return self._replace(logits=self.logits / temperature)
+
     def mode(self) -> chex.Array:
         """The action [A] of the most likely tokens."""
         return self.decode(jnp.argmax(self.logits, axis=-1))
 
     def sample(self, key: chex.PRNGKey) -> chex.Array:
         """Draws an action [A]."""
-        return self.decode(jax.random.categorical(key, self.logits, axis=-1))
+        return self.decode(self.draw(key))
+
+    def draw(self, key: chex.PRNGKey) -> chex.Array:
+        """Draws tokens int32 [A] by the inverse cumulative distribution: one random number each, instead of `bins`."""
+        cumulative = jnp.cumsum(jax.nn.softmax(self.logits, axis=-1), axis=-1)
+        threshold = jax.random.uniform(key, self.logits.shape[:-1]) * cumulative[..., -1]
+        below = jnp.sum(cumulative <= threshold[..., None], axis=-1)
+        return jnp.minimum(below, self.bins - 1).astype(jnp.int32)
+
+    def token_log_probs(self, tokens: chex.Array) -> chex.Array:
+        """Log probability of each of the tokens int [A], [A]."""
+        logs = jax.nn.log_softmax(self.logits, axis=-1)
+        return jnp.take_along_axis(logs, tokens[..., None], axis=-1)[..., 0]
 
     def log_prob(self, action: chex.Array) -> chex.Array:
         """Log probability of the tokens of an action [A], a scalar."""
-        logs = jax.nn.log_softmax(self.logits, axis=-1)
-        return jnp.sum(jnp.take_along_axis(logs, self.encode(action)[..., None], axis=-1)[..., 0], axis=-1)
+        return jnp.sum(self.token_log_probs(self.encode(action)), axis=-1)
+
+    @property
+    def std(self) -> chex.Array:
+        """The standard deviation of each dimension's action, [A]."""
+        middles = (jnp.arange(self.bins) + 0.5) / self.bins
+        p = jax.nn.softmax(self.logits, axis=-1)
+        mean = jnp.sum(p * middles, axis=-1, keepdims=True)
+        return (self.high - self.low) * jnp.sqrt(jnp.sum(p * (middles - mean) ** 2, axis=-1))
 
     def entropy(self) -> chex.Array:
         """In nats, of all dimensions together, a scalar."""

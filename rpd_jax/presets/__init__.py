@@ -18,6 +18,7 @@ from rpd_jax.presets.distillation import (
     sparse,
     tabletop_ppo,
 )
+from rpd_jax.presets.opd import opd_quickstart, opd_students
 from rpd_jax.presets.vlajs import (
     vlajs_horizon,
     vlajs_lift,
@@ -35,6 +36,8 @@ __all__ = [
     "maniskill_quickstart",
     "maniskill_rgb",
     "maniskill_state",
+    "opd_quickstart",
+    "opd_students",
     "quickstart",
     "quickstart_vla",
     "quickstart_vla_rgb",
@@ -69,6 +72,8 @@ PRESETS: dict[str, Callable[[], Config]] = {
     "maniskill-rgb": maniskill_rgb,
     "rpd-paper": rpd_paper,
     "rpd-code": rpd_code,
+    "opd-students": opd_students,
+    "opd-quickstart": opd_quickstart,
     "debug": debug,
 }
 

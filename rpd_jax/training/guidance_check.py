@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
+
+import numpy as np
 
 from rpd_jax.algorithms.variants import VariantSpec
 from rpd_jax.config import Config, ConfigError
 from rpd_jax.envs.base import EnvSpec
 from rpd_jax.envs.registry import random_ages, task_info, unsettled_iterations
 from rpd_jax.envs.suite import Suite
-from rpd_jax.types import Teacher
+from rpd_jax.types import Teacher, TeacherSpec, TokenContract
 
 
 def check_guidance(spec: VariantSpec, config: Config, suite: Suite | None = None) -> None:
@@ -82,3 +85,21 @@ def check_teacher(teacher: Teacher, spec: EnvSpec) -> None:
     missing = [key for key in teacher.spec.observation_keys if key not in known]
     if missing:
         raise ConfigError(f"teacher {teacher.spec.name} reads {missing}: {spec.name} has {sorted(known)}")
+
+
+def check_tokens(teacher: TeacherSpec, student: TokenContract | None) -> None:
+    """Raises ConfigError where a teacher's tokens are not the student's: the same token would be another motion."""
+    assert student is not None, "families that ask for scores have token policies"
+    if teacher.tokens is None:
+        raise ConfigError(
+            f"teacher {teacher.name} cannot work for students of tokens: it gives no probabilities of action tokens "
+            "that are in the environment's units"
+        )
+    for field in dataclasses.fields(TokenContract):
+        theirs, own = getattr(teacher.tokens, field.name), getattr(student, field.name)
+        same = theirs == own if field.name == "bins" else len(theirs) == len(own) and np.allclose(theirs, own)
+        if not same:
+            raise ConfigError(
+                f"teacher {teacher.name}: its tokens have {field.name}={theirs}, the student's {own}: the same token "
+                "would be another motion"
+            )

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from rpd_jax.algorithms.base import MemberState, guidance_weight
-from rpd_jax.algorithms.variants import Variant
+from rpd_jax.algorithms.variants import Variant, at
 from rpd_jax.config import Config
 from rpd_jax.envs.base import EnvSpec, FunctionalEnv, VectorEnv, first_ages
 from rpd_jax.envs.functional import draw
@@ -26,7 +26,7 @@ from rpd_jax.guidance.labeler_host import HostLabeler
 from rpd_jax.guidance.labeler_traced import TracedLabeler
 from rpd_jax.guidance.labels import Ledger, ledger_metrics
 from rpd_jax.training import rollout_host, rollout_traced, summary
-from rpd_jax.training.population import Population
+from rpd_jax.training.population import Population, update
 from rpd_jax.types import Array, Teacher
 
 Row = dict[str, float]
@@ -58,7 +58,7 @@ class HostLoop:
         self._config, self._env, self._population, self._teacher = config, env, population, teacher
         self.ledgers = [Ledger() for _ in population.members]
         keys = teacher.spec.observation_keys if teacher else ()
-        self._weights = jax.jit(jax.vmap(guidance_weight, in_axes=(0, 0, None)))
+        self._weights = jax.jit(asking_weights)
         self._collector = rollout_host.HostCollector(env, population, config.algorithm.rollout_length, keys)
         self._labeler = _labeler(HostLabeler, teacher, env.spec, population, self._collector.num_envs)
         self._before: dict[str, Any] | None = None  # the state before an iteration that is under way, or failed
@@ -82,13 +82,14 @@ class HostLoop:
         started = time.perf_counter()
         labels = None
         if self._labeler is not None:
-            # of the distillation losses, [P]: a member whose weight is zero causes no query
             weight = np.asarray(self._weights(members, self._population.variants, np.float32(progress)))
             assert members.schedule is not None, "members in training have one"
             labels = self._labeler.rollout(weight, members.schedule.calls, iteration, self.ledgers)
+        if self._population.algorithm.whole_episodes:
+            self._collector.begin_episodes(iteration)
         rollout = self._collector.collect(members, labels)
         collected = time.perf_counter()
-        targets = labels.finish() if labels is not None else None
+        targets = labels.finish(rollout.transition.extras.get("tokens")) if labels is not None else None
         labelled = time.perf_counter()
         members, metrics = self._population.update(members, rollout.transition, targets, progress)
         metrics = jax.device_get(metrics)
@@ -111,6 +112,12 @@ class HostLoop:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self._collector.load_state_dict(state)
+
+
+def asking_weights(members: MemberState, variants: Variant, progress: Array) -> Array:
+    """Of the distillation losses, [P]: a member whose weight is zero causes no query."""
+    now = at(variants, progress)
+    return jax.vmap(guidance_weight, in_axes=(0, 0, None))(members, now, progress) * now.asks
 
 
 class Program(NamedTuple):
@@ -139,19 +146,20 @@ class Program(NamedTuple):
         config = population.config
         progress = iteration.astype(jnp.float32) / config.iterations
         keys = labeler.teacher.spec.observation_keys if labeler else ()
+        if population.algorithm.whole_episodes:
+            running = rollout_traced.begin_episodes(self.env, running, iteration)
         running, rollout = rollout_traced.collect(
             self.env, population, config.algorithm.rollout_length, members, running, keys
         )
         targets = None
         costs: dict[str, Array] = dict.fromkeys(COSTS, jnp.zeros(len(population), jnp.int32))
         if labeler is not None:
-            weight = jax.vmap(guidance_weight, in_axes=(0, 0, None))(members, variants, progress)
+            weight = asking_weights(members, variants, progress)
             assert members.schedule is not None, "members in training have one"
             found = labeler.label(rollout.seen, weight, members.schedule.calls, iteration, askers)
             targets = found.labels
-            covered = jnp.sum(targets.valid, axis=(0, 2))
-            costs = {"queries": found.queries, "covered": covered, "refused": found.refused}
-        members, metrics = population.algorithm.update(members, variants, rollout.transition, targets, progress)
+            costs = {"queries": found.queries, "covered": found.covered, "refused": found.refused}
+        members, metrics = update(population.algorithm, members, variants, rollout.transition, targets, progress)
         return members, running, (metrics | costs | {"not_finite": jnp.sum(running.env.not_finite)}, rollout.ended)
 
 
@@ -241,9 +249,10 @@ def _labeler(
     make: Callable[..., LabelerOf], teacher: Teacher | None, spec: EnvSpec, population: Population, num_envs: int
 ) -> LabelerOf | None:
     """What queries the teacher for a population; None where no member is guided."""
-    if teacher is None or not population.terms:
+    if teacher is None or not population.askers.guided.any():
         return None
-    return make(teacher, spec, population.askers, population.config.teacher.batch_size, num_envs)
+    batch_size = population.config.teacher.batch_size
+    return make(teacher, spec, population.askers, batch_size, num_envs, scores=population.algorithm.scores)
 
 
 def _costs(population: Population, ledgers: Sequence[Ledger]) -> Row:

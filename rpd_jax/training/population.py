@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import chex
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from rpd_jax.algorithms.base import (
     Algorithm,
@@ -19,7 +20,7 @@ from rpd_jax.algorithms.base import (
     iteration_keys,
     make_algorithm,
 )
-from rpd_jax.algorithms.variants import Variant, VariantSpec, resolve_variants, stack_variants, to_variant
+from rpd_jax.algorithms.variants import Variant, VariantSpec, at, resolve_variants, stack_variants, to_variant
 from rpd_jax.config import Config
 from rpd_jax.envs.base import EnvSpec
 from rpd_jax.envs.registry import unsettled_iterations
@@ -29,7 +30,7 @@ from rpd_jax.keys import stream
 from rpd_jax.policies import normalization
 from rpd_jax.policies.base import STUDENT_KEYS
 from rpd_jax.training.mesh import Mesh
-from rpd_jax.types import Observation, TeacherLabels
+from rpd_jax.types import Observation
 
 
 class Member(NamedTuple):
@@ -70,12 +71,16 @@ class Population:
             config.guidance.windows * config.guidance.window_iterations,
             unsettled_iterations(config.env, length, spec.max_episode_steps) if length else 0,
         )
-        variants = [to_variant(m.variant, config.algorithm, self.terms, spec.action_dim) for m in self.members]
-        self.variants: Variant = self.mesh.place(stack_variants(variants))
+        phases = max(len(each.every_phase) for each in self.specs)
+        resolve = functools.partial(
+            to_variant, algorithm=config.algorithm, terms=self.terms, action_dim=spec.action_dim, phases=phases
+        )
+        variants = [resolve(member.variant) for member in self.members]
+        self.variants: Variant = self.mesh.place(stack_variants(variants))  # [P, F, ...], see `variants.at`
         self._act, self._look_ahead, self._mode = (
             jax.jit(functools.partial(program, self.algorithm)) for program in (act, look_ahead, mode)
         )
-        self._update = jax.jit(self.algorithm.update, donate_argnums=0)
+        self._update = jax.jit(functools.partial(update, self.algorithm), donate_argnums=0)
 
     def __len__(self) -> int:
         return len(self.members)
@@ -89,11 +94,17 @@ class Population:
     def seeds(self) -> list[int]:
         return [member.seed for member in self.members]
 
+    def env_rows(self, num_envs: int) -> np.ndarray:
+        """The number of the seed of each member's environments, int [P, N]: those of a group share theirs."""
+        sizes = self.variants.floats.get("group_size", jnp.ones((len(self), 1)))[:, 0]
+        return np.stack([self.algorithm.groups(num_envs, int(size)) for size in sizes])
+
     @functools.cached_property
     def askers(self) -> Askers:
         """How its members query the teacher."""
         length = getattr(self.config.algorithm, "rollout_length", 1)
-        return Askers.of([member.variant for member in self.members], self.seeds, self.variants.guidance, length)
+        variants, guidance = [member.variant for member in self.members], at(self.variants, 0.0).guidance
+        return Askers.of(variants, self.seeds, guidance, length)
 
     def student_sees(self, observation: Observation) -> Observation:
         """The entries of an observation that the student may use."""
@@ -102,7 +113,7 @@ class Population:
     def init(self) -> MemberState:
         """Fresh members; those of the same seed start from the same parameters whatever their variant."""
         seeds = jnp.asarray(self.seeds, jnp.uint32)
-        return self.mesh.place(jax.jit(self.begin)(seeds, self.variants))
+        return self.mesh.place(jax.jit(self.begin)(seeds, at(self.variants, 0.0)))
 
     def act(self, members: MemberState, observation: Observation, step: chex.Array) -> Acted:
         """Samples actions for observations [P, N, ...] at the rollout's step `step`, which salts the keys."""
@@ -120,9 +131,7 @@ class Population:
         """One member's distributions and values for observations [B, ...] as the environment gives them."""
         return apply(self.algorithm.policy, member, observation)
 
-    def update(
-        self, members: MemberState, batch: Any, labels: TeacherLabels | None, progress: float
-    ) -> tuple[MemberState, Metrics]:
+    def update(self, members: MemberState, batch: Any, labels: Any, progress: float) -> tuple[MemberState, Metrics]:
         """One iteration's learning, see `Algorithm.update`; `members` is donated. Metrics are arrays [P]."""
         batch = batch._replace(observation=self.student_sees(batch.observation))
         return self._update(members, self.variants, batch, labels, jnp.float32(progress))
@@ -162,6 +171,18 @@ def begin(
         )
 
     return jax.lax.map(begin_member, (seeds, variants))
+
+
+def update(
+    algorithm: Algorithm,
+    members: MemberState,
+    variants: Variant,
+    batch: Any,
+    labels: Any,
+    progress: chex.Numeric,
+) -> tuple[MemberState, Metrics]:
+    """See `Algorithm.update`; the variants' leaves are [P, F, ...]."""
+    return algorithm.update(members, at(variants, progress), batch, labels, progress)
 
 
 def act(algorithm: Algorithm, members: MemberState, observation: Observation, step: chex.Array) -> Acted:

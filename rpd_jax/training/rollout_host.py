@@ -15,7 +15,7 @@ import numpy as np
 
 from rpd_jax import placement
 from rpd_jax.algorithms.base import MemberState
-from rpd_jax.envs.base import VectorEnv, draw_missing
+from rpd_jax.envs.base import VectorEnv, begin_episode, draw_missing
 from rpd_jax.guidance.labeler_host import RolloutLabels
 from rpd_jax.training.episodes import EpisodeTracker, check_finite
 from rpd_jax.training.lookahead import with_next
@@ -53,10 +53,18 @@ class HostCollector:
         self.num_envs = env.num_envs // self.num_members
         self.teacher_keys = tuple(teacher_keys)
         self._ahead = population.algorithm.ahead
+        self._whole = population.algorithm.whole_episodes
         self.tracker = EpisodeTracker(env.num_envs)
         self._keep_jax = keep_jax
         self._observation: Observation | None = None
         self._starts = np.ones(env.num_envs, bool)
+
+    def begin_episodes(self, number: int) -> None:
+        """Episode `number` of every environment begins with the next rollout, whatever was under way."""
+        self._observation = self._keep(begin_episode(self.env, number))
+        check_finite(self._observation)
+        self._starts = np.ones(self.env.num_envs, bool)
+        self.tracker = EpisodeTracker(self.env.num_envs)
 
     def collect(self, members: MemberState, labels: RolloutLabels | None = None) -> Rollout:
         """Runs the members for T steps from where the last rollout ended; parameters stay as they are.
@@ -98,6 +106,7 @@ class HostCollector:
                 terminated=terminated.reshape(shape),
                 truncated=truncated.reshape(shape),
                 extras=acted.extras | {f"next_{name}": x for name, x in following.items()},
+                success=np.array(result.success).reshape(shape) if self._whole else None,
             )
             steps.write(step, transition)
         transition = steps.tree()

@@ -63,6 +63,14 @@ def begin(env: FunctionalEnv, base_seeds: Array, ages: Array) -> Running:
     )
 
 
+def begin_episodes(env: FunctionalEnv, running: Running, number: Array) -> Running:
+    """Episode `number` of every environment begins, whatever was under way; broken ones stay counted."""
+    fresh = begin(env, running.env.base_seed, jnp.zeros_like(running.env.age))
+    fresh_env = vector_reset(env, running.env.base_seed, jnp.full_like(running.env.episode, number))
+    counted = fresh_env._replace(not_finite=running.env.not_finite + fresh_env.not_finite)
+    return fresh._replace(env=counted)
+
+
 def collect(
     env: FunctionalEnv,
     population: Population,
@@ -102,6 +110,7 @@ def collect(
             action=acted.action,
             **by_member({name: getattr(result, name) for name in ("reward", "terminated", "truncated")}),
             extras=acted.extras | {f"next_{name}": x for name, x in following.items()},
+            success=by_member(result.success) if population.algorithm.whole_episodes else None,
         )
         seen = {key: observation[key] for key in kept}
         states = by_member(running.env.env_state) if keep_states else None
@@ -117,7 +126,10 @@ def collect(
         transition = with_next(transition, last, jnp)
     transition = transition._replace(observation={key: seen[key] for key in population.keys})
     totals = jax.tree.map(lambda x: jnp.sum(x, axis=(0, 2)), ended)
-    shown = Seen(starts, age, transition.extras.get("value"), {key: seen[key] for key in given}, states)
+    extras = transition.extras
+    shown = Seen(
+        starts, age, extras.get("value"), {key: seen[key] for key in given}, states, tokens=extras.get("tokens")
+    )
     return running, Rollout(transition, shown, totals)
 
 

@@ -5,14 +5,17 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable
 
+import numpy as np
+
 from rpd_jax.algorithms.variants import resolve_variants
 from rpd_jax.config import Config, ConfigError
 from rpd_jax.config.validation import require
 from rpd_jax.envs.base import EnvSpec, VectorEnv
 from rpd_jax.envs.registry import check_env, env_seeds, make_env, make_functional, random_ages
 from rpd_jax.envs.suite import Suite
+from rpd_jax.losses.terms import guided
 from rpd_jax.policies.base import STUDENT_KEYS
-from rpd_jax.training.guidance_check import check_guidance, check_teacher
+from rpd_jax.training.guidance_check import check_guidance, check_teacher, check_tokens
 from rpd_jax.training.loop_offline import OfflineLoop
 from rpd_jax.training.loops import GraphLoop, HostLoop, Loop
 from rpd_jax.training.population import Population
@@ -26,7 +29,7 @@ def check(config: Config, has_teacher: bool, suite: Suite | None = None) -> None
     """Raises ConfigError for anything in a config that cannot work, before anything is started."""
     config.validate()
     check_env(config.env, suite)
-    specs = [spec for spec in resolve_variants(config) if spec.guided]
+    specs = [spec for spec in resolve_variants(config) if guided(spec)]
     if specs and not has_teacher:
         names = [spec.name for spec in specs]
         raise ConfigError(f"variants={names} cannot work without a teacher: train(config, teacher=...)")
@@ -58,6 +61,13 @@ def make_teacher(
     return made
 
 
+def env_base_seeds(population: Population, num_envs: int) -> list[int]:
+    """Of all environments [P * N]: members of one seed have the same, groups of environments share theirs."""
+    rows = population.env_rows(num_envs)
+    of_seed = {seed: np.array(env_seeds(seed, num_envs)) for seed in population.seeds}
+    return [int(base) for seed, mine in zip(population.seeds, rows, strict=True) for base in of_seed[seed][mine]]
+
+
 def make_loop(
     config: Config,
     spec: EnvSpec,
@@ -70,20 +80,23 @@ def make_loop(
 
     Of a family that learns from demonstrations: one without an environment.
     """
+    population.algorithm.prepare()
     if not population.algorithm.plays:
         return OfflineLoop(config, spec, population)
     tasks = max(len(spec.instructions), 1)
     for where, count in (("env", config.env.num_envs), ("eval", config.eval.num_envs)):
         right = f"a multiple of the {tasks} tasks, so that all members have the same"
         require(count % tasks == 0, f"{where}.num_envs", count, right)
-    guided = bool(population.terms)
-    if teacher is not None and guided:
+    guides = population.askers.guided.any()
+    if teacher is not None and guides:
         check_teacher(teacher, spec)
+        if population.algorithm.scores:
+            check_tokens(teacher.spec, population.algorithm.policy.tokens)
     rgb = "rgb" in STUDENT_KEYS[config.env.observation]
     ages = random_ages(config.env, config.algorithm.rollout_length, spec.max_episode_steps)
-    seeds = [s for _ in config.variants for seed in config.seeds for s in env_seeds(seed, config.env.num_envs)]
+    seeds = env_base_seeds(population, config.env.num_envs)
     ends = config.env.end_on_success
-    if teacher is None or teacher.spec.in_graph or not guided:
+    if teacher is None or teacher.spec.in_graph or not guides:
         env = make_functional(config.env, rgb=rgb, end_on_success=ends, suite=suite)
         if env is not None:
             return GraphLoop(config, env, seeds, population, teacher, random_ages=ages)

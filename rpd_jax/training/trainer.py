@@ -37,6 +37,7 @@ from rpd_jax.training.evaluation import Evaluator, assess, evaluation_seeds
 from rpd_jax.training.population import Population
 from rpd_jax.training.result import Result
 from rpd_jax.training.setup import TeacherFactory, check, make_loop, make_teacher
+from rpd_jax.training.start import from_start
 from rpd_jax.types import Teacher
 
 MEMBER_STATE = ("opt_state", "key", "schedule", "diverged")
@@ -129,6 +130,8 @@ class Trainer:
 
         self.population = Population(config, eval_env.spec)
         self.members = self.population.init()
+        if config.algorithm.start:
+            self.members = from_start(self.population, self.members)
         self.evaluator = Evaluator(eval_env, self.population)
         self.teacher = make_teacher(teacher, config, eval_env, stack, suite)
         self.alarms = Alarms(self.population, self.teacher.spec.name if self.teacher else "")

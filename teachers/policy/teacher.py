@@ -15,10 +15,19 @@ from rpd_jax.envs.base import EnvSpec
 from rpd_jax.envs.registry import task_info
 from rpd_jax.policies.base import STUDENT_KEYS
 from rpd_jax.policies.gaussian import Gaussian
+from rpd_jax.policies.tokens import Tokens
 from rpd_jax.runs.checkpoint import load_checkpoint
 from rpd_jax.training.population import Population
 from rpd_jax.training.student import Student, restore_members
-from rpd_jax.types import Array, Instructions, Observation, TeacherLabels, TeacherSpec
+from rpd_jax.types import (
+    Array,
+    Instructions,
+    Observation,
+    TeacherLabels,
+    TeacherSpec,
+    TokenLabels,
+    TokenScores,
+)
 from teachers.digest import digest_arrays
 from teachers.policy.settings import PolicySettings
 
@@ -55,11 +64,14 @@ class PolicyTeacher:
             )
         own = info.undivided_contract  # teachers answer with whole deltas
         self._own = own if own != env_spec.undivided_contract else None
+        tokens = population.algorithm.policy.tokens
         self.spec = TeacherSpec(
             name=f"policy:{name}",
             observation_keys=STUDENT_KEYS[config.env.observation],
             contract=self._own,  # another suite's may turn the other way
             samples_actions=samples > 1,
+            token_bins=tokens.bins if tokens else 0,
+            tokens=tokens if self._own is None else None,
             in_graph=True,
             checkpoint=digest_arrays({name: np.asarray(leaf) for name, leaf in checkpoint.params.items()}),
         )
@@ -67,16 +79,34 @@ class PolicyTeacher:
         self._policy = jax.jit(lambda member, observation: apply(policy, member, observation)[0])
 
     def label(self, observation: Observation, instructions: Instructions | str, key: Array) -> TeacherLabels:
-        """Labels observations [B, ...] with the student's Gaussian."""
+        """Labels observations [B, ...] with the mode and the exact standard deviation of the student's distribution."""
         del instructions  # the student was trained on one task
-        policy: Gaussian = self._policy(self._member, observation)
-        action = policy.mean
-        if self._samples > 1:
+        policy: Gaussian | Tokens = self._policy(self._member, observation)
+        action = policy.mode()
+        if self._samples > 1 and isinstance(policy, Gaussian):
             noise = jax.random.normal(key, (self._samples, *action.shape))
             action = action + policy.std * jnp.mean(noise, axis=0)
+        elif self._samples > 1:
+            action = jnp.mean(jax.vmap(policy.sample)(jax.random.split(key, self._samples)), axis=0)
         if self._own is not None:  # what its own environment would have made of it
             action = clip(action, self._own)
         return TeacherLabels(action, jnp.ones(len(action), bool), policy.std)
+
+    def label_tokens(self, observation: Observation, instructions: Instructions | str, key: Array) -> TokenLabels:
+        """As `label` of one sample, with the tokens; of a student that has such."""
+        del instructions, key
+        policy: Tokens = self._policy(self._member, observation)
+        labels = TeacherLabels(policy.mode(), jnp.ones(len(policy.logits), bool), policy.std)
+        return TokenLabels(labels, jnp.argmax(policy.logits, axis=-1).astype(jnp.int32), _scores(policy))
+
+    def score(self, observation: Observation, instructions: Instructions | str, tokens: Array) -> TokenScores:
+        """The student's own distributions: its tokens are independent of each other, so `tokens` change nothing."""
+        del instructions, tokens
+        return _scores(self._policy(self._member, observation))
+
+
+def _scores(policy: Tokens) -> TokenScores:
+    return TokenScores(policy.logits, jax.nn.logsumexp(policy.logits, axis=-1))
 
 
 def make(env_spec: EnvSpec, settings: PolicySettings) -> PolicyTeacher:
