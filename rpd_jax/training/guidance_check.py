@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from rpd_jax.algorithms.variants import VariantSpec
-from rpd_jax.config import Config, ConfigError
+from rpd_jax.config import Config, ConfigError, require
 from rpd_jax.envs.base import EnvSpec
 from rpd_jax.envs.registry import random_ages, task_info, unsettled_iterations
 from rpd_jax.envs.suite import Suite
@@ -82,3 +82,12 @@ def check_teacher(teacher: Teacher, spec: EnvSpec) -> None:
     missing = [key for key in teacher.spec.observation_keys if key not in known]
     if missing:
         raise ConfigError(f"teacher {teacher.spec.name} reads {missing}: {spec.name} has {sorted(known)}")
+
+
+def check_replanning(teacher: Teacher, replan_every: int) -> None:
+    """Raises ConfigError where a teacher does not answer with so many actions at once."""
+    spec = teacher.spec
+    right = f"at least 1 and at most {spec.chunk}, the actions in a chunk of teacher {spec.name}"
+    require(1 <= replan_every <= spec.chunk, "teacher.replan_every", replan_every, right)
+    right = f"1: teacher {spec.name} has no label_chunk (rpd_jax.types.ChunkTeacher)"
+    require(replan_every == 1 or hasattr(teacher, "label_chunk"), "teacher.replan_every", replan_every, right)

@@ -12,7 +12,7 @@ from rpd_jax.envs.base import EnvSpec, VectorEnv
 from rpd_jax.envs.registry import check_env, env_seeds, make_env, make_functional, random_ages
 from rpd_jax.envs.suite import Suite
 from rpd_jax.policies.base import STUDENT_KEYS
-from rpd_jax.training.guidance_check import check_guidance, check_teacher
+from rpd_jax.training.guidance_check import check_guidance, check_replanning, check_teacher
 from rpd_jax.training.loop_offline import OfflineLoop
 from rpd_jax.training.loops import GraphLoop, HostLoop, Loop
 from rpd_jax.training.population import Population
@@ -44,17 +44,20 @@ def make_teacher(
     """The teacher for an environment; one that draws every frame is spared the factory's probe by a stand-in.
 
     A teacher that is made here is closed with `stack`, if it can be; one that was given is its owner's to close.
+    Raises ConfigError where it cannot act as `config.teacher.replan_every` says.
     """
-    if not callable(teacher):
-        return teacher
-    if "rgb" not in env.spec.observation:
-        made = teacher(env)
-    else:
-        stand_in = make_env(config.env, [config.eval.seed], rgb=False, end_on_success=False, suite=suite)
-        with contextlib.closing(stand_in):
-            made = teacher(stand_in)
-    if hasattr(made, "close"):
-        stack.callback(made.close)
+    made = teacher
+    if callable(teacher):
+        if "rgb" not in env.spec.observation:
+            made = teacher(env)
+        else:
+            stand_in = make_env(config.env, [config.eval.seed], rgb=False, end_on_success=False, suite=suite)
+            with contextlib.closing(stand_in):
+                made = teacher(stand_in)
+        if hasattr(made, "close"):
+            stack.callback(made.close)
+    if made is not None:
+        check_replanning(made, config.teacher.replan_every)
     return made
 
 
