@@ -167,10 +167,8 @@ class RemoteTeacher:
         """The first actions [steps, A] of an answer."""
         chunk = answer[None] if answer.ndim == 1 else answer
         if chunk.ndim != 2 or chunk.shape[1] != ACTION_DIM or len(chunk) < steps:
-            horizon = f"{steps} or more" if steps > 1 else "horizon"
-            raise TeacherError(
-                f"{self._where}: need an action of shape ({ACTION_DIM},) or a chunk ({horizon}, {ACTION_DIM}) "
-                f"(translation, rotation, gripper), got {answer.shape}"
-            )
+            single = f"an action of shape ({ACTION_DIM},) or a chunk (horizon, {ACTION_DIM})"
+            needed = single if steps == 1 else f"a chunk ({steps} or more, {ACTION_DIM})"
+            raise TeacherError(f"{self._where}: need {needed} (translation, rotation, gripper), got {answer.shape}")
         with np.errstate(over="ignore"):
             return chunk[:steps].astype(np.float32)
