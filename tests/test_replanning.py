@@ -175,4 +175,7 @@ def test_more_than_a_chunk_cannot_be_executed(tmp_path):
     mute = SimpleNamespace(spec=TeacherSpec("mute", ("state",), None, chunk=C))
     with pytest.raises(ConfigError, match="replan_every=2 cannot work: it must be 1: teacher mute has no label_chunk"):
         TeacherPolicy(mute, ENV, jax.random.key(0), replan_every=2)
+    divided = SimpleNamespace(num_envs=3, spec=arm_spec(horizon_scale=5))
+    with pytest.raises(ConfigError, match=r"replan_every=2 cannot work: it must be 1 with env\.horizon_scale=5"):
+        TeacherPolicy(Counting(), divided, jax.random.key(0), replan_every=2)
     assert not (tmp_path / "demos").exists() and not (tmp_path / "evaluation" / "results.json").exists()

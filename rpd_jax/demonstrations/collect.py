@@ -127,7 +127,7 @@ def collect(
         env = make_env(config.env, seeds, rgb=settings.images, end_on_success=settings.hold_steps == 0)
         stack.callback(env.close)
         teacher, replan_every = make_teacher(env), config.teacher.replan_every
-        check_replanning(teacher, replan_every)
+        check_replanning(teacher, replan_every, env.spec)
         claim = Claim(partial, KIND, check)
         stack.enter_context(claim)
         if overwrite or not (partial / COLLECTION_FILE).is_file():

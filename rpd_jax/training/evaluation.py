@@ -74,13 +74,13 @@ class TeacherPolicy:
     Each environment executes `replan_every` actions of a chunk before it takes the next one, without a look at what
     comes of them; an episode begins with a chunk of its own. At a step where one environment needs a chunk all are
     asked for, and the others leave theirs: so what a teacher draws for one does not depend on where the others are.
-    Raises ConfigError where the teacher's chunks are shorter.
+    Raises ConfigError where the teacher's chunks are shorter, or its actions take several of the environment's steps.
     """
 
     def __init__(
         self, teacher: Teacher, env: VectorEnv, key: Array, num_envs: int | None = None, replan_every: int = 1
     ) -> None:
-        check_replanning(teacher, replan_every)
+        check_replanning(teacher, replan_every, env.spec)
         self._teacher, self._env, self._key = teacher, env, key
         self._num_envs = env.num_envs if num_envs is None else num_envs
         self._instructions = env.spec.instructions_of(range(self._num_envs))
@@ -94,10 +94,10 @@ class TeacherPolicy:
         mine, replan_every = slice(self._num_envs), self._plans.shape[1]
         starts = starts[mine]
         due = starts | (self._ages >= replan_every)
-        if due.any() or self._teacher.spec.history > 1:
+        if due.any() or self._teacher.spec.history > 1:  # what nobody reads need not be drawn
             seen = self._look(observation, starts)
-        if due.any():
-            self._plan(seen, due)
+            if due.any():
+                self._plan(seen, due)
         self._step += 1
         action = np.zeros((self._env.num_envs, self._env.spec.action_dim), np.float32)
         action[mine] = self._plans[np.arange(self._num_envs), self._ages]

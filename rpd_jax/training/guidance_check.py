@@ -84,10 +84,13 @@ def check_teacher(teacher: Teacher, spec: EnvSpec) -> None:
         raise ConfigError(f"teacher {teacher.spec.name} reads {missing}: {spec.name} has {sorted(known)}")
 
 
-def check_replanning(teacher: Teacher, replan_every: int) -> None:
-    """Raises ConfigError where a teacher does not answer with so many actions at once."""
-    spec = teacher.spec
+def check_replanning(teacher: Teacher, replan_every: int, env_spec: EnvSpec) -> None:
+    """Raises ConfigError where a teacher does not answer with so many actions at once, or they take more steps."""
+    spec, scale = teacher.spec, env_spec.horizon_scale
     right = f"at least 1 and at most {spec.chunk}, the actions in a chunk of teacher {spec.name}"
     require(1 <= replan_every <= spec.chunk, "teacher.replan_every", replan_every, right)
-    right = f"1: teacher {spec.name} has no label_chunk (rpd_jax.types.ChunkTeacher)"
-    require(replan_every == 1 or hasattr(teacher, "label_chunk"), "teacher.replan_every", replan_every, right)
+    if replan_every > 1:
+        lacking = f"1: teacher {spec.name} has no label_chunk (rpd_jax.types.ChunkTeacher)"
+        require(hasattr(teacher, "label_chunk"), "teacher.replan_every", replan_every, lacking)
+        slow = f"1 with env.horizon_scale={scale}: an action of a chunk is meant for {scale} of its steps"
+        require(scale == 1, "teacher.replan_every", replan_every, slow)

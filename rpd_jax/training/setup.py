@@ -46,18 +46,19 @@ def make_teacher(
     A teacher that is made here is closed with `stack`, if it can be; one that was given is its owner's to close.
     Raises ConfigError where it cannot act as `config.teacher.replan_every` says.
     """
-    made = teacher
-    if callable(teacher):
-        if "rgb" not in env.spec.observation:
-            made = teacher(env)
-        else:
-            stand_in = make_env(config.env, [config.eval.seed], rgb=False, end_on_success=False, suite=suite)
-            with contextlib.closing(stand_in):
-                made = teacher(stand_in)
-        if hasattr(made, "close"):
-            stack.callback(made.close)
+    made: Teacher | None
+    if not callable(teacher):
+        made = teacher
+    elif "rgb" not in env.spec.observation:
+        made = teacher(env)
+    else:
+        stand_in = make_env(config.env, [config.eval.seed], rgb=False, end_on_success=False, suite=suite)
+        with contextlib.closing(stand_in):
+            made = teacher(stand_in)
     if made is not None:
-        check_replanning(made, config.teacher.replan_every)
+        if made is not teacher and hasattr(made, "close"):
+            stack.callback(made.close)
+        check_replanning(made, config.teacher.replan_every, env.spec)
     return made
 
 
