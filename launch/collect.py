@@ -4,7 +4,8 @@
   python -m launch.collect --output=demos/pick --config.env.name=maniskill:PickCube-v1 --config.teacher.noise=0
   python -m launch.collect --output=demos/pick --resume
 
---config is that of launch.train; env and teacher are used. The directory --output gets trajectory.h5 and
+--config is that of launch.train; env and teacher are used. A teacher whose answers are chunks executes
+config.teacher.replan_every actions of each, by default one. The directory --output gets trajectory.h5 and
 trajectory.json in ManiSkill's layout and dataset_statistics.json, or a LeRobot v3 data set. SIGTERM and Ctrl-C finish
 the round and stop; `--resume` goes on from there.
 """

@@ -2,7 +2,7 @@
 
 Imports numpy only, so that sidecar processes can use it without jax or torch.
 Axes: T time, P population member, N environments of a member, B any batch, A action dimensions,
-D observation dimensions, K samples. Units: metres, radians, seconds.
+C actions of a chunk, D observation dimensions, K samples. Units: metres, radians, seconds.
 """
 
 from __future__ import annotations
@@ -72,12 +72,17 @@ class TeacherLabels(NamedTuple):
 
     `action` is the mean action, `std` the standard deviation of the teacher's diagonal Gaussian (exact,
     fitted to samples, or a fixed one for a deterministic teacher). Where `valid` is False the other
-    leaves are zero (std one) and no loss may use them.
+    leaves are zero (std one) and no loss may use them. Labels of chunks [B, C, ...] hold an action for the present
+    step and for each of the C - 1 steps after it.
     """
 
     action: Array  # [..., A] in the environment's action contract
     valid: Array  # [...] bool
     std: Array  # [..., A]
+
+    def first(self) -> TeacherLabels:
+        """Of chunks [B, C, ...] the actions for the present step, [B, ...]."""
+        return TeacherLabels(*(leaf[:, 0] for leaf in self))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -134,7 +139,7 @@ class TeacherSpec:
     observation_keys: tuple[str, ...]  # which entries of an Observation it reads
     contract: ActionContract | None  # of the actions that `label` returns; None: already the environment's
     history: int = 1  # observations per label, newest last
-    chunk: int = 1  # actions per answer
+    chunk: int = 1  # C, actions per answer; above 1 it is a `ChunkTeacher`
     samples_actions: bool = False  # False: the same answer for the same observation
     token_bins: int = 0  # action tokens that it can give the probabilities of (`TokenTeacher`); 0: it has no tokens
     tokens: TokenContract | None = None  # what they mean to the environment; None: not known, or nothing to it
@@ -176,6 +181,17 @@ class Teacher(Protocol):
 
         Returns:
           labels with leading axis [B].
+        """
+        ...
+
+
+class ChunkTeacher(Teacher, Protocol):
+    """A teacher that answers with the actions of `spec.chunk` steps, of which `label` gives the first."""
+
+    def label_chunk(self, observation: Observation, instructions: Instructions | str, key: Array) -> TeacherLabels:
+        """Labels [B, C, ...] with C = spec.chunk, action c for c steps after the observation.
+
+        Arguments as of `label`, whose answer for the same key is their `first()`.
         """
         ...
 

@@ -12,6 +12,7 @@ from rpd_jax.envs.base import EnvSpec
 from rpd_jax.guidance.stream import BackgroundTeacher
 from rpd_jax.types import (
     Array,
+    ChunkTeacher,
     Instructions,
     Observation,
     Teacher,
@@ -45,6 +46,8 @@ class ConvertedTeacher:
         self.spec = dataclasses.replace(teacher.spec, contract=None, tokens=None)
         if hasattr(teacher, "begin_score"):
             self.begin_score = teacher.begin_score
+        if hasattr(teacher, "label_chunk"):
+            self.label_chunk = functools.partial(self._label_chunk, cast(ChunkTeacher, teacher))
         if isinstance(teacher, BackgroundTeacher):  # then this one is, too
             self.poll, self.begin = teacher.poll, functools.partial(self._begin, teacher)
 
@@ -69,6 +72,11 @@ class ConvertedTeacher:
         """Closes the teacher, if it can be."""
         if hasattr(self._teacher, "close"):
             self._teacher.close()
+
+    def _label_chunk(
+        self, teacher: ChunkTeacher, observation: Observation, instructions: Instructions | str, key: Array
+    ) -> TeacherLabels:
+        return self._converted(teacher.label_chunk(observation, instructions, key))
 
     def _begin(
         self, teacher: BackgroundTeacher, observation: Observation, instructions: Instructions | str, key: Array

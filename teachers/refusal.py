@@ -19,20 +19,21 @@ class Refusal:
         self._name, self.count = name, 0
 
     def __call__(self, labels: TeacherLabels, also: np.ndarray | bool = True) -> TeacherLabels:
-        """The labels [B, ...] as numpy arrays, invalid and neutral (action 0, std 1) where they are none.
+        """The labels [B, ...], or [B, C, ...] of chunks, as numpy arrays, invalid and neutral where they are none.
 
-        A label is none if its action or std is not finite, its std is not positive, or `also` [B] is False there.
+        A label is none if its action or std is not finite, its std is not positive, or `also` [B] is False there;
+        neutral is action 0, std 1.
         """
         action, valid, std = (np.array(leaf) for leaf in labels)
         sound = np.isfinite(action).all(-1) & np.isfinite(std).all(-1) & (std > 0).all(-1) & also
         refused = valid & ~sound
         if refused.any():
-            row = int(np.flatnonzero(refused)[0])
+            at = tuple(np.argwhere(refused)[0].tolist())
             if not self.count:
                 logging.warning(
-                    "%s: label %d is none and is left out, like all others that are not finite or have no positive std "
+                    "%s: label %s is none and is left out, like all others that are not finite or have no positive std "
                     "(counted as teacher/refused): action %s, std %s",
-                    *(self._name, row, action[row], std[row]),
+                    *(self._name, ", ".join(map(str, at)), action[at], std[at]),
                 )
             self.count += int(refused.sum())
         valid &= sound

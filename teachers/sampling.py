@@ -23,7 +23,7 @@ class Sampling(Settings):
     min_std: float = setting(0.05, above=0)
 
     def labels(self, draws: Array, noise: float = 0.0, ddof: int = 1) -> TeacherLabels:
-        """Valid labels [B, ...] from draws [K, B, A].
+        """Valid labels [B, ...] from draws [K, B, A], or [B, C, ...] from draws [K, B, C, A] of chunks.
 
         `noise` is the std of a draw as far as the teacher knows it; `ddof` 1 divides by K - 1, 0 by K.
         """

@@ -28,6 +28,9 @@ class TeacherConfig(Tagged, section="teacher"):
     probe: bool = True  # move the arm at start-up and check the action contract's signs
     # Observations per call, at most; fewer where they are queried while the rollout is being collected.
     batch_size: int = setting(16_384, low=1)
+    # Where the teacher acts by itself (evaluation, videos, collection): steps of a chunk that are executed open-loop
+    # before it is asked again; at most its chunk. Labels are made of every step's own answer, whatever this says.
+    replan_every: int = setting(1, low=1)
 
     if TYPE_CHECKING:  # what it becomes has more fields
 

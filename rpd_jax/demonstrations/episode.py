@@ -58,7 +58,7 @@ class DatasetInfo:
       layout: names of the slices of observations, see `envs.base.EnvSpec`.
       image_size: pixels of "rgb", square; None without.
       teacher: who acted.
-      teacher_settings: how, see `config.TeacherConfig`.
+      teacher_settings: how, see `config.TeacherConfig`; among it after how many steps it planned anew (`replan_every`).
       is_scripted: the teacher is a script that sees the simulator's state: a toy.
       seed: all episodes follow from it.
       num_envs: environments side by side, which is the size of a round.

@@ -21,6 +21,7 @@ from rpd_jax.runs.output_directory import Kind, remove, remove_temporaries, set_
 
 COLLECTION_FILE = "collection.json"
 ROUNDS = "rounds"
+FORMERLY = {"replan_every": 1}  # what held where older collections note nothing
 KIND = Kind(
     field="output",
     what="a collection of demonstrations",
@@ -122,7 +123,7 @@ def check_same(before: Any, now: dict[str, Any], path: Path) -> None:
     for name, value in now.items():
         if isinstance(value, dict) and isinstance(before.get(name), dict):
             check_same(before[name], value, path)
-        elif before.get(name) != value and not (name == "camera" and before.get(name) is None):  # not noted formerly
-            raise ConfigError(
-                f"{name}={value!r} cannot work: {path}, to be resumed, was begun with {before.get(name)!r}"
-            )
+            continue
+        was = before.get(name, FORMERLY.get(name))
+        if was != value and not (name == "camera" and was is None):  # not noted formerly
+            raise ConfigError(f"{name}={value!r} cannot work: {path}, to be resumed, was begun with {was!r}")

@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import math
 from collections.abc import Iterator, Sequence
+from typing import cast
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +15,7 @@ import numpy as np
 from rpd_jax.instructions import Instructions, taken
 from rpd_jax.ipc.text import one_line
 from rpd_jax.keys import stream
-from rpd_jax.types import Array, Observation, Teacher, TeacherError, TeacherLabels, TeacherSpec
+from rpd_jax.types import Array, ChunkTeacher, Observation, Teacher, TeacherError, TeacherLabels, TeacherSpec
 
 LARGEST_ACTION = 100.0  # a hundred times the box of an end-effector delta: no teacher means that
 STD_RANGE = (1e-6, 1e6)  # beyond it the losses that read a teacher's std are not finite in float32
@@ -45,6 +46,21 @@ def asking(spec: TeacherSpec) -> Iterator[None]:
         raise
     except (Exception, SystemExit) as error:
         raise TeacherError(f"teacher {spec.name!r} failed: {type(error).__name__}: {one_line(error)}") from error
+
+
+def label_steps(
+    teacher: Teacher, observation: Observation, instructions: Instructions | str, key: Array, steps: int
+) -> TeacherLabels:
+    """Checked labels [B, steps, ...] for the present step and those after it; see `Teacher.label` for the arguments.
+
+    `steps` is at most `teacher.spec.chunk`. For one step every teacher's `label` is asked, for more a `ChunkTeacher`.
+    """
+    with asking(teacher.spec):
+        if steps == 1:
+            labels = teacher.label(observation, instructions, key)
+            return TeacherLabels(*(leaf[:, None] for leaf in checked(labels)))
+        chunks = cast(ChunkTeacher, teacher).label_chunk(observation, instructions, key)
+        return checked(TeacherLabels(*(leaf[:, :steps] for leaf in chunks)))
 
 
 @dataclasses.dataclass

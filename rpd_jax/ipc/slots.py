@@ -24,7 +24,7 @@ from rpd_jax.ipc.messages import Message, ProtocolError, RemoteError
 from rpd_jax.ipc.peer import Sidecar
 from rpd_jax.ipc.supervised import QueueFull, Supervised
 
-SLOT_PROTOCOL = 3  # version of the requests hello, attach and run, and of what teachers put into their fields
+SLOT_PROTOCOL = 4  # version of the requests hello, attach and run, and of what teachers ask and answer
 
 _log = logging.getLogger(__name__)
 

@@ -15,9 +15,10 @@ from rpd_jax.algorithms.base import MemberState
 from rpd_jax.config import EvalConfig
 from rpd_jax.envs.base import VectorEnv, draw_missing
 from rpd_jax.envs.registry import env_seeds
-from rpd_jax.guidance.labels import asking, checked
+from rpd_jax.guidance.labels import label_steps
 from rpd_jax.keys import stream
 from rpd_jax.training.episodes import EpisodeTracker
+from rpd_jax.training.guidance_check import check_replanning
 from rpd_jax.training.population import Population
 from rpd_jax.types import Array, Observation, Teacher, TeacherSpec
 
@@ -69,19 +70,43 @@ class TeacherPolicy:
 
     It acts in the first `num_envs` environments, by default in all; the others get actions of zero. Answers that cannot
     be used become NaN, which `executable` makes something of.
+
+    Each environment executes `replan_every` actions of a chunk before it takes the next one, without a look at what
+    comes of them; an episode begins with a chunk of its own. At a step where one environment needs a chunk all are
+    asked for, and the others leave theirs: so what a teacher draws for one does not depend on where the others are.
+    Raises ConfigError where the teacher's chunks are shorter, or its actions take several of the environment's steps.
     """
 
-    def __init__(self, teacher: Teacher, env: VectorEnv, key: Array, num_envs: int | None = None) -> None:
+    def __init__(
+        self, teacher: Teacher, env: VectorEnv, key: Array, num_envs: int | None = None, replan_every: int = 1
+    ) -> None:
+        check_replanning(teacher, replan_every, env.spec)
         self._teacher, self._env, self._key = teacher, env, key
         self._num_envs = env.num_envs if num_envs is None else num_envs
         self._instructions = env.spec.instructions_of(range(self._num_envs))
         self._warned = False
         self._memory: collections.deque[dict[str, np.ndarray]] = collections.deque(maxlen=teacher.spec.history)
         self._step = 0
+        self._plans = np.zeros((self._num_envs, replan_every, env.spec.action_dim), np.float32)
+        self._ages = np.full(self._num_envs, replan_every)  # steps since each plan was made
 
     def __call__(self, observation: Observation, starts: np.ndarray) -> Array:
-        spec, mine = self._teacher.spec, slice(self._num_envs)
+        mine, replan_every = slice(self._num_envs), self._plans.shape[1]
         starts = starts[mine]
+        due = starts | (self._ages >= replan_every)
+        if due.any() or self._teacher.spec.history > 1:  # what nobody reads need not be drawn
+            seen = self._look(observation, starts)
+            if due.any():
+                self._plan(seen, due)
+        self._step += 1
+        action = np.zeros((self._env.num_envs, self._env.spec.action_dim), np.float32)
+        action[mine] = self._plans[np.arange(self._num_envs), self._ages]
+        self._ages += 1
+        return action
+
+    def _look(self, observation: Observation, starts: np.ndarray) -> Observation:
+        """What the teacher reads at this step, [B, ...] or [B, history, ...]."""
+        spec, mine = self._teacher.spec, slice(self._num_envs)
         given = {key: observation[key][mine] for key in spec.observation_keys if key in observation}
         drawn = draw_missing(self._env, spec.observation_keys, given, range(self._num_envs))
         seen = {key: np.array(x) for key, x in drawn.items()}
@@ -91,23 +116,23 @@ class TeacherPolicy:
         while len(self._memory) < spec.history - 1:
             self._memory.append({key: x.copy() for key, x in seen.items()})
         self._memory.append(seen)
-        batch: Observation = dict(seen)
-        if spec.history > 1:
-            batch = {key: np.stack([o[key] for o in self._memory], axis=1) for key in seen}
+        if spec.history == 1:
+            return dict(seen)
+        return {key: np.stack([o[key] for o in self._memory], axis=1) for key in seen}
+
+    def _plan(self, seen: Observation, due: np.ndarray) -> None:
+        """Takes a new plan where it is `due` [B]."""
         own_key = jax.random.fold_in(self._key, self._step)
-        self._step += 1
-        with asking(spec):
-            answer = checked(self._teacher.label(batch, self._instructions, own_key))
-        valid = np.asarray(answer.valid)
+        answer = label_steps(self._teacher, seen, self._instructions, own_key, self._plans.shape[1])
+        valid, action = np.asarray(answer.valid)[due], np.asarray(answer.action)[due]
         if not valid.all() and not self._warned:
             self._warned = True
-            bad = sum(~valid)
             logging.warning(
-                "teacher %s: %d of %d answers cannot be used; the arm stands still", spec.name, bad, len(valid)
+                "teacher %s: %d of %d answers cannot be used; the arm stands still",
+                *(self._teacher.spec.name, np.sum(~valid), valid.size),
             )
-        action = np.zeros((self._env.num_envs, self._env.spec.action_dim), np.float32)
-        action[mine] = np.where(valid[:, None], answer.action, np.nan)
-        return action
+        self._plans[due] = np.where(valid[..., None], action, np.nan)
+        self._ages[due] = 0
 
 
 def executable(action: Array) -> np.ndarray:
@@ -158,14 +183,15 @@ def concatenate(episodes: Sequence[Episodes]) -> Episodes:
 
 
 def teacher_episodes(
-    env: VectorEnv, teacher: Teacher, settings: EvalConfig, film: int = 0
+    env: VectorEnv, teacher: Teacher, settings: EvalConfig, film: int = 0, replan_every: int = 1
 ) -> tuple[Episodes, list[Film]]:
     """At least `settings.episodes` episodes of a teacher acting by itself.
 
     It acts in the first `settings.num_envs` environments; the first `film` of them are recorded as videos.
+    `replan_every`: see `TeacherPolicy`.
     """
     num_envs = settings.num_envs
-    policy = TeacherPolicy(teacher, env, stream(settings.seed, "teacher"), num_envs)
+    policy = TeacherPolicy(teacher, env, stream(settings.seed, "teacher"), num_envs, replan_every)
     results, films = run_episodes(env, policy, math.ceil(settings.episodes / num_envs), list(range(film)))
     return concatenate(results[:num_envs]), films
 
@@ -203,9 +229,10 @@ class Evaluator:
         return by_member, films
 
     def teacher(self, teacher: Teacher, settings: EvalConfig, film: int = 0) -> tuple[Episodes, list[Film]]:
-        """The teacher's episodes, see `teacher_episodes`."""
+        """The teacher's episodes, see `teacher_episodes`; it acts as the population's config says."""
         self.env.load_state_dict(self._first)
-        return teacher_episodes(self.env, teacher, settings, film)
+        replan_every = self.population.config.teacher.replan_every
+        return teacher_episodes(self.env, teacher, settings, film, replan_every)
 
 
 def teacher_label(spec: TeacherSpec) -> str:

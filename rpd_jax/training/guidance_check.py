@@ -8,7 +8,7 @@ import math
 import numpy as np
 
 from rpd_jax.algorithms.variants import VariantSpec
-from rpd_jax.config import Config, ConfigError
+from rpd_jax.config import Config, ConfigError, require
 from rpd_jax.envs.base import EnvSpec
 from rpd_jax.envs.registry import random_ages, task_info, unsettled_iterations
 from rpd_jax.envs.suite import Suite
@@ -103,3 +103,15 @@ def check_tokens(teacher: TeacherSpec, student: TokenContract | None) -> None:
                 f"teacher {teacher.name}: its tokens have {field.name}={theirs}, the student's {own}: the same token "
                 "would be another motion"
             )
+
+
+def check_replanning(teacher: Teacher, replan_every: int, env_spec: EnvSpec) -> None:
+    """Raises ConfigError where a teacher does not answer with so many actions at once, or they take more steps."""
+    spec, scale = teacher.spec, env_spec.horizon_scale
+    right = f"at least 1 and at most {spec.chunk}, the actions in a chunk of teacher {spec.name}"
+    require(1 <= replan_every <= spec.chunk, "teacher.replan_every", replan_every, right)
+    if replan_every > 1:
+        lacking = f"1: teacher {spec.name} has no label_chunk (rpd_jax.types.ChunkTeacher)"
+        require(hasattr(teacher, "label_chunk"), "teacher.replan_every", replan_every, lacking)
+        slow = f"1 with env.horizon_scale={scale}: an action of a chunk is meant for {scale} of its steps"
+        require(scale == 1, "teacher.replan_every", replan_every, slow)

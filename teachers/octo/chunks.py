@@ -1,8 +1,8 @@
-"""Acting with predicted chunks: one prediction after the other, or all that have been made for the present step.
+"""Acting with all chunks that have been predicted for the present step (temporal ensembling).
 
-A model predicts H actions for the present and the following steps. `TeacherLabels` hold the first of them; who acts
-with the model itself can do better. Both ways are pure functions of a state that a scan can carry; axes: B
-environments, H actions of a chunk, A dimensions.
+A model predicts H actions for the present and the following steps. (`training.evaluation.TeacherPolicy` executes them
+one chunk after the other.) Pure functions of a state that a scan can carry; axes: B environments, H actions of a chunk,
+A dimensions.
 """
 
 from __future__ import annotations
@@ -50,27 +50,3 @@ def ensembled(plans: Plans, decay: float = 0.0) -> Array:
     weight = jnp.where(plans.made, jnp.exp(-decay * rank), 0.0)
     weight = weight / jnp.sum(weight, axis=0, keepdims=True)
     return jnp.sum(jnp.broadcast_to(weight[..., None], for_now.shape) * for_now, axis=0)
-
-
-def receding(plan: Array, chunk: Array, age: Array, starts: Array, replan_every: int) -> tuple[Array, Array, Array]:
-    """Executes `replan_every` actions of a chunk before the next one is taken up.
-
-    Args:
-      plan: the chunk being executed, [B, H, A].
-      chunk: the chunk predicted for the present, [B, H, A].
-      age: steps since the plan was made, int [B].
-      starts: bool [B], an episode begins: its plan is replaced.
-      replan_every: 1 always executes the newest chunk's first action; at most H.
-    Returns:
-      the action [B, A], the plan and its age at the next step.
-    Raises:
-      ValueError: `replan_every` is not in [1, H].
-    """
-    horizon = chunk.shape[1]
-    if not 1 <= replan_every <= horizon:
-        raise ValueError(f"replan_every={replan_every}: must be at least 1 and at most the chunk's {horizon} actions")
-    fresh = jnp.logical_or(starts, age >= replan_every)
-    plan = jnp.where(fresh[:, None, None], chunk, plan)
-    age = jnp.where(fresh, 0, age)
-    action = jnp.take_along_axis(plan, age[:, None, None], axis=1)[:, 0]
-    return action, plan, age + 1

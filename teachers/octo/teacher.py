@@ -24,7 +24,7 @@ FRAMES_AT_ONCE = 128  # in one pass of the transformer, for the sake of memory
 
 
 class OctoTeacher:
-    """Labels frames with the first action of the chunk that Octo predicts for them.
+    """Labels frames with the chunk of actions that Octo predicts for them, or with its first action.
 
     Args:
       octo: the model.
@@ -67,6 +67,7 @@ class OctoTeacher:
             observation_keys=("rgb",),
             contract=contract_of(octo.directory, contract),
             history=octo.window,
+            chunk=octo.head().action_horizon,
             samples_actions=HEADS[octo.head().kind].is_stochastic,
             in_graph=True,
             checkpoint=digest_checkpoint(octo.directory, octo.step) if octo.directory else "",
@@ -76,6 +77,10 @@ class OctoTeacher:
         octo.create_task([env_spec.instruction if env_spec else ""])  # which says at once what it cannot read
 
     def label(self, observation: Observation, instructions: Instructions | str, key: Array) -> TeacherLabels:
+        """The first actions of `label_chunk`."""
+        return self.label_chunk(observation, instructions, key).first()
+
+    def label_chunk(self, observation: Observation, instructions: Instructions | str, key: Array) -> TeacherLabels:
         """Labels frames uint8 [B, H, W, 3], or [B, window, H, W, 3] (newest last) where the model sees several.
 
         Frames of another size are resized (Lanczos, antialiased). Where a window begins
@@ -92,7 +97,7 @@ class OctoTeacher:
         return self._label(self._octo.params, frames, tasks, jnp.asarray(instructions.index), key)
 
     def _label_frames(self, params: Any, frames: Array, tasks: Array, index: Array, key: Array) -> TeacherLabels:
-        """Labels frames [B, W, H, W', 3], of which each has the task [L, d_model] that its index says."""
+        """Chunks for frames [B, W, H, W', 3], of which each has the task [L, d_model] that its index says."""
         module, used_dims = self._octo.module, len(self._statistics["mean"])
         at_once = min(FRAMES_AT_ONCE, len(frames))
 
@@ -103,7 +108,7 @@ class OctoTeacher:
         # A loop over passes: one pass of all frames would need too much memory.
         embedding = jax.lax.map(embed, (frames, index), batch_size=at_once)
         chunks = sample_chunks(module, params, embedding, key, self._sampling.samples, used_dims)
-        return self._sampling.labels(unnormalize(chunks[:, :, 0], self._statistics), ddof=0)
+        return self._sampling.labels(unnormalize(chunks, self._statistics), ddof=0)
 
     def _embed(self, params: Any, frames: Array, task: Array) -> Array:
         """The newest readout [B, D] of frames [B, W, H, W', 3]."""

@@ -22,7 +22,7 @@ ACTION_DIM = 7  # what an ActionContract is about
 
 
 class RemoteTeacher:
-    """Labels by a policy server; the first action of a chunk is the label.
+    """Labels by a policy server, which answers with an action or with a chunk of them.
 
     The keys are not used: a server that draws its actions has random numbers of its own, so a run with it cannot be
     repeated exactly. Questions go out from threads, one for each connection, while the caller does something else.
@@ -98,6 +98,19 @@ class RemoteTeacher:
         The observations must not change until then.
         """
         del key
+        wait = self._begin(observation, instructions, 1)
+        return lambda: self._refusal(wait().first())
+
+    def label_chunk(self, observation: Observation, instructions: Instructions | str, key: Array) -> TeacherLabels:
+        """See `rpd_jax.types.ChunkTeacher`; raises what `label` does, and TeacherError for a chunk that is shorter than
+        the server's first one."""
+        del key
+        return self._refusal(self._begin(observation, instructions, self.spec.chunk)())
+
+    def _begin(
+        self, observation: Observation, instructions: Instructions | str, steps: int
+    ) -> Callable[[], TeacherLabels]:
+        """Begins to ask for chunks and returns a function that waits for labels [B, steps, ...] by their beginnings."""
         arrays = self._request.check(observation)
         rows = len(arrays[self._request.observation_keys[0]])
         texts = as_instructions(instructions, rows).of_rows()
@@ -105,7 +118,7 @@ class RemoteTeacher:
         def ask(row: int) -> np.ndarray:
             line = self._free.get()
             try:
-                return self._action(line.ask(self._request.fields(arrays, row, texts[row])))
+                return self._actions(line.ask(self._request.fields(arrays, row, texts[row])), steps)
             finally:
                 self._free.put(line)
 
@@ -118,7 +131,7 @@ class RemoteTeacher:
                 for answer in answers:
                     answer.cancel()
                 raise
-            return self._refusal(self._sampling.labels(draws.reshape(self._sampling.samples, rows, ACTION_DIM)))
+            return self._sampling.labels(draws.reshape(self._sampling.samples, rows, steps, ACTION_DIM))
 
         return wait
 
@@ -145,18 +158,17 @@ class RemoteTeacher:
                 raise
             sent = {name: repr(x) if isinstance(x, str) else f"{x.dtype} {x.shape}" for name, x in fields.items()}
             raise TeacherError(f"{error} (it was sent {sent})") from error
-        action = self._action(answer)
+        action = self._actions(answer, 1)
         if not np.isfinite(action).all():
-            raise TeacherError(f"{self._where} answers with numbers that are not finite: {action}")
+            raise TeacherError(f"{self._where} answers with numbers that are not finite: {action[0]}")
         return answer
 
-    def _action(self, answer: np.ndarray) -> np.ndarray:
-        """The action [A] of an answer."""
-        action = answer[0] if answer.ndim == 2 and len(answer) else answer
-        if action.shape != (ACTION_DIM,):
-            raise TeacherError(
-                f"{self._where}: need an action of shape ({ACTION_DIM},) or a chunk (horizon, {ACTION_DIM}) "
-                f"(translation, rotation, gripper), got {answer.shape}"
-            )
+    def _actions(self, answer: np.ndarray, steps: int) -> np.ndarray:
+        """The first actions [steps, A] of an answer."""
+        chunk = answer[None] if answer.ndim == 1 else answer
+        if chunk.ndim != 2 or chunk.shape[1] != ACTION_DIM or len(chunk) < steps:
+            single = f"an action of shape ({ACTION_DIM},) or a chunk (horizon, {ACTION_DIM})"
+            needed = single if steps == 1 else f"a chunk ({steps} or more, {ACTION_DIM})"
+            raise TeacherError(f"{self._where}: need {needed} (translation, rotation, gripper), got {answer.shape}")
         with np.errstate(over="ignore"):
-            return action.astype(np.float32)
+            return chunk[:steps].astype(np.float32)

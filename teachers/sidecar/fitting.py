@@ -26,7 +26,7 @@ def layout_of(env_spec: EnvSpec, action_dim: int, rows: int, account: Mapping[st
       HandshakeError: they do not fit.
     """
     spec, inputs = teacher_spec(account), {}
-    expected = outputs_of(action_dim, spec.token_bins)
+    expected = outputs_of(action_dim, spec.token_bins, spec.chunk)
     compare({"outputs": expected}, account)
     for name in spec.observation_keys:
         shape, dtype = _observed(env_spec, name)

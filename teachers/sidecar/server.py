@@ -7,10 +7,12 @@ A server is a module whose main program is
 where `load()` gives an object with `spec()`, which returns `describe(...)`, and `label(arrays, fields)`. The arrays
 are the observations [B, ...] (histories [B, history, ...], newest last); `fields` has "seed" (uint32) and the
 instructions, which `instructions_of` reads: the answer is a function of these alone. It maps to "action" [B, A],
-"std" [B, A] and "valid" [B].
+"std" [B, A] and "valid" [B]; where the spec has a `chunk` of C > 1 actions, to whole chunks: "action" [B, C, A], "std"
+[B, C, A] and "valid" [B, C].
 Where the spec has `token_bins`, there is "tokens" [B, A] int32 among the arrays, and "score" among the fields: if it
 is true, the answer is about these tokens and not the model's own. Where the field "tokens_wanted" is true, it has
-"tokens" [B, A] int32, "logits" [B, A, bins] and "logsumexp" [B, A] besides (`rpd_jax.types.TokenScores`).
+"tokens" [B, A] int32, "logits" [B, A, bins] and "logsumexp" [B, A] besides (`rpd_jax.types.TokenScores`), of a chunk's
+first action.
 The arrays are numpy's; those that come in memory of a GPU that `describe` names are taken by `torch.from_dlpack`, which
 takes numpy's too.
 """
@@ -58,7 +60,7 @@ def describe(
     return {
         **_plain(fields),
         "inputs": given,
-        "outputs": outputs_of(action_dim, spec.token_bins),
+        "outputs": outputs_of(action_dim, spec.token_bins, spec.chunk),
         "gpus": list(gpus),
         "remarks": list(remarks),
     }
@@ -75,17 +77,18 @@ def instructions_of(fields: Mapping[str, Any]) -> list[str]:
     return [fields["instructions"][position] for position in fields["index"]]
 
 
-def outputs_of(action_dim: int, token_bins: int = 0) -> dict[str, Any]:
+def outputs_of(action_dim: int, token_bins: int = 0, chunk: int = 1) -> dict[str, Any]:
     """The answer's arrays, one row of each."""
     tokens = {
         "tokens": {"shape": [action_dim], "dtype": "int32"},
         "logits": {"shape": [action_dim, token_bins], "dtype": "float32"},
         "logsumexp": {"shape": [action_dim], "dtype": "float32"},
     }
+    several = [chunk] if chunk > 1 else []
     return {
-        "action": {"shape": [action_dim], "dtype": "float32"},
-        "std": {"shape": [action_dim], "dtype": "float32"},
-        "valid": {"shape": [], "dtype": "bool"},
+        "action": {"shape": [*several, action_dim], "dtype": "float32"},
+        "std": {"shape": [*several, action_dim], "dtype": "float32"},
+        "valid": {"shape": several, "dtype": "bool"},
         **(tokens if token_bins else {}),
     }
 

@@ -124,6 +124,10 @@ class SidecarTeacher:
         batch = self._begin(observation, instructions, key)
         return lambda: self._labels(self._finish(batch))
 
+    def label_chunk(self, observation: Observation, instructions: Instructions | str, key: Array) -> TeacherLabels:
+        """See `rpd_jax.types.ChunkTeacher`; raises what `label` does."""
+        return self._refusal(self._chunks(self._finish(self._begin(observation, instructions, key))))
+
     def label_tokens(self, observation: Observation, instructions: Instructions | str, key: Array) -> TokenLabels:
         """See `rpd_jax.types.TokenTeacher`; raises what `label` does, and ValueError if the model has no tokens."""
         self._check_tokens()
@@ -180,7 +184,7 @@ class SidecarTeacher:
         self._check_shapes(inputs, size)
         begins = range(0, size, self._rows)
         seeds = np.asarray(jax.random.bits(key, (len(begins),), np.uint32)).tolist()
-        outputs = outputs_of(self._action_dim, self.spec.token_bins if tokens_wanted else 0)
+        outputs = outputs_of(self._action_dim, self.spec.token_bins if tokens_wanted else 0, self.spec.chunk)
         answers = {name: np.zeros((size, *spec["shape"]), spec["dtype"]) for name, spec in outputs.items()}
         batch = _Batch(inputs, answers, len(begins))
         for start, seed in zip(begins, seeds, strict=True):
@@ -254,7 +258,12 @@ class SidecarTeacher:
             raise TeacherError(f"{self._name}: {one_line(error)}") from error
 
     def _labels(self, answers: Mapping[str, np.ndarray], also: np.ndarray | bool = True) -> TeacherLabels:
-        return self._refusal(TeacherLabels(answers["action"], answers["valid"], answers["std"]), also)
+        return self._refusal(self._chunks(answers).first(), also)
+
+    def _chunks(self, answers: Mapping[str, np.ndarray]) -> TeacherLabels:
+        """Labels [B, C, ...], also where C is one."""
+        labels = TeacherLabels(answers["action"], answers["valid"], answers["std"])
+        return labels if self.spec.chunk > 1 else TeacherLabels(*(leaf[:, None] for leaf in labels))
 
     def _take(self, part: _Part) -> None:
         self._under_way.remove(part)
@@ -282,10 +291,6 @@ class SidecarTeacher:
                     f"observation[{name!r}]: need {dtype} of shape (B, {', '.join(map(str, shape))}) with B >= 1, "
                     f"got {values.dtype} of {values.shape}"
                 )
-
-
-def _scores(answers: Mapping[str, np.ndarray]) -> TokenScores:
-    return TokenScores(answers["logits"], answers["logsumexp"])
 
 
 def _finite(answers: Mapping[str, np.ndarray]) -> np.ndarray:

@@ -19,12 +19,12 @@ class Tokens(NamedTuple):
 
 
 def label_answer(action: np.ndarray, std: np.ndarray, tokens: Tokens | None, fields: Mapping[str, Any]) -> Arrays:
-    """Labels [B, A], with what is known of their tokens where there are any and they are asked for."""
-    label = {"action": action, "std": std, "valid": np.ones(len(action), bool)}
+    """Labels [B, A], or [B, C, A] of chunks, with what is known of their tokens where there are any, if asked for."""
+    label = {"action": action, "std": std, "valid": np.ones(action.shape[:-1], bool)}
     return {**label, **tokens._asdict()} if tokens is not None and fields["tokens_wanted"] else label
 
 
-def score_answer(tokens: Tokens) -> Arrays:
-    """Distributions along tokens that were given: there is no label."""
-    nothing = np.zeros(tokens.tokens.shape, np.float32)
-    return {"action": nothing, "std": nothing + 1, "valid": np.zeros(len(nothing), bool), **tokens._asdict()}
+def score_answer(tokens: Tokens, label_shape: tuple[int, ...]) -> Arrays:
+    """Distributions along tokens that were given: there is no label, whose action would have that shape."""
+    nothing = np.zeros(label_shape, np.float32)
+    return {"action": nothing, "std": nothing + 1, "valid": np.zeros(label_shape[:-1], bool), **tokens._asdict()}

@@ -61,7 +61,7 @@ class OpenVLAModel:
         if fields["score"]:
             columns = torch.from_dlpack(arrays["tokens"]).cpu().numpy()
             scored = self._policy.score(frames, texts, columns.astype(np.int64) + first)
-            return score_answer(Tokens(columns, scored["action_logits"], scored["logsumexp"]))
+            return score_answer(Tokens(columns, scored["action_logits"], scored["logsumexp"]), columns.shape)
         answer = self._policy.label(frames, texts, options.samples, fields["seed"])
         std = answer["std"]
         std = np.maximum(std, options.min_std) if options.std is None else np.full_like(std, options.std)

@@ -2,7 +2,6 @@
 
 import jax.numpy as jnp
 import numpy as np
-import pytest
 
 from teachers.octo import chunks
 
@@ -29,17 +28,3 @@ def test_an_episode_knows_no_plans_of_the_one_before():
     plans = chunks.add_plan(chunks.no_plans(1, 3, 1), FIRST, YES)
     plans = chunks.add_plan(plans, SECOND, YES)
     np.testing.assert_allclose(chunks.ensembled(plans), [[10.0]])
-
-
-def test_a_plan_is_executed_before_the_next_is_taken_up():
-    """Two actions of each chunk: 1, 2, then the third chunk's 100; a new episode takes its own at once."""
-    plan, age, found = jnp.zeros_like(FIRST), jnp.array([0]), []
-    for chunk, starts in ((FIRST, YES), (SECOND, NO), (THIRD, NO), (FIRST, YES)):
-        action, plan, age = chunks.receding(plan, chunk, age, starts, 2)
-        found.append(float(action[0, 0]))
-    assert found == [1.0, 2.0, 100.0, 1.0]
-
-
-def test_more_than_a_chunk_cannot_be_executed():
-    with pytest.raises(ValueError, match="replan_every=4: must be at least 1 and at most the chunk's 3"):
-        chunks.receding(FIRST, FIRST, jnp.array([0]), YES, 4)

@@ -49,8 +49,11 @@ def test_labels_are_the_first_actions_of_the_chunks(octo, observation):
     teacher = teacher_of(octo)
     labels = teacher.label({"rgb": observation["image_primary"]}, "push the ball", jax.random.key(3))
     task = octo.create_task(["push the ball"] * 3)
-    expected = octo.sample_actions(observation, task, jax.random.key(3))[0, :, 0]
-    np.testing.assert_allclose(labels.action, expected, atol=ROUNDING)
+    expected = octo.sample_actions(observation, task, jax.random.key(3))[0]
+    chunks = teacher.label_chunk({"rgb": observation["image_primary"]}, "push the ball", jax.random.key(3))
+    np.testing.assert_allclose(chunks.action, expected, atol=ROUNDING)
+    assert chunks.valid.shape == (3, 4) and teacher.spec.chunk == 4
+    jax.tree.map(np.testing.assert_array_equal, labels, chunks.first())
     assert labels.valid.all() and labels.std.shape == (3, 7)
     assert teacher.spec.samples_actions
     assert teacher.spec.history == 2 and teacher.spec.contract == MANISKILL_EE and teacher.spec.in_graph
@@ -58,11 +61,11 @@ def test_labels_are_the_first_actions_of_the_chunks(octo, observation):
 
 def test_several_draws_give_their_mean_and_standard_deviation(octo, observation):
     sampling = Sampling(samples=8, min_std=1e-3)
-    labels = teacher_of(octo, sampling=sampling).label(
+    labels = teacher_of(octo, sampling=sampling).label_chunk(
         {"rgb": observation["image_primary"]}, "push the ball", jax.random.key(3)
     )
     task = octo.create_task(["push the ball"] * 3)
-    draws = octo.sample_actions(observation, task, jax.random.key(3), samples=8)[:, :, 0]
+    draws = octo.sample_actions(observation, task, jax.random.key(3), samples=8)
     np.testing.assert_allclose(labels.action, draws.mean(axis=0), atol=ROUNDING)
     np.testing.assert_allclose(labels.std, jnp.maximum(draws.std(axis=0), 1e-3), atol=ROUNDING)
 

@@ -114,7 +114,8 @@ def test_of_tokens_the_first_action_and_the_spread_of_its_distribution(checkpoin
     assert np.abs(direct["action"][:, 0] - direct["action"][:, 1]).max() > 0.1  # chunks do not stand still
     answer = answer_of(policy, {"rgb": frames}, samples=4)
     assert set(answer) == {"action", "std", "valid"}  # tokens were not asked for
-    np.testing.assert_allclose(answer["action"], direct["mean"][:, 0], atol=1e-5)
+    np.testing.assert_allclose(answer["action"], direct["mean"], atol=1e-5)
+    assert answer["std"].shape == (len(frames), 8, 7) and answer["valid"].shape == (len(frames), 8)
     np.testing.assert_array_equal(answer_of(policy, {"rgb": frames}, std=0.01)["std"], np.float32(0.01))
 
 
@@ -188,11 +189,14 @@ def test_where_the_state_is_read_it_is_given(bridge: Path, frames: np.ndarray) -
     policy = OFTPolicy.load(bridge, PLATFORMS["bridge"], **OPTIONS)
     direct, other = (policy.label(frames[:, None], INSTRUCTION, x)["action"] for x in (proprio, -proprio))
     assert np.abs(direct - other).max() > 1e-3
-    labels, spec = ask(bridge, STATE, {"rgb": frames, "proprio": proprio}, oft="bridge", min_std=0.2)
-    assert spec.observation_keys == ("rgb", "proprio") and spec.chunk == 5
-    np.testing.assert_allclose(labels.action, direct[:, 0], atol=1e-5)
-    np.testing.assert_array_equal(labels.std, np.full_like(labels.action, 0.2))
-    answer = answer_of(policy, {"rgb": frames, "proprio": proprio}, std=0.01)
+    observation = {"rgb": frames, "proprio": proprio}
+    with served(bridge, STATE, oft="bridge", min_std=0.2) as teacher:
+        labels, chunks = (each(observation, INSTRUCTION, KEY) for each in (teacher.label, teacher.label_chunk))
+        assert teacher.spec.observation_keys == ("rgb", "proprio") and teacher.spec.chunk == 5
+    np.testing.assert_allclose(chunks.action, direct, atol=1e-5)
+    np.testing.assert_array_equal(chunks.std, np.full_like(direct, 0.2))
+    jax.tree.map(np.testing.assert_array_equal, labels, chunks.first())
+    answer = answer_of(policy, observation, std=0.01)
     np.testing.assert_array_equal(answer["std"], np.float32(0.01))
 
 

@@ -1,4 +1,4 @@
-"""OpenVLA-OFT as a teacher's process serves it: a frame, and the robot's state where it is read -> one action."""
+"""OpenVLA-OFT as a teacher's process serves it: a frame, and the robot's state where it is read -> a chunk."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from teachers.sidecar.server import describe, instructions_of
 
 
 class OFTModel:
-    """A policy of one image as `serve_model` expects it; labels are the first actions of its chunks."""
+    """A policy of one image as `serve_model` expects it."""
 
     def __init__(self, policy: OFTPolicy, name: str, options: argparse.Namespace) -> None:
         self._policy, self._name, self._options = policy, name, options
@@ -42,7 +42,7 @@ class OFTModel:
         return describe(spec, settings.action_dim, inputs, parts.gpus, parts.remarks)
 
     def label(self, arrays: Mapping[str, Any], fields: Mapping[str, Any]) -> dict[str, np.ndarray]:
-        """Labels frames uint8 [B, H, W, 3], and "proprio" [B, P] in the data set's units where it is read.
+        """Chunks for frames uint8 [B, H, W, 3], and "proprio" [B, P] in the data set's units where it is read.
 
         Of tokens the std is that of their distribution, at least min_std; several samples have its mean, which is known
         exactly, for their action, and the most likely tokens. The distributions do not depend on tokens: to score given
@@ -53,15 +53,18 @@ class OFTModel:
         proprio = torch.from_dlpack(arrays["proprio"]).cpu().numpy() if "proprio" in arrays else None
         answer = self._policy.label(frames, instructions_of(fields), proprio, seed=fields["seed"])
         tokens = self._first_tokens(answer)
-        if tokens is not None and fields["score"]:
-            return score_answer(tokens._replace(tokens=torch.from_dlpack(arrays["tokens"]).cpu().numpy()))
-        action = answer["mean" if options.samples > 1 else "action"][:, 0]
+        action = answer["mean" if options.samples > 1 else "action"]
         if options.std is not None:
             std = np.full_like(action, options.std)
         elif "std" in answer:
-            std = np.maximum(answer["std"][:, 0], options.min_std)
+            std = np.maximum(answer["std"], options.min_std)
         else:
             std = np.full_like(action, options.min_std)
+        if self._policy.settings.chunk == 1:  # then the slots have no such axis
+            action, std = action[:, 0], std[:, 0]
+        if tokens is not None and fields["score"]:
+            given = torch.from_dlpack(arrays["tokens"]).cpu().numpy()
+            return score_answer(tokens._replace(tokens=given), action.shape)
         return label_answer(action, std, tokens, fields)
 
     def _first_tokens(self, answer: Mapping[str, np.ndarray]) -> Tokens | None:
