@@ -162,7 +162,9 @@ class _Run(Run):
         write_weights(self._directory, self.trainer.trainable)
         if self.step == 0 or self.step in self._store.steps():
             return
-        self._store.save(self.step, self.trainer.optimizer.state(), self._progress() | {"pending": self._fetch(self._pending)})
+        self._store.save(
+            self.step, self.trainer.optimizer.state(), self._progress() | {"pending": self._fetch(self._pending)}
+        )
 
     def restore(self) -> None:
         if not self._store.steps():
@@ -204,4 +206,3 @@ class _Run(Run):
         batches = (held_out.batch(i, data.batch_size, self._device) for i in range(data.validation_batches))
         rows = self._fetch([self.trainer.evaluate(each) for each in batches])
         return {f"validation/{name}": float(np.mean([row[name] for row in rows])) for name in rows[0]}
-

@@ -1,4 +1,4 @@
-"""Losses of tokens, all to be minimised, batched over leading axes [...]; `rpd_jax.losses.tokens` has them of one token.
+"""Losses of tokens, to be minimised, batched over leading axes [...]; `rpd_jax.losses.tokens` has them of one token.
 
 Log-probabilities are over the action bins alone, of logits divided by the temperature first: a softmax over the whole
 vocabulary, or a division after it, would be another number. `teacher_log_prob` and `old_log_prob` are of the token that
@@ -14,7 +14,7 @@ _EPSILON = 1e-6
 
 
 def reverse_kl(log_probs: Tensor, teacher_log_probs: Tensor) -> Tensor:
-    """KL(student || teacher) in closed form, [...] of [..., bins]; the sampled one's expectation without its variance."""
+    """KL(student || teacher) in closed form, [...] of [..., bins]: the sampled one's mean without its variance."""
     return (log_probs.exp() * (log_probs - teacher_log_probs)).sum(-1)
 
 
@@ -45,7 +45,7 @@ def hard_ce(log_probs: Tensor, teacher_log_probs: Tensor) -> Tensor:
 
 
 def grpo(log_prob: Tensor, old_log_prob: Tensor, advantage: Tensor, clip_low: float, clip_high: float) -> Tensor:
-    """-min(r A, clip(r, 1 - clip_low, 1 + clip_high) A), r = exp(log_prob - old_log_prob), [...] (PPO, DAPO's bounds)."""
+    """-min(r A, clip(r, 1 - clip_low, 1 + clip_high) A), r = exp(log_prob - old_log_prob), [...] (PPO)."""
     advantage = advantage.detach()
     r = (log_prob - old_log_prob.detach()).exp()
     return -torch.minimum(r * advantage, r.clamp(1 - clip_low, 1 + clip_high) * advantage)

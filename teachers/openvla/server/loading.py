@@ -108,9 +108,7 @@ def load_parts(
     return Parts(model, prompter, preprocessor, dict(statistics), tokens, four_bits, directories, (remark,))
 
 
-def statistics_of(
-    directory: Path, adapter: Path | None, config: ModelConfig
-) -> tuple[dict[str, Any], dict[str, Any]]:
+def statistics_of(directory: Path, adapter: Path | None, config: ModelConfig) -> tuple[dict[str, Any], dict[str, Any]]:
     """The checkpoint's own statistics by data set, or its adapter's, and those of the base model besides."""
     own, base = read_statistics(directory, config.norm_stats)
     if adapter is not None and (adapter / STATISTICS_FILE).is_file():
