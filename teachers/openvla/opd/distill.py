@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import datetime
 import functools
 import io
 import time
@@ -12,7 +13,7 @@ from typing import NamedTuple
 
 import torch
 from absl import logging
-from accelerate import Accelerator
+from accelerate import Accelerator, DistributedDataParallelKwargs, InitProcessGroupKwargs
 from torch import Tensor
 
 from rpd_jax.config.validation import ConfigError
@@ -31,6 +32,11 @@ from teachers.openvla.opd.update import RATIO, Learner
 from teachers.openvla.server.batching import uniform_numbers
 
 ALSO_MAY_CHANGE = ("device", "gradient_checkpointing", "max_batch", "micro_batch", "features_gib", "evaluation")
+"""Settings that a resumed run may have otherwise, besides `MAY_CHANGE` of every fine-tuning."""
+_HANDLERS = [
+    DistributedDataParallelKwargs(broadcast_buffers=False),  # they never change
+    InitProcessGroupKwargs(timeout=datetime.timedelta(hours=2)),  # processes wait for the slowest rollout
+]
 
 
 class Result(NamedTuple):
@@ -71,7 +77,7 @@ def distill(
     """
     settings.validate()
     checkpoint, directory = Path(checkpoint), Path(directory)
-    accelerator = Accelerator(cpu=settings.device == "cpu")
+    accelerator = Accelerator(cpu=settings.device == "cpu", kwargs_handlers=_HANDLERS)
     check = functools.partial(
         check_directory,
         directory,
@@ -167,7 +173,7 @@ class _Run(Run):
         logging.info(
             "%d trajectories of at most %d steps an iteration, in %d processes; %d parameters are trained",
             settings.groups * settings.group_size, envs.steps, accelerator.num_processes,
-            sum(x.numel() for x in pair.matrices.values()),
+            sum(x.numel() for x in pair.trainable.values()),
         )  # fmt: skip
 
     def open(self, directory: Path, stack: contextlib.ExitStack, check: Callable[[], None], *, resume: bool) -> None:
@@ -264,7 +270,7 @@ class _Run(Run):
             draw=None,
             temperature=settings.temperature,
             max_batch=settings.max_batch,
-            seen=Seen(keeps=False, gib=0.0),
+            seen=None,
         )
         mean = self._accelerator.reduce(found.success.mean().to(self._accelerator.device), "mean")
         return {self.validated: float(mean)}

@@ -31,8 +31,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--overwrite", action="store_true")
     parser.add_argument("--import", action="append", default=[], dest="modules")
     options = parser.parse_args(arguments)
-    first = os.environ.get("RANK", "0") == "0"  # torchrun's number of the process
-    logging.set_verbosity(logging.INFO if first else logging.WARNING)
+    logging.set_verbosity(logging.INFO if _is_first() else logging.WARNING)
     os.environ["JAX_PLATFORMS"] = "cpu"  # JAX steps environments here; the GPU is torch's
     runtime.configure()
     try:
@@ -43,6 +42,11 @@ def main(arguments: Sequence[str]) -> int:
     except ValueError as error:  # ConfigError, and what checkpoints raise
         print(f"error: {error}", file=sys.stderr)
         return 2
+
+
+def _is_first() -> bool:
+    """Whether this is the process that speaks, by torchrun's numbers."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -57,7 +61,7 @@ def _run(options: argparse.Namespace) -> int:
     if result.signal is not None:
         logging.info("stopped at iteration %d and saved in %s: --resume goes on", result.step, result.directory)
         return exit_status(result.signal)
-    if result.history:  # of the first process
+    if _is_first():
         names = ("train/success", "train/reverse_kl", "validation/success")
         last = [f"{name} {result.history[-1][name]:.4g}" for name in names if name in result.history[-1]]
         print(f"{result.directory}: {result.step} iterations  " + "  ".join(last))

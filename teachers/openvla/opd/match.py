@@ -55,9 +55,14 @@ def look(path: str | Path, oft: str, key: str, preferred: str = "") -> Source:
       oft: name of a platform; empty: OpenVLA.
       key: of the statistics; empty: `preferred` if there is one of that name, else the only one.
     Raises:
-      ValueError: a file is missing or damaged, or the key is needed or unknown.
+      ValueError: a file is missing or damaged, the key is needed or unknown, or the model answers by another head.
     """
     base, adapter = find_base(Path(path), None)
+    heads = sorted(each.name for each in base.glob("action_head--*_checkpoint.pt"))
+    if heads:
+        raise ConfigError(
+            f"{str(path)!r} answers by its {heads[0]}: its tokens mean nothing; choose one without a head"
+        )
     config = ModelConfig.from_dict(read_json(base / "config.json"))
     own, others = statistics_of(base, adapter, config)
     key = key or (preferred if preferred in own or preferred in others else "")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,7 +13,7 @@ import torch
 from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import nn
 
-from rpd_jax.config.validation import ConfigError
+from rpd_jax.config.validation import ConfigError, require
 from teachers.openvla.finetune.adapter import STUDENT, add_lora, inject
 from teachers.openvla.finetune.settings import LoraSettings
 from teachers.openvla.finetune.state import digest_of_files
@@ -26,14 +27,14 @@ from teachers.openvla.server.lora import ADAPTER_WEIGHTS, PREFIX, Adapter
 TEACHER = "teacher"
 """PEFT's name of the teacher's matrices."""
 _TEXT = PREFIX + "language_model."
-_DTYPES = {"bf16": torch.bfloat16, "f32": torch.float32}
 
 
 class Pair(NamedTuple):
     """Student and teacher, which may share a network."""
 
     student: TokenNetwork
-    matrices: dict[str, nn.Parameter]  # trainable, by their names in PEFT's file
+    matrices: dict[str, nn.Parameter]  # of the student, by their names in PEFT's file
+    trainable: dict[str, nn.Parameter]  # those of them in the parts that lora.targets names
     lora: LoraSettings  # that describe them
     teacher: TokenNetwork
     keeps_features: bool  # the student's vision and projector are frozen
@@ -47,11 +48,11 @@ class Pair(NamedTuple):
         if self.teacher is not self.student:
             yield self.teacher
             return
-        _activate(self.teacher, TEACHER)
+        _activate(self.teacher, TEACHER, {})
         try:
             yield self.teacher
         finally:
-            _activate(self.student, STUDENT)
+            _activate(self.student, STUDENT, self.trainable)
 
 
 def load_pair(checkpoint: Path, teacher: Path, settings: DistillSettings, device: str) -> Pair:
@@ -80,24 +81,29 @@ def load_pair(checkpoint: Path, teacher: Path, settings: DistillSettings, device
         if where is not None
     }
     if STUDENT in saved:
-        matrices, lora = _add(parts.model, saved[STUDENT], STUDENT)
+        matrices, lora = _add(parts.model, saved[STUDENT], STUDENT), _described(saved[STUDENT], ours)
     else:
         matrices, lora = add_lora(parts.model, settings.lora, settings.seed), settings.lora
-    beside = _add(parts.model, saved[TEACHER], TEACHER)[0] if together else {}
+    parts_of = {name: name.removeprefix(PREFIX).split(".", 1)[0] for name in matrices}
+    trainable = {name: each for name, each in matrices.items() if parts_of[name] in settings.lora.targets}
+    right = f"some of {', '.join(sorted(set(parts_of.values())))}, which the student's adapter has"
+    require(bool(trainable), "lora.targets", settings.lora.targets, right)
+    beside = _add(parts.model, saved[TEACHER], TEACHER) if together else {}
     parts.model.requires_grad_(False)
-    student = make(parts, ours)
-    _activate(student, STUDENT)
-    keeps = all(name.startswith(_TEXT) for name in matrices)
+    _activate(parts.model, STUDENT, trainable)
     if settings.gradient_checkpointing:
         parts.model.language_model.recompute_activations()
         parts.model.eval()
+    student = make(parts, ours)
+    keeps = all(name.startswith(_TEXT) for name in trainable)
     return Pair(
         student,
         matrices,
+        trainable,
         lora,
         student if together else make(load(teacher, its), its),
         keeps_features=keeps,
-        shares_features=keeps and together and all(name.startswith(_TEXT) for name in beside),
+        shares_features=keeps and together and all(name.startswith(_TEXT) for name in (*matrices, *beside)),
         source=ours,
         given={"checkpoint": _digest(ours), "teacher": _digest(its)},
     )
@@ -121,8 +127,8 @@ def _load(path: Path, source: Source, *, settings: DistillSettings, device: str)
     return parts
 
 
-def _add(model: nn.Module, saved: Adapter, name: str) -> tuple[dict[str, nn.Parameter], LoraSettings]:
-    """Puts a saved adapter's matrices beside the layers, under a name; with the settings that describe them."""
+def _add(model: nn.Module, saved: Adapter, name: str) -> dict[str, nn.Parameter]:
+    """Puts a saved adapter's matrices beside the layers, under a name."""
     rank = len(next(iter(saved.pairs.values()))[0])
     layers = [each.removesuffix(".weight") for each in saved.pairs]
     matrices = inject(model, name, rank, saved.factor * rank, layers)
@@ -130,19 +136,26 @@ def _add(model: nn.Module, saved: Adapter, name: str) -> tuple[dict[str, nn.Para
         for layer, (a, b) in zip(layers, saved.pairs.values(), strict=True):
             for side, value in zip("AB", (a, b), strict=True):
                 matrices[f"{PREFIX}{layer}.lora_{side}.weight"].copy_(value)
+    return matrices
+
+
+def _described(saved: Adapter, source: Source) -> LoraSettings:
+    """The settings that describe an adapter; raises ConfigError where they cannot."""
+    rank = len(next(iter(saved.pairs.values()))[0])
     alpha = saved.factor * rank
-    targets = tuple(sorted({each.split(".", 1)[0] for each in layers}))
-    return matrices, LoraSettings(rank=rank, alpha=round(alpha), targets=targets)
+    if round(alpha) < 1 or not math.isclose(alpha, round(alpha)):
+        raise ConfigError(f"{str(source.adapter)!r} cannot be trained further: its lora_alpha={alpha:g} is not whole")
+    return LoraSettings(rank=rank, alpha=round(alpha))
 
 
-def _activate(network: nn.Module, adapter: str) -> None:
-    """Lets one of the adapters act; the student's matrices are trainable while they do, and only then."""
+def _activate(network: nn.Module, adapter: str, trainable: Mapping[str, nn.Parameter]) -> None:
+    """Lets one of the adapters act, and these matrices alone be trained."""
     for module in network.modules():
         if isinstance(module, BaseTunerLayer):
             module.set_adapter(adapter)
-            module.requires_grad_(False)
-            for name, parameter in module.named_parameters():
-                parameter.requires_grad_(adapter == STUDENT and ".lora_" in f".{name}" and f".{STUDENT}." in name)
+            module.requires_grad_(False)  # PEFT has made the adapter's trainable
+    for parameter in trainable.values():
+        parameter.requires_grad_(True)
 
 
 def _digest(source: Source) -> str:

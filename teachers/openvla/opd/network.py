@@ -13,8 +13,6 @@ from teachers.openvla.server.decoding import choose, decode, logits_along
 from teachers.openvla.server.loading import Parts
 from teachers.openvla.server.oft.parallel import chunk_hidden
 
-Prompts = Sequence[Sequence[int]]
-
 
 class TokenNetwork(nn.Module):
     """OpenVLA, whose tokens are drawn one after the other, or OpenVLA-OFT's tokens, all in one pass.
@@ -31,7 +29,7 @@ class TokenNetwork(nn.Module):
     def __init__(self, parts: Parts, source: Source, *, half: bool) -> None:
         super().__init__()
         self.model = parts.model
-        self.prompter, self.tokens = parts.prompter, parts.tokens
+        self.tokens, self._prompter = parts.tokens, parts.prompter
         self.bounds, self.chunk, self.dims = source.bounds, source.described.chunk, source.bounds.dims
         self._preprocessor, self._parallel, self._half = parts.preprocessor, source.oft is not None, half
 
@@ -47,12 +45,16 @@ class TokenNetwork(nn.Module):
             return self.model.embed_images(pixels[:, None])
 
     def forward(
-        self, ids: Prompts, columns: Tensor, images: Tensor | None = None, frames: np.ndarray | None = None
+        self,
+        instructions: Sequence[str],
+        columns: Tensor,
+        images: Tensor | None = None,
+        frames: np.ndarray | None = None,
     ) -> Tensor:
         """Logits [B, K, bins] float32 of the distributions that given tokens were, or would be, drawn from.
 
         Args:
-          ids: B prompts.
+          instructions: B.
           columns: [B, K] the tokens; those of OpenVLA-OFT do not depend on each other.
           images: [B, M, D] as `images` gives, or else
           frames: what to compute them of.
@@ -61,15 +63,17 @@ class TokenNetwork(nn.Module):
             assert frames is not None, "one of the two is given"
             images = self.images(frames)
         with self._autocast():
+            ids = [self._prompter(each) for each in instructions]
             if self._parallel:
                 return self._at_once(images, ids)
             given = columns.to(images.device) + self.tokens.columns.start
             return logits_along(self.model, images, ids, given)[..., self.tokens.columns]
 
     @torch.no_grad()
-    def choose(self, images: Tensor, ids: Prompts, uniform: Tensor | None, temperature: float) -> Tensor:
+    def choose(self, images: Tensor, instructions: Sequence[str], uniform: Tensor | None, temperature: float) -> Tensor:
         """Columns [B, K] of tokens that are drawn with `uniform` [B, K] in [0, 1); None: of the most likely ones."""
         with self._autocast():
+            ids = [self._prompter(each) for each in instructions]
             if self._parallel:
                 logits = self._at_once(images, ids)
                 draws = None if uniform is None else uniform.reshape(-1, 1).to(logits.device)
@@ -83,7 +87,7 @@ class TokenNetwork(nn.Module):
         values = self.tokens.column_values[columns.cpu().numpy()]
         return self.bounds.unnormalize(values.reshape(-1, self.chunk, self.dims)).astype(np.float32)
 
-    def _at_once(self, images: Tensor, ids: Prompts) -> Tensor:
+    def _at_once(self, images: Tensor, ids: list[tuple[int, ...]]) -> Tensor:
         placeholders = images.new_zeros(len(images), self.count, images.shape[-1])
         hidden = chunk_hidden(self.model, images, ids, placeholders)
         return self.model.language_model.logits(hidden)[..., self.tokens.columns]

@@ -30,13 +30,10 @@ class Seen:
         self._frames: list[np.ndarray] = []
         self._images: list[Tensor | None] = []
 
-    def __len__(self) -> int:
-        return len(self._frames)
-
     @property
-    def kept(self) -> int:
-        """Of how many there are patches."""
-        return sum(each is not None for each in self._images)
+    def kept(self) -> float:
+        """Of which share of the frames there are patches."""
+        return float(np.mean([each is not None for each in self._images]))
 
     def add(self, frames: np.ndarray, images: Tensor) -> None:
         """Takes frames [B, H, W, 3] and their patches [B, M, D]."""
@@ -66,8 +63,8 @@ def seed_of(*numbers: int) -> int:
 class Rollout(NamedTuple):
     """N trajectories; a row is a decision of one of them, R in all. Tensors are on the host."""
 
-    seen: Seen  # R
-    ids: list[tuple[int, ...]]  # R prompts
+    seen: Seen  # R, or nothing
+    instructions: list[str]  # R
     trajectory: Tensor  # [R] int64
     decision: Tensor  # [R] int64
     columns: Tensor  # [R, K] int64
@@ -96,7 +93,7 @@ def roll_out(
     draw: Draw | None,
     temperature: float,
     max_batch: int,
-    seen: Seen,
+    seen: Seen | None,
 ) -> Rollout:
     """Plays episode `number` of every environment to its time limit, or until all have succeeded.
 
@@ -105,11 +102,10 @@ def roll_out(
     Args:
       draw: None for the most likely tokens.
       max_batch: frames computed at a time.
-      seen: empty; it is filled.
+      seen: empty, to be filled; None: nothing will be asked of what was seen.
     """
     observation = envs.begin(number)
-    prompts = [network.prompter(each) for each in envs.instructions]
-    total, chunk = len(prompts), network.chunk
+    total, chunk = len(envs.instructions), network.chunk
     success, ended = np.zeros(total, bool), np.zeros(total, bool)
     rows, decisions, columns, masks = [], [], [], []
     for decision, first in enumerate(range(0, envs.steps, chunk)):
@@ -119,9 +115,11 @@ def roll_out(
         chosen = []
         for part in chunks(len(active), max_batch):
             images = network.images(frames[part])
-            ids = [prompts[row] for row in active[part]]
-            chosen.append(network.choose(images, ids, None if uniform is None else uniform[part], temperature).cpu())
-            seen.add(frames[part], images)
+            words = [envs.instructions[row] for row in active[part]]
+            draws = None if uniform is None else uniform[part]
+            chosen.append(network.choose(images, words, draws, temperature).cpu())
+            if seen is not None:
+                seen.add(frames[part], images)
         columns.append(torch.cat(chosen))
         action = np.zeros((total, chunk, network.dims), np.float32)
         action[active] = network.actions(columns[-1])
@@ -139,8 +137,8 @@ def roll_out(
             break
     trajectory = torch.cat(rows)
     return Rollout(
-        seen=seen,
-        ids=[prompts[row] for row in trajectory.tolist()],
+        seen=seen or Seen(keeps=False, gib=0.0),
+        instructions=[envs.instructions[row] for row in trajectory.tolist()],
         trajectory=trajectory,
         decision=torch.cat(decisions),
         columns=torch.cat(columns),

@@ -37,14 +37,14 @@ def score(pair: Pair, rollout: Rollout, *, temperature: float, max_batch: int, r
       max_batch: rows at a time.
       ratio: whether the student's are wanted as well: computed as the update will, they make a first ratio of 1.
     """
-    count = len(rollout.ids)
+    count = len(rollout.instructions)
     old = []
     if ratio:
         for part in chunks(count, max_batch):
             rows = list(range(*part.indices(count)))
             columns = rollout.columns[part]
             given = inputs(pair, rollout, rows)
-            logits = pair.student(rollout.ids[part], columns, **given)
+            logits = pair.student(rollout.instructions[part], columns, **given)
             old.append(drawn(log_probs(logits, temperature), columns.to(logits.device)).cpu())
     found = []
     with pair.teaching() as teacher:
@@ -54,7 +54,9 @@ def score(pair: Pair, rollout: Rollout, *, temperature: float, max_batch: int, r
                 given = {"images": rollout.seen.images(rows, teacher)}
             else:
                 given = {"frames": rollout.seen.frames(rows)}
-            found.append(log_probs(teacher(rollout.ids[part], rollout.columns[part], **given), temperature).cpu())
+            found.append(
+                log_probs(teacher(rollout.instructions[part], rollout.columns[part], **given), temperature).cpu()
+            )
     return Scores(torch.cat(found), torch.cat(old) if ratio else None)
 
 

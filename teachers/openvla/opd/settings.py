@@ -104,7 +104,8 @@ class DistillSettings(RunSettings):
     # lora.targets=language_model leaves them; what does not fit is computed again from the frames, which are kept too.
     features_gib: float = setting(16.0, low=0)
 
-    # Fresh matrices; a student that begins with those of a fine-tuned adapter has that one's rank and layers.
+    # Fresh matrices. A student that begins with those of a fine-tuned adapter has that one's rank and layers, and keeps
+    # as they are those in parts that `targets` leaves out.
     lora: LoraSettings = dataclasses.field(default_factory=lambda: LoraSettings(targets=("language_model",)))
     # RLinf's (whole model; matrices usually take more); SimpleVLA-RL 5e-6
     optimizer: OptimizerSettings = dataclasses.field(

@@ -66,7 +66,7 @@ class Learner:
         require(settings.minibatches <= trajectories, "minibatches", settings.minibatches, right)
         self._pair, self._settings, self._accelerator = pair, settings, accelerator
         self._module = accelerator.prepare(pair.student)  # under DDP where there are several processes
-        self.optimizer = Optimizer(pair.matrices, settings.optimizer)
+        self.optimizer = Optimizer(pair.trainable, settings.optimizer)
 
     def learning_rate(self, iteration: int) -> float:
         rate = self._settings.phase(iteration).learning_rate
@@ -81,7 +81,7 @@ class Learner:
         norms = []
         with self._training():
             for epoch in range(settings.epochs):
-                for part in self._order(len(rollout.ids), iteration, epoch).tensor_split(settings.minibatches):
+                for part in self._order(len(rollout.instructions), iteration, epoch).tensor_split(settings.minibatches):
                     self.optimizer.clear()
                     pieces = part.split(settings.micro_batch)
                     for number, rows in enumerate(pieces, 1):
@@ -117,7 +117,9 @@ class Learner:
         settings, device = self._settings, self._accelerator.device
         listed = rows.tolist()
         columns = rollout.columns[rows].to(device)
-        logits = self._module([rollout.ids[row] for row in listed], columns, **inputs(self._pair, rollout, listed))
+        logits = self._module(
+            [rollout.instructions[row] for row in listed], columns, **inputs(self._pair, rollout, listed)
+        )
         log, teacher = log_probs(logits, settings.temperature), scores.teacher[rows].to(device)
         old = None if scores.old is None else scores.old[rows].to(device)
         clip = settings.clip_low, settings.clip_high

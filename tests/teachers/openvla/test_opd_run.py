@@ -127,6 +127,19 @@ def test_two_processes_do_what_one_does(straight, checkpoint, expert, tmp_path) 
     assert sorted(path.name for path in (out / "checkpoints").iterdir()) == ["2.safetensors"]
 
 
+@pytest.mark.slow
+def test_two_processes_resume(straight, checkpoint, expert, tmp_path) -> None:
+    out = tmp_path / "run"
+    given = [f"--checkpoint={checkpoint}", f"--teacher={expert}", f"--output={out}", "--processes=2", *FLAGS]
+    for more in (["--config.steps=1"], ["--config.steps=3", "--resume"]):
+        done = launch("distill_openvla", *given, *more, **CHILD)
+        assert done.returncode == 0, done.stderr
+    found = rows(out)
+    assert [row["step"] for row in found] == [1, 2, 3]
+    for one, other in zip(rows(straight.directory), found, strict=False):
+        assert timeless(other) == pytest.approx(timeless(one), rel=1e-3)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
