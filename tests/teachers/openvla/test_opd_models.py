@@ -209,6 +209,10 @@ def test_what_student_and_teacher_do_not_share_is_refused(checkpoint, expert, tm
     values = json.loads(path.read_text())
     values["bridge_orig"]["action"]["q99"][4] += 0.5
     path.write_text(json.dumps(values))
+    head = tmp_path / "head"
+    shutil.copytree(checkpoint, head)
+    (head / "action_head--latest_checkpoint.pt").touch()
+    refused(head, r"head' answers by its action_head--latest_checkpoint\.pt: its tokens mean nothing")
     refused(changed, "high of action dimension 4 is .* for the student and .* for the teacher: the same token")
 
 
