@@ -19,11 +19,13 @@ from torch import Tensor
 from rpd_jax.config.validation import ConfigError
 from rpd_jax.runs.interrupt import StopRequest, stop_on_signal
 from rpd_jax.runs.metrics import MultiWriter, ProgressBar
+from rpd_jax.types import ActionContract
 from teachers.conventions import contract_of
 from teachers.finetuning.run import Run, check_directory
 from teachers.openvla.finetune.adapter import adapter_config, write_description, write_weights
 from teachers.openvla.finetune.state import StateStore
 from teachers.openvla.opd.environments import Environments, share
+from teachers.openvla.opd.match import look
 from teachers.openvla.opd.models import Pair, load_pair
 from teachers.openvla.opd.rollout import Seen, roll_out, seed_of
 from teachers.openvla.opd.scores import score
@@ -89,22 +91,14 @@ def distill(
     )
     if accelerator.is_main_process:
         check()
-    # accelerate numbers the CPU too, which safetensors does not
-    device = "cpu" if accelerator.device.type == "cpu" else str(accelerator.device)
-    pair = load_pair(checkpoint, Path(teacher), settings, device)
-    contract = contract_of(pair.source.adapter or pair.source.base, settings.contract)
-    processes, process = accelerator.num_processes, accelerator.process_index
-    seeds = share(settings.seed, settings.groups, process, processes, "groups")
-    envs = Environments(settings, seeds, settings.group_size, contract)
-    held_out = None
-    if settings.validate_every:
-        evaluation = settings.evaluation
-        seeds = share(evaluation.seed, evaluation.episodes, process, processes, "evaluation.episodes")
-        held_out = Environments(settings, seeds, 1, contract)
+    source = look(checkpoint, settings.oft, settings.statistics_key)
+    contract = contract_of(source.adapter or source.base, settings.contract)
     with contextlib.ExitStack() as stack:
-        for each in (envs, held_out):
-            if each is not None:
-                stack.callback(each.env.close)
+        # Before the models, which take minutes to read, and before CUDA starts: simulators are processes.
+        envs, held_out = _environments(settings, contract, accelerator, stack)
+        # accelerate numbers the CPU too, which safetensors does not
+        device = "cpu" if accelerator.device.type == "cpu" else str(accelerator.device)
+        pair = load_pair(checkpoint, Path(teacher), settings, device)
         stop = _SharedStop(stack.enter_context(stop_on_signal()), accelerator)
         run = _Run(pair, envs, held_out, settings, accelerator)
         run.open(directory, stack, check, resume=resume)
@@ -119,7 +113,24 @@ def distill(
                 f"the work needs more memory than {accelerator.device} has: lower max_batch={settings.max_batch} or "
                 f"micro_batch={settings.micro_batch}, or set gradient_checkpointing"
             ) from error
+        accelerator.end_training()
         return Result(pair, run.step, run.history, directory, None if run.done else stop.signal)
+
+
+def _environments(
+    settings: DistillSettings, contract: ActionContract, accelerator: Accelerator, stack: contextlib.ExitStack
+) -> tuple[Environments, Environments | None]:
+    """This process's share of those to learn in, and to be evaluated in if that is ever done; the stack closes them."""
+    evaluation = settings.evaluation
+    wanted = [(settings.seed, settings.groups, "groups", settings.group_size)]
+    if settings.validate_every:
+        wanted.append((evaluation.seed, evaluation.episodes, "evaluation.episodes", 1))
+    made: list[Environments] = []
+    for seed, count, name, size in wanted:
+        seeds = share(seed, count, accelerator.process_index, accelerator.num_processes, name)
+        made.append(Environments(settings, seeds, size, contract))
+        stack.callback(made[-1].env.close)
+    return made[0], made[1] if len(made) > 1 else None
 
 
 class _SharedStop(StopRequest):
