@@ -30,12 +30,14 @@ ROOMS: tuple[tuple[str, ...], ...] = (
 WITHOUT_JAX_OR_TORCH = ("rpd_jax.ipc", "rpd_jax.types", "rpd_jax.envs.base", "rpd_jax.runtime")
 MAY_IMPORT_LINEN = ("rpd_jax.policies", "teachers.octo")
 OPENVLA_SERVER, OPENVLA_FINETUNE = "teachers.openvla.server", "teachers.openvla.finetune"
+OPENVLA_DISTILL = "teachers.openvla.opd"
 MAY_IMPORT_TORCH = (
     "rpd_jax.envs.maniskill.fast",
     "rpd_jax.envs.maniskill.worker",
     "rpd_jax.envs.maniskill.gpu_worker",
     OPENVLA_SERVER,
     OPENVLA_FINETUNE,
+    OPENVLA_DISTILL,
 )
 JAX = {"jax", "jaxlib", "flax", "optax", "orbax", "chex"}
 TORCH = {"torch", "torchvision", "timm", "transformers", "safetensors", "bitsandbytes", "peft", "accelerate"}
@@ -180,20 +182,22 @@ def test_openvla_is_fine_tuned_without_jax() -> None:
     assert not [name for name in found if inside_any(name, JAX)]
 
 
-def test_only_its_fine_tuning_imports_the_openvla_server() -> None:
+def test_only_its_training_imports_the_openvla_server() -> None:
     """Everything else talks to its process, but for the settings of checkpoints, which need no torch."""
     users = {m: {n for n in imports(m) if inside(n, OPENVLA_SERVER) and n in MODULES} for m in MODULES}
-    others = {m for m in users if users[m] and not inside(m, OPENVLA_SERVER) and not inside(m, OPENVLA_FINETUNE)}
+    trainings = (OPENVLA_SERVER, OPENVLA_FINETUNE, OPENVLA_DISTILL)
+    others = {m for m in users if users[m] and not inside_any(m, trainings)}
     assert others == {"teachers.openvla", "teachers.openvla.settings"}
     assert users["teachers.openvla"] == users["teachers.openvla.settings"] == {f"{OPENVLA_SERVER}.oft.settings"}
     assert not modules_after(f"import {OPENVLA_SERVER}.oft.settings") & TORCH
 
 
-def test_only_the_settings_of_fine_tuning_openvla_are_imported() -> None:
-    users = {m: {n for n in imports(m) if inside(n, f"{OPENVLA_FINETUNE}")} for m in MODULES}
-    names = {n for m, found in users.items() if not inside(m, OPENVLA_FINETUNE) for n in found if n in MODULES}
-    assert names == {f"{OPENVLA_FINETUNE}.settings"}
-    assert not {n.split(".")[0] for n in imports(f"{OPENVLA_FINETUNE}.settings")} & TORCH
+@pytest.mark.parametrize("training", [OPENVLA_FINETUNE, OPENVLA_DISTILL])
+def test_only_the_settings_of_training_openvla_are_imported(training: str) -> None:
+    users = {m: {n for n in imports(m) if inside(n, training)} for m in MODULES if not inside(m, OPENVLA_DISTILL)}
+    names = {n for m, found in users.items() if not inside(m, training) for n in found if n in MODULES}
+    assert names == {f"{training}.settings"}
+    assert not modules_after(f"import {training}.settings") & (TORCH | JAX)
 
 
 def modules_after(statement: str) -> set[str]:

@@ -8,9 +8,14 @@ from launch.flags import override, requested_preset
 from rpd_jax.algorithms import variants
 from teachers.octo.finetune.settings import FinetuneSettings as OctoSettings
 from teachers.openvla.finetune.settings import FinetuneSettings as OpenVLASettings
+from teachers.openvla.opd.settings import DistillSettings
 
 ROOT = Path(__file__).parents[1]
-SETTINGS = {"launch.finetune_octo": OctoSettings, "launch.finetune_openvla": OpenVLASettings}
+SETTINGS = {
+    "launch.distill_openvla": DistillSettings,
+    "launch.finetune_octo": OctoSettings,
+    "launch.finetune_openvla": OpenVLASettings,
+}
 README = (ROOT / "README.md").read_text()
 
 

@@ -18,8 +18,8 @@ from rpd_jax.config.validation import ConfigError
 from rpd_jax.runs.files import read_json, write_json
 from rpd_jax.runs.interrupt import StopRequest
 from rpd_jax.runs.metrics import METRICS_FILE, ProgressBar, make_writers, read_metrics
-from rpd_jax.runs.output_directory import Claim, check_path, refuse_difference
-from teachers.finetuning.settings import KIND, SETTINGS_FILE, RunSettings
+from rpd_jax.runs.output_directory import Claim, Kind, check_path, refuse_difference
+from teachers.finetuning.settings import KIND, RunSettings
 
 MAY_CHANGE = ("steps", "log_every", "validate_every", "save_every", "keep_checkpoints", "tensorboard", "wandb_project")
 """Settings that a resumed run may have otherwise."""
@@ -32,12 +32,18 @@ class Diverged(ConfigError):
 
 
 def check_directory(
-    directory: Path, settings: RunSettings, *, resume: bool, overwrite: bool, also_may_change: Sequence[str] = ()
+    directory: Path,
+    settings: RunSettings,
+    *,
+    resume: bool,
+    overwrite: bool,
+    also_may_change: Sequence[str] = (),
+    kind: Kind = KIND,
 ) -> None:
     """Raises ConfigError if the directory is taken, or its run, to be resumed, has other settings."""
-    if check_path(directory, KIND, resume, overwrite):
+    if check_path(directory, kind, resume, overwrite):
         may_change = (*MAY_CHANGE, *also_may_change)
-        records = read_json(directory / SETTINGS_FILE), settings.record()
+        records = read_json(directory / kind.file), settings.record()
         before, now = ({k: v for k, v in record.items() if k not in may_change} for record in records)
         refuse_difference(before, now, "output")
 
@@ -58,7 +64,10 @@ class Run(abc.ABC):
       history: the rows of metrics.jsonl.
     """
 
+    kind: ClassVar[Kind] = KIND  # of the directory
     shown: ClassVar[tuple[str, ...]] = ("loss",)  # of the metrics, on the progress bar
+    validated: ClassVar[str] = "validation/loss"  # likewise
+    called: ClassVar[str] = "fine-tuning"
 
     def __init__(self, settings: RunSettings, given: Mapping[str, str]) -> None:
         """`given`: names and digests of what the run to resume must have been given too."""
@@ -105,7 +114,7 @@ class Run(abc.ABC):
 
     @abc.abstractmethod
     def _validate(self) -> dict[str, float]:
-        """Means over the same held-out samples every time; "validation/loss" among them."""
+        """Means over the same held-out samples every time; `validated` among them."""
 
     @abc.abstractmethod
     def _snapshot(self, metrics: Metrics) -> Any:
@@ -117,11 +126,11 @@ class Run(abc.ABC):
         `check` is `check_directory` with its arguments.
         """
         settings = self._settings
-        claim = Claim(directory, KIND, check)
+        claim = Claim(directory, self.kind, check)
         self._directory = stack.enter_context(claim)
-        if not (resume and (directory / SETTINGS_FILE).is_file()):
+        if not (resume and (directory / self.kind.file).is_file()):
             claim.clear()
-        write_json(directory / SETTINGS_FILE, settings.record())
+        write_json(directory / self.kind.file, settings.record())
         self._open_checkpoints(stack)
         self._writer = make_writers(directory, settings.tensorboard, settings.wandb_project)
         stack.callback(self._writer.close)
@@ -137,7 +146,7 @@ class Run(abc.ABC):
         settings = self._settings
         on_bar: dict[str, float] = {}
         started = time.perf_counter() - self._seconds
-        with ProgressBar(settings.steps, initial=self.step, description="fine-tuning") as progress:
+        with self._progress_bar() as progress:
             while not self.done and not stop:
                 metrics = self._advance()
                 self._pending.append(metrics)
@@ -150,7 +159,7 @@ class Run(abc.ABC):
                     self.history.append(row)
                     self._writer.write(self.step, row)
                     on_bar |= {name: row[f"train/{name}"] for name in self.shown}
-                    on_bar |= {"validation": row["validation/loss"]} if validate else {}
+                    on_bar |= {"validation": row[self.validated]} if validate else {}
                 progress.update(1, on_bar)
                 if self._due(settings.save_every):
                     self._save()
@@ -158,6 +167,9 @@ class Run(abc.ABC):
                     callback(self._snapshot(metrics))
         self._seconds = time.perf_counter() - started
         self._save()
+
+    def _progress_bar(self) -> ProgressBar:
+        return ProgressBar(self._settings.steps, initial=self.step, description=self.called)
 
     def _save(self) -> None:
         self._check_finite(self._fetch(self._pending))

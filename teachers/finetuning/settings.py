@@ -31,7 +31,6 @@ class RunSettings(Settings):
 
     seed: int = setting(42, low=0)
     steps: int = setting(50_000, low=1)
-    accumulation: int = setting(1, low=1)  # micro-batches per step
     log_every: int = setting(100, low=1)  # steps
     validate_every: int = setting(5000, low=0)  # 0: never
     save_every: int = setting(5000, low=0)  # 0: only at the end

@@ -68,6 +68,7 @@ class AugmentSettings(Settings):
 class FinetuneSettings(RunSettings):
     """A whole fine-tuning run."""
 
+    accumulation: int = setting(1, low=1)  # micro-batches per step
     mode: str = setting("full", choices=MODES)
     dtype: str = setting("float32", choices=DTYPES)  # of the computation; parameters and the optimizer stay float32
     optimizer: OptimizerSettings = dataclasses.field(default_factory=OptimizerSettings)

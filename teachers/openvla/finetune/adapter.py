@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterable, Mapping
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from teachers.openvla.server.model import OpenVLA
 from teachers.openvla.server.statistics import STATISTICS_FILE
 
 _HEAD = "language_model.lm_head"
-_NAME = "default"  # PEFT's, of the only adapter
+STUDENT = "default"  # PEFT's name of what is trained
 
 
 def linear_names(model: nn.Module, targets: tuple[str, ...]) -> list[str]:
@@ -40,23 +41,37 @@ def add_lora(model: OpenVLA, settings: LoraSettings, seed: int) -> dict[str, nn.
     Returns:
       The float32 matrices by their names in PEFT's file.
     """
-    config = LoraConfig(
-        r=settings.rank,
-        lora_alpha=settings.scaled_by,
-        lora_dropout=0.0,
-        init_lora_weights="gaussian",
-        target_modules=linear_names(model, settings.targets),
-    )
+    names = linear_names(model, settings.targets)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        inject_adapter_in_model(config, model)
-    found = {}
-    for name, parameter in model.named_parameters():
-        parameter.requires_grad_(".lora_" in name)
-        if parameter.requires_grad:
-            parameter.data = parameter.data.float()
-            found[PREFIX + name.replace(f".{_NAME}.", ".")] = parameter
+        found = inject(model, STUDENT, settings.rank, settings.scaled_by, names)
+    model.requires_grad_(False)
+    for parameter in found.values():
+        parameter.requires_grad_(True)
     return found
+
+
+def inject(model: nn.Module, adapter: str, rank: int, alpha: float, layers: Sequence[str]) -> dict[str, nn.Parameter]:
+    """Adds the matrices of an adapter beside the layers at these paths; A is drawn with torch's generator, B zero.
+
+    Returns the float32 matrices by their names in PEFT's file.
+    """
+    config = LoraConfig(
+        r=rank, lora_alpha=alpha, lora_dropout=0.0, init_lora_weights="gaussian", target_modules=list(layers)
+    )
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Already found a `peft_config`")  # a second adapter is meant to be one
+        inject_adapter_in_model(config, model, adapter_name=adapter)
+    found = matrices_of(model, adapter)
+    for parameter in found.values():
+        parameter.data = parameter.data.float()
+    return found
+
+
+def matrices_of(model: nn.Module, adapter: str) -> dict[str, nn.Parameter]:
+    """The matrices of one of the adapters that were added to a model, by their names in PEFT's file."""
+    found = ((name.partition(f".{adapter}."), each) for name, each in model.named_parameters() if ".lora_" in name)
+    return {f"{PREFIX}{stem}.{kind}": each for (stem, here, kind), each in found if here}
 
 
 def adapter_config(matrices: Iterable[str], settings: LoraSettings, base: Path) -> dict[str, Any]:

@@ -66,6 +66,7 @@ class AugmentSettings(Settings):
 class FinetuneSettings(RunSettings):
     """A whole fine-tuning run."""
 
+    accumulation: int = setting(1, low=1)  # micro-batches per step
     # Of the frozen weights and the computation; what is trained stays float32.
     dtype: str = setting("bf16", choices=DTYPES)
     device: str = ""  # as torch names it; empty: the GPU if there is one

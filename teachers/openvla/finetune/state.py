@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,10 @@ from torch import Tensor
 from rpd_jax.config.validation import ConfigError
 from rpd_jax.runs.files import atomic_path
 from rpd_jax.runs.output_directory import remove_temporaries, set_aside
+from teachers.finetuning.run import digest
 
 DIRECTORY = "checkpoints"
+_SAMPLED = 2**20  # bytes at the end of a file that tell checkpoints apart
 _HOST, _DIGEST = "host", "sha256"  # entries of the files' metadata
 
 
@@ -74,6 +76,17 @@ class StateStore:
             return tensors, json.loads(metadata[_HOST])
         except (SafetensorError, OSError, KeyError, TypeError, ValueError, AttributeError) as error:
             raise ConfigError(f"{path} cannot be resumed: it is damaged or of another program ({error})") from error
+
+
+def digest_of_files(files: Sequence[Path]) -> str:
+    """Of the size and the end of each file: enough to tell checkpoints apart, without reading all of them."""
+    found = []
+    for path in files:
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            file.seek(max(0, size - _SAMPLED))
+            found += [str(size).encode(), file.read()]
+    return digest(found)
 
 
 def _digest(tensors: Mapping[str, Tensor], host: str) -> str:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from teachers.openvla.finetune.data import Batch, parts, pixels
+from teachers.openvla.finetune.optimizer import Optimizer
 from teachers.openvla.finetune.settings import OptimizerSettings
 from teachers.openvla.server.action_tokens import ActionTokens
 from teachers.openvla.server.decoding import logits_along
@@ -76,32 +77,22 @@ class Trainer:
         half: bool = False,
     ) -> None:
         self.model, self.trainable = model, dict(trainable)
+        self.optimizer = Optimizer(self.trainable, settings)
         self._settings, self._preprocessor, self._tokens = settings, preprocessor, tokens
         self._accumulation, self._half = accumulation, half
-        self._optimizer = torch.optim.AdamW(
-            self.trainable.values(),
-            lr=settings.learning_rate,
-            betas=(settings.b1, settings.b2),
-            eps=settings.eps,
-            weight_decay=settings.weight_decay,
-        )
 
     def step(self, batch: Batch, step: int) -> dict[str, Tensor]:
         """Changes the matrices by one step, number `step` from 0; returns the metrics of before."""
         rate = learning_rate(step, self._settings)
-        for group in self._optimizer.param_groups:
-            group["lr"] = rate
-        self._optimizer.zero_grad(set_to_none=True)
+        self.optimizer.clear()
         found = []
         for part in parts(batch, self._accumulation):
             loss, metrics = self._forward(part)
             (loss / self._accumulation).backward()
             found.append({"loss": loss.detach()} | metrics)
-        limit = self._settings.clip or float("inf")
-        norm = nn.utils.clip_grad_norm_(self.trainable.values(), limit)
-        self._optimizer.step()
+        norm = self.optimizer.step(rate)
         means = {name: torch.stack([each[name] for each in found]).mean() for name in found[0]}
-        return means | {"gradient_norm": norm.detach(), "learning_rate": torch.tensor(rate)}
+        return means | {"gradient_norm": norm, "learning_rate": torch.tensor(rate)}
 
     @torch.no_grad()
     def evaluate(self, batch: Batch) -> dict[str, Tensor]:
@@ -111,30 +102,6 @@ class Trainer:
             loss, metrics = self._forward(part)
             found.append({"loss": loss} | metrics)
         return {name: torch.stack([each[name] for each in found]).mean() for name in found[0]}
-
-    def state(self) -> dict[str, Tensor]:
-        """Matrices and the optimizer's moments, by "param/", "exp_avg/" and "exp_avg_sq/" and name."""
-        found = {f"param/{name}": parameter.detach() for name, parameter in self.trainable.items()}
-        for name, parameter in self.trainable.items():
-            moments = self._optimizer.state[parameter]
-            found |= {f"{key}/{name}": moments[key] for key in ("exp_avg", "exp_avg_sq")}
-        return found
-
-    def set_state(self, tensors: Mapping[str, Tensor], step: int) -> None:
-        """Takes up what `state` gave after `step` steps. Raises ValueError if the matrices are others."""
-        expected = {f"{key}/{name}": p.shape for key in ("param", "exp_avg", "exp_avg_sq") for name, p in self._named()}
-        if {name: x.shape for name, x in tensors.items()} != expected:
-            raise ValueError("its matrices are not those of this model and these settings")
-        state = {}
-        for position, (name, parameter) in enumerate(self._named()):
-            with torch.no_grad():
-                parameter.copy_(tensors[f"param/{name}"])
-            moments = {key: tensors[f"{key}/{name}"] for key in ("exp_avg", "exp_avg_sq")}
-            state[position] = {"step": torch.tensor(float(step)), **moments}
-        self._optimizer.load_state_dict({**self._optimizer.state_dict(), "state": state})
-
-    def _named(self) -> list[tuple[str, nn.Parameter]]:
-        return list(self.trainable.items())
 
     def _forward(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         prepared = pixels(batch, self._preprocessor)

@@ -23,7 +23,7 @@ from teachers.openvla.finetune.data import Samples, read
 from teachers.openvla.finetune.merge import DIRECTORY as MERGED
 from teachers.openvla.finetune.merge import write_merged
 from teachers.openvla.finetune.settings import FinetuneSettings
-from teachers.openvla.finetune.state import StateStore
+from teachers.openvla.finetune.state import StateStore, digest_of_files
 from teachers.openvla.finetune.step import Trainer, learning_rate
 from teachers.openvla.server.checkpoint import tensor_files
 from teachers.openvla.server.config import ModelConfig, read_json
@@ -33,7 +33,6 @@ from teachers.trained_on import TRAINED_ON_FILE
 
 ALSO_MAY_CHANGE = ("device", "gradient_checkpointing", "merge")
 """Settings that a resumed run may have otherwise, besides `MAY_CHANGE` of every fine-tuning."""
-_SAMPLED = 2**20  # bytes at the end of a file that tell checkpoints apart
 
 
 class Snapshot(NamedTuple):
@@ -105,7 +104,7 @@ def finetune(
         raise ConfigError(f"checkpoint={str(checkpoint)!r} cannot be fine-tuned here: it is OpenVLA-OFT's")
     with contextlib.ExitStack() as stack:
         stop = stack.enter_context(stop_on_signal())
-        run = _Run(parts, recordings, settings, {"checkpoint": _digest_of_files(checkpoint)})
+        run = _Run(parts, recordings, settings, {"checkpoint": digest_of_files(tensor_files(checkpoint))})
         run.open(directory, stack, check, resume=resume)
         described = adapter_config(run.trainer.trainable, settings.lora, checkpoint)
         write_description(directory, described, {settings.data.name: recordings.statistics}, recordings.contract)
@@ -163,7 +162,9 @@ class _Run(Run):
         write_weights(self._directory, self.trainer.trainable)
         if self.step == 0 or self.step in self._store.steps():
             return
-        self._store.save(self.step, self.trainer.state(), self._progress() | {"pending": self._fetch(self._pending)})
+        self._store.save(
+            self.step, self.trainer.optimizer.state(), self._progress() | {"pending": self._fetch(self._pending)}
+        )
 
     def restore(self) -> None:
         if not self._store.steps():
@@ -173,7 +174,7 @@ class _Run(Run):
         for what, before in host["given"].items():
             if before != self._given[what]:
                 raise ConfigError(f"{what}: not what the run to resume was given; give the same")
-        self.trainer.set_state(tensors, host["step"])
+        self.trainer.optimizer.set_state(tensors, host["step"])
         self._pending = [{name: torch.tensor(x) for name, x in row.items()} for row in host["pending"]]
         self._go_on(host)
 
@@ -205,14 +206,3 @@ class _Run(Run):
         batches = (held_out.batch(i, data.batch_size, self._device) for i in range(data.validation_batches))
         rows = self._fetch([self.trainer.evaluate(each) for each in batches])
         return {f"validation/{name}": float(np.mean([row[name] for row in rows])) for name in rows[0]}
-
-
-def _digest_of_files(checkpoint: Path) -> str:
-    """Of the size and the end of each tensor file: enough to tell checkpoints apart, without reading all of them."""
-    found = []
-    for path in tensor_files(checkpoint):
-        size = path.stat().st_size
-        with path.open("rb") as file:
-            file.seek(max(0, size - _SAMPLED))
-            found += [str(size).encode(), file.read()]
-    return digest(found)

@@ -83,10 +83,7 @@ def load_parts(
     directory, adapter = find_base(Path(path), None if adapter is None else Path(adapter))
     config = ModelConfig.from_dict(read_json(directory / "config.json"))
     if statistics is None:
-        own, base = read_statistics(directory, config.norm_stats)
-        if adapter is not None and (adapter / STATISTICS_FILE).is_file():
-            own, base = read_statistics(adapter, base | own)
-        statistics = select_statistics(own, base, statistics_key)
+        statistics = select_statistics(*statistics_of(directory, adapter, config), statistics_key)
     template, remark = choose_template(template, config.language_model)
     prompter = Prompter(directory, template)
     preprocessor = Preprocessor.from_checkpoint(directory, center_crop=center_crop, libero=libero)
@@ -109,6 +106,14 @@ def load_parts(
     directories = (directory,) if adapter is None else (directory, adapter)
     four_bits = dtype == "nf4"
     return Parts(model, prompter, preprocessor, dict(statistics), tokens, four_bits, directories, (remark,))
+
+
+def statistics_of(directory: Path, adapter: Path | None, config: ModelConfig) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The checkpoint's own statistics by data set, or its adapter's, and those of the base model besides."""
+    own, base = read_statistics(directory, config.norm_stats)
+    if adapter is not None and (adapter / STATISTICS_FILE).is_file():
+        return read_statistics(adapter, base | own)
+    return own, base
 
 
 def find_base(path: Path, adapter: Path | None) -> tuple[Path, Path | None]:
