@@ -31,12 +31,12 @@ ROOT = Path(__file__).resolve().parents[3]
 def config_for(directory, checkpoint, env="tabletop:PickCube-v1"):
     config = rpd_jax.get_preset("quickstart")
     config.variants, config.seeds = ("ppo", "rpd-mse"), (0,)
-    config.env.name, config.env.num_envs, config.env.image_size, config.env.max_episode_steps = env, 2, 56, 4
+    config.env.name, config.env.num_envs, config.env.image_size, config.env.max_episode_steps = env, 2, 56, 8
     if env.startswith("maniskill"):
         config.env.processes = 1
     config.network.hidden = (16,)
     ppo = config.algorithm
-    ppo.total_steps, ppo.rollout_length, ppo.epochs, ppo.minibatches = 24, 4, 1, 2
+    ppo.total_steps, ppo.rollout_length, ppo.epochs, ppo.minibatches = 48, 8, 1, 2
     teacher = config.teacher = TeacherConfig(name="openvla", path=str(checkpoint), contract="maniskill")
     teacher.statistics_key, teacher.dtype, teacher.devices, teacher.probe = "bridge_orig", "f32", ("cpu",), False
     teacher.batch_size = 8
@@ -131,17 +131,17 @@ def test_training_goes_through_a_kill_with_the_same_parameters(tmp_path, checkpo
     assert killed and counters["teacher/process_restarts"] == 1
     for a, b in zip(jax.tree.leaves(undisturbed.params), jax.tree.leaves(disturbed.params), strict=True):
         np.testing.assert_array_equal(a, b)
-    assert [row.teacher_calls for row in disturbed.table] == [0, 0, 24]
+    assert [row.teacher_calls for row in disturbed.table] == [0, 0, 48]
 
 
 @pytest.mark.vulkan
 def test_it_labels_maniskills_frames(tmp_path, checkpoint):
-    """Of every step for RPD; for VLAJS a quarter of the 24 steps, and no other frame is drawn."""
+    """Of every step for RPD; for VLAJS a quarter of the 48 steps, and no other frame is drawn."""
     config = config_for(tmp_path / "run", checkpoint, "maniskill:PickCube-v1")
     config.variants = ("rpd-mse", "vlajs-persistent:query_fraction=0.25:name=vlajs")
     result, _ = train(config.validate())
     assert [row.variant for row in result.table] == ["teacher:openvla:checkpoint", "rpd-mse", "vlajs"]
-    assert [row.teacher_calls for row in result.table] == [0, 24, 6]
+    assert [row.teacher_calls for row in result.table] == [0, 48, 12]
     assert np.isfinite(result.history[-1]["update/distill_mse/rpd-mse/0"])
     assert 0 < result.history[-1]["update/distill_direction/vlajs/0"] <= 4
 
