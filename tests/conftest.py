@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import os
+import sys
 import tempfile
 from pathlib import Path
 
@@ -16,6 +17,11 @@ from rpd_jax import runtime
 
 runtime.configure()  # before JAX starts
 
+# Compiling takes most of a test's time. XLA's older emitters compile a fusion several times as fast as its fusion
+# emitters, and one LLVM module of a program in four fifths of the time of 32. An XLA that no longer knows a flag
+# says so and ends the process: then the flag goes.
+QUICK_TO_COMPILE = ("--xla_cpu_use_fusion_emitters=false", "--xla_cpu_parallel_codegen_split_count=1")
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     help = "other golden data of one teacher than those in tests/golden, for test_golden_data of that teacher"
@@ -23,10 +29,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    if "jax" in sys.modules:
+        raise pytest.UsageError("JAX is imported before its settings are made: a conftest.py must leave it to fixtures")
     wanted = config.option.markexpr
     if "gpu" not in wanted or "not gpu" in wanted:
         os.environ["JAX_PLATFORMS"] = "cpu"
         os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")  # of XLA: compiling takes longer than running
+        os.environ.setdefault("XLA_FLAGS", " ".join(QUICK_TO_COMPILE))
     os.environ.setdefault("JAX_NUMPY_RANK_PROMOTION", "raise")
     if hasattr(config, "workerinput"):  # one of pytest-xdist's workers, which inherit what follows
         return

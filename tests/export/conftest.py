@@ -1,16 +1,18 @@
-"""One run of each kind, and its export, for all tests of this folder; none of them changes these directories."""
+"""One run of each kind, and its export, for all tests of this folder; none of them changes these directories.
+
+Fixtures import what imports JAX: where this folder is named, pytest reads this file before it makes JAX's settings.
+"""
 
 import pytest
-from exported import OBSERVATIONS, configure, save_made_up
-
-import rpd_jax
-from rpd_jax.export import files
-from rpd_jax.training.student import load_student
 
 
 @pytest.fixture(scope="session")
 def runs(tmp_path_factory):
     """A run for each kind of observation."""
+    from exported import OBSERVATIONS, configure, save_made_up
+
+    import rpd_jax
+
     directories = {kind: tmp_path_factory.mktemp("runs") / "run" for kind in OBSERVATIONS}
     rpd_jax.train(configure("debug", directories["state"]))
     config = configure("quickstart", directories["rgb+proprio"])
@@ -22,6 +24,9 @@ def runs(tmp_path_factory):
 @pytest.fixture(scope="session")
 def exports(runs, tmp_path_factory):
     """The students and the directories of their exports."""
+    from rpd_jax.export import files
+    from rpd_jax.training.student import load_student
+
     found = {}
     for observation, run in runs.items():
         student, directory = load_student(run, "far", 1), tmp_path_factory.mktemp("exports") / "export"

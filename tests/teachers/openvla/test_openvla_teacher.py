@@ -188,6 +188,16 @@ def test_frames_are_made_as_libero_made_its(checkpoint, policy, frames):
     assert np.abs(answer["action"] - policy.label(frames[:2], "push", 3)["action"]).max() > 1e-3
 
 
+@pytest.fixture(scope="module")
+def spec(checkpoint):
+    """Of the environment that `config_for` names, which draws frames."""
+    env = make_env(config_for("unused", checkpoint).env, [0], rgb=True, end_on_success=False)
+    try:
+        return env.spec
+    finally:
+        env.close()
+
+
 @pytest.mark.parametrize(
     ("field", "value", "message"),
     [
@@ -198,12 +208,7 @@ def test_frames_are_made_as_libero_made_its(checkpoint, policy, frames):
         ("statistics_key", "mars", "bridge_orig"),
     ],
 )
-def test_mistakes_are_named(checkpoint, field, value, message):
+def test_mistakes_are_named(checkpoint, spec, field, value, message):
     settings = {"path": str(checkpoint), "contract": "maniskill", "statistics_key": "bridge_orig", "devices": ("cpu",)}
-    config = config_for("unused", checkpoint)
-    env = make_env(config.env, [0], rgb=True, end_on_success=False)
-    try:
-        with pytest.raises((ValueError, RuntimeError), match=message):
-            load("openvla", env.spec, **{**settings, field: value})
-    finally:
-        env.close()
+    with pytest.raises((ValueError, RuntimeError), match=message):
+        load("openvla", spec, **{**settings, field: value})
