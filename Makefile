@@ -1,5 +1,6 @@
 # make quickstart    set up what pip installs and train the first run
 # make quickstart-vla  the same with octo-nano, a small vision-language-action model, as the teacher
+# make quickstart-opd  demonstrations, a token policy from them, and its distillation into others (VLA-OPD)
 # make test          set everything up and run the tests (all but those marked gpu or slow)
 # make setup         set everything up, ManiSkill and its Vulkan driver too
 # make openvla-env   set up the virtual environment of the OpenVLA teacher's process, in OPENVLA_VENV
@@ -30,7 +31,7 @@ CORE ?= .
 EXTRAS ?= maniskill,dev
 endif
 
-.PHONY: quickstart quickstart-vla openvla-env test doctor lint types clean setup install core
+.PHONY: quickstart quickstart-vla quickstart-opd openvla-env test doctor lint types clean setup install core
 .DELETE_ON_ERROR:
 
 quickstart: core
@@ -38,6 +39,13 @@ quickstart: core
 
 quickstart-vla: core
 	$(VENV)/bin/python -m launch.train --preset=quickstart-vla $(ARGS)
+
+quickstart-opd: core
+	$(VENV)/bin/python -m launch.collect --preset=opd-teacher --output=runs/opd/demonstrations \
+		--episodes=400 --noimages --perturb=0.1 --resume
+	$(VENV)/bin/python -m launch.train --preset=opd-teacher --resume
+	$(VENV)/bin/python -m launch.train --preset=opd-students --resume
+	$(VENV)/bin/python -m launch.train --preset=opd-quickstart --resume $(ARGS)
 
 test: setup types
 	RPD_REQUIRE_VULKAN=1 $(VENV)/bin/python -m pytest -n 2 --dist=loadfile $(ARGS)

@@ -18,7 +18,7 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, NamedTuple, Self
 
 import chex
@@ -87,6 +87,7 @@ class Algorithm:
     whole_episodes: ClassVar[bool] = False  # every environment begins a new episode with every rollout
     scores: ClassVar[bool] = False  # the teacher is to give probabilities of the extras "tokens", not labels
     head: ClassVar[str] = "gaussian"  # the kind of its policies, see `policies.base.HEADS`
+    pictured: ClassVar[Mapping[str, str]] = {}  # metrics of updates that a run's picture shows, and what they are
     ahead: ClassVar[tuple[str, ...]] = ()  # the extras that learning needs of true next observations too
 
     @classmethod

@@ -15,8 +15,8 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable
-from typing import Any, NamedTuple, Self, cast
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, NamedTuple, Self, cast
 
 import chex
 import jax
@@ -96,6 +96,14 @@ class OPD(Algorithm):
     head = "tokens"
     scores = True
     whole_episodes = True
+    pictured: ClassVar[Mapping[str, str]] = {
+        "success": "success of sampled actions",
+        "entropy": "entropy of the student (nats a token)",
+        "reverse_kl": "KL(student || teacher) (nats a token)",
+        "forward_kl": "KL(teacher || student) (nats a token)",
+        "mixed_groups": "share of groups with successes and failures",
+        "kl_to_start": "KL(student || its start) (nats a token)",
+    }
 
     @classmethod
     def of(cls, setup: Setup) -> Self:

@@ -18,7 +18,7 @@ from rpd_jax.presets.distillation import (
     sparse,
     tabletop_ppo,
 )
-from rpd_jax.presets.opd import opd_quickstart, opd_students
+from rpd_jax.presets.opd import opd_quickstart, opd_students, opd_teacher
 from rpd_jax.presets.vlajs import (
     vlajs_horizon,
     vlajs_lift,
@@ -38,6 +38,7 @@ __all__ = [
     "maniskill_state",
     "opd_quickstart",
     "opd_students",
+    "opd_teacher",
     "quickstart",
     "quickstart_vla",
     "quickstart_vla_rgb",
@@ -72,6 +73,7 @@ PRESETS: dict[str, Callable[[], Config]] = {
     "maniskill-rgb": maniskill_rgb,
     "rpd-paper": rpd_paper,
     "rpd-code": rpd_code,
+    "opd-teacher": opd_teacher,
     "opd-students": opd_students,
     "opd-quickstart": opd_quickstart,
     "debug": debug,

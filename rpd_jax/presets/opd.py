@@ -1,38 +1,58 @@
-"""Presets of VLA-OPD: token students, their teachers, and on-policy distillation."""
+"""Presets of VLA-OPD: token students, their teachers, and on-policy distillation; see `make quickstart-opd`."""
 
 from __future__ import annotations
 
 from rpd_jax.config import Config, EnvConfig, EvalConfig, NetworkConfig, RunConfig, TeacherConfig
 from rpd_jax.config.algorithm import OPDConfig, SFTConfig
 
+EPISODE = 50  # steps of PushCube's
+DEMONSTRATIONS = "runs/opd/demonstrations"
+"""launch.collect --preset=opd-teacher --output=runs/opd/demonstrations --episodes=400 --noimages --perturb=0.1"""
 
-def opd_students() -> Config:
-    """Token students of PushCube by supervised fine-tuning on 1, 10, 40 and all demonstrations; the last is a teacher.
 
-    The demonstrations: `launch.collect --output=runs/opd/demonstrations --config=opd-students --episodes=200`.
+def opd_teacher() -> Config:
+    """A token policy of PushCube by supervised fine-tuning on 400 demonstrations: greedy .8, sampled .6.
+
+    The scripted teacher that is recorded makes no errors; its motions are disturbed, so that the demonstrations show
+    how to recover.
     """
     return Config(
-        variants=tuple(f"sft:episodes={count}:name=sft-{count}" for count in (1, 10, 40, 200)),
-        seeds=(0, 1, 2, 3, 4),
+        variants=("sft:name=sft-400",),
+        seeds=(0,),
         env=EnvConfig(name="tabletop:PushCube-v1", reward="sparse", num_envs=32, end_on_success=False),
         network=NetworkConfig(hidden=(256, 256), normalize_observations=True),
         algorithm=SFTConfig(
-            demonstrations="runs/opd/demonstrations",
+            demonstrations=DEMONSTRATIONS,
             total_steps=2000 * 256,
             learning_rate=1e-3,
             learning_rate_end=0.1,
             max_grad_norm=1.0,
             steps_per_iteration=200,
         ),
-        teacher=TeacherConfig(noise=0.05),
+        teacher=TeacherConfig(noise=0.0),
         eval=EvalConfig(every=0, episodes=128, num_envs=32),
-        run=RunConfig(directory="runs/opd/students", checkpoint_every=0),
+        run=RunConfig(directory="runs/opd/teacher", checkpoint_every=0),
     )
 
 
+def opd_students() -> Config:
+    """The same from 1, 10 and 40 demonstrations, with five seeds and few steps: what is to be distilled into."""
+    config = opd_teacher()
+    config.variants = tuple(f"sft:episodes={count}:name=sft-{count}" for count in (1, 10, 40))
+    config.seeds = (0, 1, 2, 3, 4)
+    config.algorithm.total_steps, config.algorithm.steps_per_iteration = 100 * 256, 50
+    config.run.directory = "runs/opd/students"
+    return config
+
+
 def opd_quickstart() -> Config:
-    """Students of one demonstration learn from one of 200: every objective, three group sizes, five seeds."""
+    """Students of one demonstration learn from that teacher: every objective, three group sizes, five seeds.
+
+    All have the same settings but for the paper's sampled reverse KL, of which a rollout bears one step only, and for
+    GRPO, whose steps are fewer, larger and slower.
+    """
     config = opd_students()
+    grpo = "accumulate=4:learning_rate=3e-4"
     config.variants = (
         "reverse-kl",
         "reverse-kl:group_size=2:name=reverse-kl-G2",
@@ -40,17 +60,18 @@ def opd_quickstart() -> Config:
         "reverse-kl-sampled:accumulate=16:name=reverse-kl-sampled",
         "forward-kl",
         "hard-ce",
-        "grpo",
+        f"grpo:{grpo}:name=grpo",
         "distill-grpo",
     )
     config.algorithm = OPDConfig(
-        total_steps=40 * 32 * 50,
+        total_steps=40 * 32 * EPISODE,
         learning_rate=1e-3,
         max_grad_norm=1.0,
         start="runs/opd/students",
         start_variant="sft-1",
+        rollout_length=EPISODE,
     )
-    config.teacher = TeacherConfig(name="policy", path="runs/opd/students", member="sft-200/0")
+    config.teacher = TeacherConfig(name="policy", path="runs/opd/teacher")
     config.eval.every, config.eval.curve_episodes = 5, 64
     config.run.directory, config.run.iterations_per_call = "runs/opd/quickstart", 5
     return config

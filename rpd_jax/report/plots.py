@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -96,12 +96,41 @@ def learning_curves(
         figure.savefig(temporary, dpi=150)
 
 
-def _draw(axes: Axes, curve: Curve, index: int) -> np.ndarray:
+def panels(path: Path | str, curves: Mapping[str, Sequence[Curve]], *, title: str = "") -> None:
+    """Draws several quantities side by side, each as `learning_curves` does, under one legend.
+
+    Args:
+      path: of the png file, written atomically.
+      curves: by what they show; a variant has the same style in all.
+      title: above the plots.
+    """
+    columns = min(3, len(curves))
+    lines = -(-len(curves) // columns)
+    figure = Figure(figsize=(3.6 * columns, 2.7 * lines + 0.8), layout="constrained")
+    FigureCanvasAgg(figure)
+    legend: dict[str, Any] = {}
+    for number, (label, shown) in enumerate(curves.items()):
+        axes = figure.add_subplot(lines, columns, number + 1)
+        for index, curve in enumerate(shown):
+            _draw(axes, curve, index, marked=False)
+        axes.set_title(label, loc="left", fontsize=9)
+        axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+        axes.grid(alpha=0.3)
+        axes.spines[["top", "right"]].set_visible(False)
+        legend |= {name: handle for handle, name in zip(*axes.get_legend_handles_labels(), strict=True)}
+    figure.suptitle(f"{title}, over environment steps per member", fontsize=10, x=0.01, ha="left")
+    figure.legend(list(legend.values()), list(legend), loc="outside lower center", ncols=4, frameon=False)
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, dpi=150)
+
+
+def _draw(axes: Axes, curve: Curve, index: int, marked: bool = True) -> np.ndarray:
     steps, values = np.asarray(curve.x), np.asarray(curve.values, np.float64)
     if values.ndim != 2 or values.shape[1] != len(steps) or values.size == 0:
         raise ValueError(f"values of {curve.variant!r} are {values.shape}: they must be [seeds, {len(steps)} steps]")
     index = index if curve.style is None else curve.style
-    colour, marker = PALETTE[index % len(PALETTE)], MARKERS[index % len(MARKERS)]
+    round_, place = divmod(index, len(PALETTE))  # another round of the colours has other markers and another dash
+    colour, marker = PALETTE[place], MARKERS[(index + round_) % len(MARKERS)]
     if len(values) > 1:
         low, high = _band(values, curve.episodes)
         axes.fill_between(steps, low, high, color=colour, alpha=0.18, linewidth=0)
@@ -109,7 +138,8 @@ def _draw(axes: Axes, curve: Curve, index: int) -> np.ndarray:
         steps,
         values.mean(axis=0),
         color=colour,
-        marker=marker,
+        marker=marker if marked else None,
+        linestyle="--" if round_ else "-",
         markersize=4,
         linewidth=1.8,
         label=f"{curve.variant} ({curve.note})" if curve.note else curve.variant,

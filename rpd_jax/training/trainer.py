@@ -31,7 +31,7 @@ from rpd_jax.runs import directory as run_directory
 from rpd_jax.runs.checkpoint import Checkpoint, CheckpointStore, from_paths, to_paths
 from rpd_jax.runs.interrupt import StopRequest, stop_on_signal
 from rpd_jax.runs.metrics import ProgressBar, make_writers
-from rpd_jax.training import summary
+from rpd_jax.training import diagnostics, summary
 from rpd_jax.training.alarms import Alarms
 from rpd_jax.training.evaluation import Evaluator, assess, evaluation_seeds
 from rpd_jax.training.population import Population
@@ -268,6 +268,8 @@ class Trainer:
             points = summary.curve_points(self.population, self.env_steps, self._labels, assessment.students)
             curve = [*self.curve, *points]
             summary.write(self.directory, self.config, table, curve, assessment.films, assessment.teacher_spec)
+            self.writer.flush()
+            diagnostics.draw(self.directory, self.population)
         diverged = dict(self.alarms.diverged)
         return Result(self.members, self.population, table, self.directory, signal, diverged)
 

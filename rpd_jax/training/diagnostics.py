@@ -1,0 +1,37 @@
+"""A picture of what an algorithm's metrics did while a run trained, beside its learning curves."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from rpd_jax.report.plots import Curve, panels
+from rpd_jax.report.results import DIAGNOSTICS_FILE
+from rpd_jax.runs.metrics import METRICS_FILE
+from rpd_jax.runs.metrics_log import read_metrics
+from rpd_jax.training.population import Population
+
+POINTS = 200  # of a curve at most: of longer runs every n-th iteration is drawn
+
+
+def draw(directory: Path, population: Population) -> None:
+    """Writes diagnostics.png of a run, of the metrics in `Algorithm.pictured`; nothing where there are none."""
+    pictured = population.algorithm.pictured
+    rows = read_metrics(directory / METRICS_FILE) if pictured else []
+    config = population.config
+    steps = config.algorithm.iteration_steps(config.env.num_envs)
+    chosen = np.arange(0, len(rows), max(1, len(rows) // POINTS))
+    found = {}
+    for metric, label in pictured.items():
+        curves = []
+        for style, spec in enumerate(population.specs):
+            names = [f"update/{metric}/{spec.name}/{seed}" for seed in config.seeds]
+            values = np.array([[rows[row].get(name, np.nan) for row in chosen] for name in names])
+            known = np.isfinite(values).all(axis=0)
+            if known.any():
+                curves.append(Curve(spec.name, (chosen[known] + 1) * steps, values[:, known], style))
+        if curves:
+            found[label] = curves
+    if found:
+        panels(directory / DIAGNOSTICS_FILE, found, title=config.env.name)
