@@ -185,36 +185,47 @@ def active_terms(specs: Sequence[VariantSpec]) -> tuple[str, ...]:
 
 
 def to_variant(
-    spec: VariantSpec, algorithm: AlgorithmConfig, terms: Sequence[str], action_dim: int, phases: int = 1
+    spec: VariantSpec,
+    algorithm: AlgorithmConfig,
+    terms: Sequence[str],
+    action_dim: int,
+    phase: PhaseSpec | None = None,
 ) -> Variant:
-    """Resolves a spec against the run's settings; a "mean" over dimensions becomes a factor 1 / action_dim.
+    """Resolves a phase of a spec, by default the first, against the run's settings.
 
-    Leaves are [F] of `phases`, at least as many as the spec has; what it has not never begins.
+    A "mean" over dimensions becomes a factor 1 / action_dim.
     """
+    phase = phase or spec.every_phase[0]
+    coefficients = [
+        phase.terms.get(name, 0.0) / (action_dim if (spec.reduction or TERMS[name].reduction) == "mean" else 1)
+        for name in terms
+    ]
     names = variant_floats(type(algorithm))
-    settings = {name: getattr(algorithm, name) for name in names}
-    guidance = to_guidance(spec.guidance, getattr(algorithm, "rollout_length", 1))
+    floats = {name: phase.overrides.get(name, getattr(algorithm, name)) for name in names}
+    return Variant(
+        begin=jnp.asarray(phase.begin, jnp.float32),
+        asks=jnp.asarray(asks_teacher(phase.terms), jnp.float32),
+        coefficients=jnp.asarray(coefficients, jnp.float32).reshape(len(terms)),
+        anneal_kind=jnp.asarray(ANNEALING.index(spec.anneal), jnp.int32),
+        anneal_end=jnp.asarray(spec.anneal_end, jnp.float32),
+        anneal_until=jnp.asarray(spec.anneal_until, jnp.float32),
+        floats={name: jnp.asarray(math.inf if v is None else v, jnp.float32) for name, v in floats.items()},
+        guidance=to_guidance(spec.guidance, getattr(algorithm, "rollout_length", 1)),
+    )
 
-    def resolve(phase: PhaseSpec) -> Variant:
-        coefficients = [
-            phase.terms.get(name, 0.0) / (action_dim if (spec.reduction or TERMS[name].reduction) == "mean" else 1)
-            for name in terms
-        ]
-        floats = {name: math.inf if value is None else value for name, value in (settings | phase.overrides).items()}
-        return Variant(
-            begin=jnp.asarray(phase.begin, jnp.float32),
-            asks=jnp.asarray(asks_teacher(phase.terms), jnp.float32),
-            coefficients=jnp.asarray(coefficients, jnp.float32).reshape(len(terms)),
-            anneal_kind=jnp.asarray(ANNEALING.index(spec.anneal), jnp.int32),
-            anneal_end=jnp.asarray(spec.anneal_end, jnp.float32),
-            anneal_until=jnp.asarray(spec.anneal_until, jnp.float32),
-            floats={name: jnp.asarray(value, jnp.float32) for name, value in floats.items()},
-            guidance=guidance,
-        )
 
-    found = [resolve(phase) for phase in spec.every_phase]
-    found += [found[-1]._replace(begin=jnp.float32(2.0))] * (phases - len(found))
-    return stack_variants(found)
+def to_phases(
+    specs: Sequence[VariantSpec], algorithm: AlgorithmConfig, terms: Sequence[str], action_dim: int
+) -> Variant:
+    """Resolves the specs of members, leaves [P, F, ...]: F phases, of which those that a spec has not never begin."""
+    count = max(len(spec.every_phase) for spec in specs)
+
+    def resolve(spec: VariantSpec) -> Variant:
+        found = [to_variant(spec, algorithm, terms, action_dim, phase) for phase in spec.every_phase]
+        never = found[-1]._replace(begin=jnp.float32(2.0))
+        return stack_variants(found + [never] * (count - len(found)))
+
+    return stack_variants([resolve(spec) for spec in specs])
 
 
 def at(variants: Variant, progress: chex.Numeric) -> Variant:

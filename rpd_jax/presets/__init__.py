@@ -18,7 +18,7 @@ from rpd_jax.presets.distillation import (
     sparse,
     tabletop_ppo,
 )
-from rpd_jax.presets.opd import opd_quickstart, opd_students, opd_teacher
+from rpd_jax.presets.opd import opd_ablations, opd_paper, opd_quickstart, opd_students, opd_teacher, opd_teacher_rl
 from rpd_jax.presets.vlajs import (
     vlajs_horizon,
     vlajs_lift,
@@ -36,9 +36,12 @@ __all__ = [
     "maniskill_quickstart",
     "maniskill_rgb",
     "maniskill_state",
+    "opd_ablations",
+    "opd_paper",
     "opd_quickstart",
     "opd_students",
     "opd_teacher",
+    "opd_teacher_rl",
     "quickstart",
     "quickstart_vla",
     "quickstart_vla_rgb",
@@ -74,8 +77,11 @@ PRESETS: dict[str, Callable[[], Config]] = {
     "rpd-paper": rpd_paper,
     "rpd-code": rpd_code,
     "opd-teacher": opd_teacher,
+    "opd-teacher-rl": opd_teacher_rl,
     "opd-students": opd_students,
     "opd-quickstart": opd_quickstart,
+    "opd-ablations": opd_ablations,
+    "opd-paper": opd_paper,
     "debug": debug,
 }
 

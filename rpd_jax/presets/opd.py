@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 from rpd_jax.config import Config, EnvConfig, EvalConfig, NetworkConfig, RunConfig, TeacherConfig
 from rpd_jax.config.algorithm import OPDConfig, SFTConfig
+from rpd_jax.config.variant import PhaseSpec, VariantSpec
 
 EPISODE = 50  # steps of PushCube's
 DEMONSTRATIONS = "runs/opd/demonstrations"
@@ -74,4 +77,59 @@ def opd_quickstart() -> Config:
     config.teacher = TeacherConfig(name="policy", path="runs/opd/teacher")
     config.eval.every, config.eval.curve_episodes = 5, 64
     config.run.directory, config.run.iterations_per_call = "runs/opd/quickstart", 5
+    return config
+
+
+def opd_teacher_rl() -> Config:
+    """The paper's kind of teacher: that of `opd_teacher`, improved by GRPO.
+
+    Then `launch.train --preset=opd-quickstart --config.teacher.path=runs/opd/teacher-rl` distils from it.
+    """
+    config = opd_quickstart()
+    config.variants, config.seeds = ("grpo",), (0,)
+    algorithm = config.algorithm
+    algorithm.start, algorithm.start_variant = "runs/opd/teacher", ""
+    algorithm.total_steps, algorithm.learning_rate, algorithm.accumulate = 60 * 32 * EPISODE, 3e-4, 4
+    config.eval.every = 10
+    config.run.directory = "runs/opd/teacher-rl"
+    return config
+
+
+def opd_ablations() -> Config:
+    """What else there is to choose, from 40 demonstrations: estimators, mixtures, phases; longer than `opd_quickstart`."""
+    config = opd_quickstart()
+    config.variants = (
+        "reverse-kl",
+        "reverse-kl-sampled:accumulate=16:name=reverse-kl-sampled",
+        "reverse-kl-clipped",
+        "reverse-kl:grpo=1:name=reverse-kl-and-grpo",
+        "imitation",
+        "sft-grpo",
+        "distill-grpo",
+    )
+    config.algorithm.start_variant, config.algorithm.demonstrations = "sft-40", DEMONSTRATIONS
+    config.algorithm.episodes = 40
+    config.algorithm.total_steps = 80 * 32 * EPISODE
+    config.eval.every = 10
+    config.run.directory = "runs/opd/ablations"
+    return config
+
+
+def opd_paper() -> Config:
+    """VLA-OPD's numbers as its paper gives them (arXiv 2603.26666), with token students of the tabletop suite.
+
+    64 initial states x G = 8 trajectories; a token's reward is log pi_T - log pi_S at the student's own tokens, raw: no
+    critic, no normalisation, no ratio, one step of the whole batch; losses are summed over time. Learning rate and
+    temperature are not given. RLinf's version has a mean over tokens (normalize="token"), lr 2e-6 for 7 B parameters,
+    weight decay 0.01 and temperature 1.6; the GRPO of SimpleVLA-RL a mean over trajectories, lr 5e-6, temperature 1.6,
+    clips 0.2 and 0.28, groups with success rates in [0.1, 0.9]. OpenVLA-OFT itself: `launch.distill_openvla`.
+    """
+    config = opd_quickstart()
+    grpo = PhaseSpec(0.5, {"grpo": 1.0}, {"accumulate": 4, "learning_rate": 3e-4})
+    sampled = VariantSpec("opd", {"reverse_kl_sampled": 1.0}, overrides={"accumulate": 16}, algorithm="opd")
+    config.variants = (sampled, dataclasses.replace(sampled, name="opd-then-grpo", phases=(grpo,)), "grpo")
+    config.env.num_envs = 64 * 8
+    algorithm = config.algorithm
+    algorithm.total_steps, algorithm.normalize = 50 * 64 * 8 * EPISODE, "sum"
+    config.run.directory, config.run.iterations_per_call = "runs/opd/paper", 1
     return config

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import math
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -53,7 +54,8 @@ class TensorBoardWriter:
     def write(self, step: int, metrics: Mapping[str, float]) -> None:
         if self._writer is None:
             self._open()
-        values = [self._module.summary.scalar(name, float(value)).value[0] for name, value in metrics.items()]
+        finite = {name: float(value) for name, value in metrics.items() if math.isfinite(value)}  # NaN: not known
+        values = [self._module.summary.scalar(name, value).value[0] for name, value in finite.items()]
         self._add(step=step, summary=self._module.proto.summary_pb2.Summary(value=values))
 
     def rewind(self, step: int) -> None:

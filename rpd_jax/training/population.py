@@ -20,7 +20,7 @@ from rpd_jax.algorithms.base import (
     iteration_keys,
     make_algorithm,
 )
-from rpd_jax.algorithms.variants import Variant, VariantSpec, at, resolve_variants, stack_variants, to_variant
+from rpd_jax.algorithms.variants import Variant, VariantSpec, at, resolve_variants, to_phases
 from rpd_jax.config import Config
 from rpd_jax.envs.base import EnvSpec
 from rpd_jax.envs.registry import unsettled_iterations
@@ -71,12 +71,8 @@ class Population:
             config.guidance.windows * config.guidance.window_iterations,
             unsettled_iterations(config.env, length, spec.max_episode_steps) if length else 0,
         )
-        phases = max(len(each.every_phase) for each in self.specs)
-        resolve = functools.partial(
-            to_variant, algorithm=config.algorithm, terms=self.terms, action_dim=spec.action_dim, phases=phases
-        )
-        variants = [resolve(member.variant) for member in self.members]
-        self.variants: Variant = self.mesh.place(stack_variants(variants))  # [P, F, ...], see `variants.at`
+        resolved = to_phases([m.variant for m in self.members], config.algorithm, self.terms, spec.action_dim)
+        self.variants: Variant = self.mesh.place(resolved)  # [P, F, ...], see `variants.at`
         self._act, self._look_ahead, self._mode = (
             jax.jit(functools.partial(program, self.algorithm)) for program in (act, look_ahead, mode)
         )

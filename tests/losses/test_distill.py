@@ -42,7 +42,7 @@ EXPECTED = {
 }
 
 
-@pytest.mark.parametrize("name", TERMS)
+@pytest.mark.parametrize("name", [name for name in TERMS if {*TERMS[name].inputs} <= {*ppo_loss.INPUTS}])
 def test_value(name):
     np.testing.assert_allclose(elements(name), EXPECTED[name], rtol=1e-5)
 
