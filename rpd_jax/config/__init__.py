@@ -10,7 +10,7 @@ and `teacher.py` what all environments and all teachers have; `validation.py` ch
 from Python or from a file. Needs no jax.
 """
 
-from rpd_jax.config.algorithm import AlgorithmConfig, PPOConfig, RolloutConfig, SFTConfig
+from rpd_jax.config.algorithm import AlgorithmConfig, OPDConfig, PPOConfig, RolloutConfig, SFTConfig
 from rpd_jax.config.env import OBSERVATIONS, REWARDS, EnvConfig
 from rpd_jax.config.experiment import (
     Config,
@@ -22,7 +22,7 @@ from rpd_jax.config.experiment import (
 )
 from rpd_jax.config.teacher import TeacherConfig
 from rpd_jax.config.validation import ConfigError, choice, require, setting
-from rpd_jax.config.variant import GuidanceSpec, VariantSpec
+from rpd_jax.config.variant import GuidanceSpec, PhaseSpec, VariantSpec
 
 __all__ = [
     "OBSERVATIONS",
@@ -35,7 +35,9 @@ __all__ = [
     "GuidanceConfig",
     "GuidanceSpec",
     "NetworkConfig",
+    "OPDConfig",
     "PPOConfig",
+    "PhaseSpec",
     "RolloutConfig",
     "RunConfig",
     "SFTConfig",

@@ -70,7 +70,7 @@ class Tokens(NamedTuple):
     @property
     def std(self) -> chex.Array:
         """The standard deviation of each dimension's action, [A]."""
-        middles = (jnp.arange(self.bins) + 0.5) / self.bins
+        middles = jnp.broadcast_to((jnp.arange(self.bins) + 0.5) / self.bins, self.logits.shape)
         p = jax.nn.softmax(self.logits, axis=-1)
         mean = jnp.sum(p * middles, axis=-1, keepdims=True)
         return (self.high - self.low) * jnp.sqrt(jnp.sum(p * (middles - mean) ** 2, axis=-1))

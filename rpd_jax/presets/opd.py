@@ -96,7 +96,7 @@ def opd_teacher_rl() -> Config:
 
 
 def opd_ablations() -> Config:
-    """What else there is to choose, from 40 demonstrations: estimators, mixtures, phases; longer than `opd_quickstart`."""
+    """What else there is to choose, from 40 demonstrations: estimators, mixtures, phases."""
     config = opd_quickstart()
     config.variants = (
         "reverse-kl",

@@ -24,7 +24,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rpd_jax.ipc.slot_server import Model, serve_model
-from rpd_jax.types import ActionContract, ActionStatistics, TeacherSpec
+from rpd_jax.types import ActionContract, ActionStatistics, TeacherSpec, TokenContract
 
 __all__ = ["Model", "describe", "instructions_fields", "instructions_of", "outputs_of", "serve_model", "teacher_spec"]
 
@@ -114,6 +114,9 @@ def teacher_spec(account: Mapping[str, Any]) -> TeacherSpec:
             }
             contract["statistics"] = ActionStatistics(**statistics)
         fields["contract"] = ActionContract(**contract)
+    if fields["tokens"] is not None:
+        tokens = fields["tokens"]
+        fields["tokens"] = TokenContract(tokens["bins"], tuple(tokens["low"]), tuple(tokens["high"]))
     return TeacherSpec(**fields)
 
 

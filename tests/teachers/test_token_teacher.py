@@ -1,5 +1,6 @@
 """Teachers with action tokens in processes of their own: labels with tokens, and scores of given ones."""
 
+import dataclasses
 from pathlib import Path
 
 import jax
@@ -8,6 +9,8 @@ import pytest
 from arm_spec import arm_spec
 from token_model import BINS, DIMS, TokenModel, logits_of
 
+from rpd_jax import Config, train
+from rpd_jax.config import ConfigError, EnvConfig, EvalConfig, NetworkConfig, OPDConfig
 from teachers.conventions import CONTRACTS
 from teachers.converted import ConvertedTeacher
 from teachers.sidecar.launching import Replica
@@ -91,3 +94,22 @@ def test_the_stand_in_answers_what_it_says():
     fields = {"score": False, "tokens_wanted": True}
     answer = model.label({"rgb": FRAMES, "tokens": np.zeros((11, DIMS), np.int32)}, fields)
     assert answer.keys() == model.spec()["outputs"].keys()
+
+
+def test_students_are_distilled_from_a_process(teacher):
+    config = Config(
+        variants=("reverse-kl:group_size=2:name=reverse-kl", "grpo:group_size=2:name=grpo"),
+        seeds=(0,),
+        env=EnvConfig(name="tabletop:PushCube-v1", num_envs=4, max_episode_steps=3, image_size=4),
+        network=NetworkConfig(hidden=(8,), bins=BINS),
+        algorithm=OPDConfig(rollout_length=3, total_steps=2 * 12, minibatches=2),
+        eval=EvalConfig(every=0, episodes=2, num_envs=2, videos=0),
+    )
+    result = train(config, teacher, directory=None)
+    row = result.history[-1]
+    assert row["teacher/labels/reverse-kl/0"] == row["teacher/covered/reverse-kl/0"] == 2 * 12
+    assert "teacher/labels/grpo/0" not in row and row["teacher/refused"] == 0
+    assert np.isfinite(row["update/reverse_kl/reverse-kl/0"]) and np.isnan(row["update/reverse_kl/grpo/0"])
+    other = dataclasses.replace(config, network=NetworkConfig(hidden=(8,), bins=BINS + 1))
+    with pytest.raises(ConfigError, match=r"teacher tokens: its tokens have bins=5, the student's 6"):
+        train(other, teacher, directory=None)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from rpd_jax.types import TeacherSpec
+from rpd_jax.types import TeacherSpec, TokenContract
 from teachers.sidecar.server import describe, serve_model
 
 DIMS, BINS = 7, 5
@@ -17,7 +17,8 @@ def logits_of(frames, tokens):
 
 class TokenModel:
     def spec(self):
-        spec = TeacherSpec("tokens", ("rgb",), contract=None, token_bins=BINS)
+        tokens = TokenContract(BINS, (-1.0,) * DIMS, (1.0,) * DIMS)
+        spec = TeacherSpec("tokens", ("rgb",), contract=None, token_bins=BINS, tokens=tokens)
         return describe(spec, DIMS, {"rgb": ((None, None, 3), "uint8")})
 
     def label(self, arrays, fields):
