@@ -119,10 +119,10 @@ def group_advantages(
       advantages [N], and which trajectories are of a kept group, bool [N].
     """
     chex.assert_rank([outcome, group], 1)
-    same = (group[:, None] == group).astype(outcome.dtype)  # [N, N]; of any group size, which may be traced
+    same = (group[:, None] == group[None, :]).astype(outcome.dtype)  # [N, N]; of any group size, which may be traced
     size = jnp.sum(same, axis=1)
     mean = same @ outcome / size
-    variance = jnp.sum(same * (outcome - mean[:, None]) ** 2, axis=1) / jnp.maximum(size - 1.0, 1.0)
+    variance = jnp.sum(same * (outcome[None, :] - mean[:, None]) ** 2, axis=1) / jnp.maximum(size - 1.0, 1.0)
     kept = (mean >= low) & (mean <= high) & (variance > 0)
     advantage = (outcome - mean) / (jnp.sqrt(variance) + 1e-6)
     return jnp.where(kept, advantage, 0.0), kept

@@ -75,7 +75,7 @@ def token_weights(mask: chex.Array, normalize: str, tokens: int) -> chex.Array:
     if normalize == "token":
         return counts * counts.size / jnp.maximum(jnp.sum(counts), 1.0)
     if normalize == "trajectory":
-        return counts * len(mask) / jnp.maximum(jnp.sum(counts, axis=0), 1.0)
+        return counts * len(mask) / jnp.maximum(jnp.sum(counts, axis=0, keepdims=True), 1.0)
     return counts * len(mask) * tokens
 
 
@@ -172,15 +172,15 @@ def loss(
         total = total + variant.coefficients[k] * factor * mean
         metrics[f"objective_{name}"] = mean
     metrics["loss"] = total
-    return total, metrics | diagnostics(logs, inputs, batch, variant)
+    return total, metrics | diagnostics(logs, inputs, batch, variant.asks * guidance > 0)
 
 
-def diagnostics(logs: chex.Array, inputs: dict[str, chex.Array], batch: Batch, variant: Variant) -> Metrics:
-    """What people look for, as means over the tokens that count; NaN of the teacher where it was not asked."""
+def diagnostics(logs: chex.Array, inputs: dict[str, chex.Array], batch: Batch, asked: chex.Array) -> Metrics:
+    """What people look for, as means over the tokens that count; NaN of the teacher where it was not `asked`."""
 
-    def mean(tokens: chex.Array) -> chex.Array:
+    def mean(tokens: chex.Array, counts: chex.Array = batch.seen) -> chex.Array:
         """Of [B, A] over the decisions that count, [A]."""
-        return jnp.sum(tokens * batch.seen[:, None], axis=0) / jnp.maximum(jnp.sum(batch.seen), 1.0)
+        return jnp.sum(tokens * counts[:, None], axis=0) / jnp.maximum(jnp.sum(counts), 1.0)
 
     log_ratio = inputs["log_prob"] - batch.old_log_prob
     ratio = jnp.exp(log_ratio)
@@ -191,16 +191,15 @@ def diagnostics(logs: chex.Array, inputs: dict[str, chex.Array], batch: Batch, v
         "clip_fraction": jnp.mean(mean(clipped.astype(jnp.float32))),
         "approx_kl": jnp.mean(mean(jnp.expm1(log_ratio) - log_ratio)),
     }
-    unknown = jnp.where(variant.asks > 0, 0.0, jnp.nan)
     kl = jnp.full(logs.shape[1], jnp.nan)
     names = ("reverse_kl", "forward_kl", "teacher_entropy")
     found |= dict.fromkeys(names, jnp.asarray(jnp.nan))
     if (teacher := batch.teacher_log_probs) is not None:
-        kl = mean(jax.vmap(jax.vmap(token_reverse_kl))(logs, teacher)) + unknown
-        forward = jax.vmap(jax.vmap(token_forward_kl))(logs, teacher)
-        of_teacher = jax.vmap(jax.vmap(entropy))(teacher)
-        values = (jnp.mean(kl), jnp.mean(mean(forward)) + unknown, jnp.mean(mean(of_teacher)) + unknown)
-        found |= dict(zip(names, values, strict=True))
+        of_all = jax.vmap(jax.vmap(lambda own, theirs: (token_reverse_kl(own, theirs), token_forward_kl(own, theirs))))
+        said = (*of_all(logs, teacher), jax.vmap(jax.vmap(entropy))(teacher))
+        known = (jnp.where(asked, mean(tokens, batch.seen * batch.scored), jnp.nan) for tokens in said)  # [A] each
+        kl, *_ = means = tuple(known)
+        found |= {name: jnp.mean(each) for name, each in zip(names, means, strict=True)}
     return found | {"kl_of_tokens": kl}
 
 

@@ -61,12 +61,13 @@ def make_train(config: Config, env: FunctionalEnv, teacher: Teacher | None = Non
     program = Program.of(env, population, teacher)
     variants, num_envs, steps = population.variants, config.env.num_envs, env.spec.max_episode_steps
     in_phase = not random_ages(config.env, config.algorithm.rollout_length, steps)
+    rows = population.env_rows(num_envs).ravel()  # variants play the same episodes, groups of environments share theirs
 
     def train(key: Array) -> tuple[MemberState, dict[str, Array]]:
         seeds = jnp.broadcast_to(jax.random.bits(key_stream(key, "seed"), (), jnp.uint32), (len(population),))
         base_seeds = jax.random.bits(key_stream(key, "environments"), (num_envs,), jnp.uint32)
         ages = jax.random.randint(key_stream(key, "ages"), (num_envs,), 0, 1 if in_phase else steps)
-        everyone = (jnp.tile(x, len(population)) for x in (base_seeds, ages))  # variants play the same episodes
+        everyone = (x[rows] for x in (base_seeds, ages))
         carry = (population.begin(seeds, variants), rollout_traced.begin(env, *everyone))
         askers = population.askers._replace(seeds=seeds)
 
