@@ -53,6 +53,7 @@ class Optimizer(NamedTuple):
 
     adam: Any
     start: Params  # the parameters that training began with, for the KL to them
+    phase: chex.Array  # when the phase began that `adam` is of, training progress
 
 
 def step(
@@ -134,7 +135,7 @@ class OPD(Algorithm):
         _ = self.demonstrations
 
     def init_optimizer(self, params: Params) -> Optimizer:
-        return Optimizer(super().init_optimizer(params), params)
+        return Optimizer(super().init_optimizer(params), params, jnp.zeros(()))
 
     def groups(self, num_envs: int, group_size: Any) -> Any:
         """The group of each of a member's environments, int [N]: those of one share the task and initial states."""
@@ -186,6 +187,7 @@ class OPD(Algorithm):
             members, pending, metrics = one(members, pending, variants, rows(batch, indices), shown, numbers)
             return (members, pending), metrics
 
+        members = members._replace(opt_state=jax.vmap(self._of_phase)(members, variants))
         pending = jax.tree.map(jnp.zeros_like, members.params)
         steps = (jnp.arange(len(order)), order, demonstrated)
         (members, _), found = jax.lax.scan(learn, (members, pending), steps)
@@ -199,6 +201,17 @@ class OPD(Algorithm):
         members, settled = settle(members, before, checked)
         weights = jax.vmap(guidance_weight, in_axes=(0, 0, None))(members, variants, progress) * variants.asks
         return members, metrics | summary | settled | {"distill_weight": weights}
+
+    def _of_phase(self, member: MemberState, variant: Variant) -> Optimizer:
+        """A member's optimizer, begun anew where a phase begins.
+
+        Gradients of GRPO are a hundred times smaller than those of a KL: the moments of the phase before would make its
+        steps as much too small, for a thousand steps.
+        """
+        optimizer = member.opt_state
+        fresh = optimizer._replace(adam=super().init_optimizer(member.params), phase=variant.begin)
+        begins = variant.begin != optimizer.phase
+        return jax.tree.map(lambda new, old: jnp.where(begins, new, old), fresh, optimizer)
 
     def _demonstrated(self, members: MemberState, variants: Variant, keys: chex.Array, minibatches: int) -> Any:
         """Demonstrated transitions [minibatches, P, batch_size, ...] with normalised observations; None without."""

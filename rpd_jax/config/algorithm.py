@@ -97,6 +97,7 @@ class OPDConfig(RolloutConfig):
     """
 
     name: str = setting("opd", required=True)
+    adam_eps: float = setting(1e-8, above=0)  # gradients of means over tokens are small
     group_size: int = per_variant(8, low=1)  # G: trajectories from each initial state
     temperature: float = setting(1.0, above=0)  # of sampling, and of every probability in losses and metrics
     epochs: int = setting(1, low=1)

@@ -31,12 +31,16 @@ class Optimizer:
         """Drops the gradients of the step before."""
         self._adamw.zero_grad(set_to_none=True)
 
-    def step(self, rate: float) -> Tensor:
-        """Takes a step of this learning rate along the gradients; returns their norm before the clip."""
+    def step(self, rate: float, *, skip_zero: bool = False) -> Tensor:
+        """Takes a step of this learning rate along the gradients; returns their norm before the clip.
+
+        With `skip_zero` gradients that are exactly zero make none: momentum and weight decay would.
+        """
         for group in self._adamw.param_groups:
             group["lr"] = rate
         norm = nn.utils.clip_grad_norm_(self._trainable.values(), self._settings.clip or float("inf"))
-        self._adamw.step()
+        if not (skip_zero and float(norm) == 0.0):
+            self._adamw.step()
         return norm.detach()
 
     def state(self) -> dict[str, Tensor]:

@@ -92,7 +92,7 @@ class Learner:
                             accelerator.backward(loss * settings.minibatches)
                         for name, value in {"loss": loss.detach().double(), **found}.items():
                             sums[name] += value
-                    norms.append(self.optimizer.step(rate))
+                    norms.append(self.optimizer.step(rate, skip_zero=True))
         success = rollout.success.double()
         mixed = losses.mixed(self._groups(rollout.success), settings.success_low, settings.success_high)
         sums["success"], sums["trajectories"] = success.sum(), torch.tensor(float(len(success)))
