@@ -14,15 +14,14 @@ With a GPU the same three are measured on it, both programs there.
 from __future__ import annotations
 
 import functools
-import subprocess
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import jax
 import numpy as np
 import torch
 
-from benchmarks.common import median, parse_args, spread, timed, write
+from benchmarks import turns
+from benchmarks.common import median, parse_args, spread, write
 from benchmarks.torch_baseline import Sizes, make_torch_update
 from rpd_jax.config import Config, EnvConfig, PPOConfig
 from rpd_jax.envs.base import ArraySpec, EnvSpec
@@ -91,43 +90,15 @@ def program(name: str, quick: bool) -> Callable[[], object]:
     return make_update(sizes, 8 if name == "jax_8" else 1, pixels if name.endswith("rgb") else 0)
 
 
-def serve(name: str, quick: bool) -> None:
-    """Times one call of a program, after a warm-up, for every line that comes in."""
-    call = program(name, quick)
-    call()
-    for _ in sys.stdin:
-        print(timed(call, repeats=1, warmup=0)[0], flush=True)
-
-
-def compare(names: Sequence[str], rounds: int, quick: bool) -> dict[str, list[float]]:
-    """Seconds of each program over rounds in which all take their turn.
-
-    Each runs in a process of its own: the thread pools of torch and XLA get into each other's way in one.
-    """
-    command = [sys.executable, "-m", "benchmarks.update", "quick" if quick else "full"]
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "bufsize": 1}
-    processes = {name: subprocess.Popen([*command, name], **pipes) for name in names}  # type: ignore[call-overload]
-    seconds: dict[str, list[float]] = {name: [] for name in names}
-    for round_ in range(rounds + 1):
-        for name, process in processes.items():
-            process.stdin.write("go\n")
-            answer = float(process.stdout.readline())
-            if round_:  # in the first, the others were still warming up
-                seconds[name].append(answer)
-    for process in processes.values():
-        process.stdin.close()
-        process.wait()
-    return seconds
-
-
 def main() -> None:
-    if len(sys.argv) == 3 and sys.argv[1] in ("quick", "full"):
-        serve(sys.argv[2], sys.argv[1] == "quick")
+    if (asked := turns.serving()) is not None:
+        turns.serve({"update": program(*asked)})
         return
     args = parse_args("update")
     rounds = 3 if args.quick else 7
-    seconds = compare(("torch", "jax_1", "jax_8"), rounds, args.quick)
-    seconds |= compare(("torch_rgb", "jax_rgb"), rounds, args.quick)
+    found = turns.compare("benchmarks.update", ("torch", "jax_1", "jax_8"), rounds, args.quick)
+    found |= turns.compare("benchmarks.update", ("torch_rgb", "jax_rgb"), rounds, args.quick)
+    seconds = {name.removesuffix("/update"): [each.wall for each in found[name]] for name in found}
     figures = {f"seconds_{name}": median(values) for name, values in seconds.items()}
     figures |= {f"spread_{name}": spread(values) for name, values in seconds.items()}
     ratio = functools.partial(_ratio, seconds)

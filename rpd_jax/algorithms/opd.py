@@ -40,11 +40,12 @@ from rpd_jax.algorithms.opd_loss import INPUTS, Batch, Rollout, loss, make_batch
 from rpd_jax.algorithms.variants import Variant, VariantSpec
 from rpd_jax.config.algorithm import OPDConfig
 from rpd_jax.config.validation import ConfigError, choice, require
+from rpd_jax.config.variant import PhaseSpec
 from rpd_jax.demonstrations.transitions import Demonstrations, draw, load
 from rpd_jax.losses.terms import TERMS, guided
 from rpd_jax.losses.tokens import log_probs, token_reverse_kl
 from rpd_jax.policies import normalization
-from rpd_jax.policies.base import STUDENT_KEYS, Params
+from rpd_jax.policies.base import STUDENT_KEYS, Params, one_by_one
 from rpd_jax.types import Observation, TokenScores, Transition
 
 
@@ -73,16 +74,19 @@ def step(
     weight = guidance_weight(member, variant, progress)
     grads, metrics = jax.grad(loss, has_aux=True)(member.params, opd.policy, opd.config, opd.terms, variant, weight,
                                                   batch, demonstrated)  # fmt: skip
-    pending = jax.tree.map(jnp.add, pending, grads)
-    due = (index + 1) % variant.floats["accumulate"] == 0
-    mean = jax.tree.map(lambda g: g / variant.floats["accumulate"], pending)
     metrics["grad_norm"] = optax.tree.norm(grads)
+    due: chex.Numeric = True
+    if opd.accumulates:
+        pending = jax.tree.map(jnp.add, pending, grads)
+        due = (index + 1) % variant.floats["accumulate"] == 0
+        grads = jax.tree.map(lambda g: g / variant.floats["accumulate"], pending)
+        pending = jax.tree.map(lambda g: jnp.where(due, 0.0, g), pending)
     inner = member._replace(opt_state=member.opt_state.adam)
-    stepped = descend(opd, inner, mean, variant, progress)
+    stepped = descend(opd, inner, grads, variant, progress)
     stepped = stepped._replace(opt_state=member.opt_state._replace(adam=stepped.opt_state))
-    moves = due & (optax.tree.norm(mean) != 0.0)  # NaN moves too, and is seen to diverge
+    moves = due & (optax.tree.norm(grads) != 0.0)  # NaN moves too, and is seen to diverge
     member = jax.tree.map(lambda new, old: jnp.where(moves, new, old), stepped, member)
-    return member, jax.tree.map(lambda g: jnp.where(due, 0.0, g), pending), metrics
+    return member, pending, metrics
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -93,6 +97,7 @@ class OPD(Algorithm):
     reads: Callable[[], Demonstrations] | None = None  # demonstrations, where any variant imitates
     tasks: int = 1  # row n of an environment vector has task n % tasks
     positions: tuple[str, ...] = ()  # what each token of an action is about, [A]
+    accumulates: bool = True  # whether any variant makes fewer steps than there are minibatches
 
     head = "tokens"
     scores = True
@@ -125,6 +130,7 @@ class OPD(Algorithm):
             reads=reads if imitates else None,
             tasks=max(len(setup.spec.instructions), 1),
             positions=position_names(setup.spec.action_dim),
+            accumulates=any(_accumulate(phase, algorithm) > 1 for spec in setup.specs for phase in spec.every_phase),
         )
 
     @functools.cached_property
@@ -179,16 +185,19 @@ class OPD(Algorithm):
         order = shuffles(shuffle_key, config.epochs, batch.weight.shape[1], config.minibatches)
         demonstrated = self._demonstrated(members, variants, demonstration_key, len(order))
 
+        # A batch axis of length one would cost a CPU half as much again.
+        over_members = self.policy.over_members if len(members.key) > 1 else one_by_one
+
         def learn(carry: tuple, given: tuple) -> tuple[tuple, Metrics]:
             members, pending = carry
             index, indices, shown = given
-            one = self.policy.over_members(functools.partial(step, self, progress))
+            one = over_members(functools.partial(step, self, progress))
             numbers = jnp.full(len(members.key), index)
             members, pending, metrics = one(members, pending, variants, rows(batch, indices), shown, numbers)
             return (members, pending), metrics
 
         members = members._replace(opt_state=jax.vmap(self._of_phase)(members, variants))
-        pending = jax.tree.map(jnp.zeros_like, members.params)
+        pending = jax.tree.map(jnp.zeros_like, members.params) if self.accumulates else ()
         steps = (jnp.arange(len(order)), order, demonstrated)
         (members, _), found = jax.lax.scan(learn, (members, pending), steps)
         metrics = {name: jnp.mean(x, axis=0) for name, x in found.items()}
@@ -243,7 +252,7 @@ def check_variant(spec: VariantSpec, config: OPDConfig, num_envs: int, tasks: in
     steps, sizes = config.epochs * config.minibatches, set()
     for phase in spec.every_phase:
         size = int(phase.overrides.get("group_size") or config.group_size)
-        accumulate = int(phase.overrides.get("accumulate") or config.accumulate)
+        accumulate = _accumulate(phase, config)
         sizes.add(size)
         right = f"a divisor of env.num_envs={num_envs}" + (f" / {tasks} tasks" if tasks > 1 else "")
         require(num_envs % (size * tasks) == 0, f"{where}group_size", size, right)
@@ -257,6 +266,10 @@ def check_variant(spec: VariantSpec, config: OPDConfig, num_envs: int, tasks: in
         if not any(coefficient > 0 for coefficient in phase.terms.values()):
             raise ConfigError(f"{where}terms={phase.terms!r} cannot work: it has no objective")
     require(len(sizes) == 1, f"{where}group_size", sorted(sizes), "the same in all phases: it decides about seeds")
+
+
+def _accumulate(phase: PhaseSpec, config: OPDConfig) -> int:
+    return int(phase.overrides.get("accumulate") or config.accumulate)
 
 
 def _keys(key: chex.PRNGKey) -> chex.Array:

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from rpd_jax.algorithms.base import MemberState
+from rpd_jax.algorithms.variants import at
 from rpd_jax.config import Config, ConfigError
 from rpd_jax.envs.base import FunctionalEnv
 from rpd_jax.envs.own import own_suite
@@ -68,7 +69,7 @@ def make_train(config: Config, env: FunctionalEnv, teacher: Teacher | None = Non
         base_seeds = jax.random.bits(key_stream(key, "environments"), (num_envs,), jnp.uint32)
         ages = jax.random.randint(key_stream(key, "ages"), (num_envs,), 0, 1 if in_phase else steps)
         everyone = (x[rows] for x in (base_seeds, ages))
-        carry = (population.begin(seeds, variants), rollout_traced.begin(env, *everyone))
+        carry = (population.begin(seeds, at(variants, 0.0)), rollout_traced.begin(env, *everyone))
         askers = population.askers._replace(seeds=seeds)
 
         def iterate(carry: tuple, iteration: Array) -> tuple[tuple, dict[str, Array]]:

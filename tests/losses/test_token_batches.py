@@ -162,9 +162,7 @@ def test_variants_that_cannot_work(variant, message):
 def test_group_sizes_of_tasks_and_phases():
     check_variant(parse_variant("reverse-kl-sampled:accumulate=16"), OPDConfig(), 16, 1)
     check_variant(parse_variant("reverse-kl:group_size=4"), OPDConfig(), 16, 4)
-    with pytest.raises(
-        ConfigError, match="group_size=8 cannot work: it must be a divisor of env.num_envs=16 / 4 tasks"
-    ):
+    with pytest.raises(ConfigError, match=r"group_size=8 cannot work: .*=16 / 4 tasks"):
         check_variant(parse_variant("reverse-kl"), OPDConfig(), 16, 4)
     later = (PhaseSpec(0.5, {"grpo": 1.0}, {"group_size": 4.0}),)
     spec = VariantSpec("mine", {"token_reverse_kl": 1.0}, algorithm="opd", phases=later)
@@ -175,8 +173,8 @@ def test_group_sizes_of_tasks_and_phases():
 def test_a_rollout_is_a_whole_episode():
     config = rpd_jax.get_preset("debug")
     config.variants, config.algorithm = ("grpo",), OPDConfig(rollout_length=10, group_size=2)
-    with pytest.raises(ConfigError, match="algorithm.rollout_length=10 cannot work: it must be 20"):
+    with pytest.raises(ConfigError, match=r"algorithm.rollout_length=10 cannot work: it must be 20"):
         rpd_jax.train(config, directory=None)
     config.algorithm.rollout_length, config.env.random_ages = 20, True
-    with pytest.raises(ConfigError, match="env.random_ages=True cannot work"):
+    with pytest.raises(ConfigError, match=r"env.random_ages=True cannot work"):
         rpd_jax.train(config, directory=None)

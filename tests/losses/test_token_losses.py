@@ -48,7 +48,7 @@ def gradient(loss):
 
 
 def expected_gradient(loss, chooses=STUDENT):
-    """Of a loss of the chosen token a, E over a ~ softmax(chooses); `loss` has (log p(a), log p_old(a), log q(a), a)."""
+    """Of a loss of (log p(a), log p_old(a), log q(a), a) of the chosen token a, over a ~ softmax(chooses)."""
     old, q = tokens.log_probs(jnp.array(STUDENT)), tokens.log_probs(jnp.array(TEACHER))
 
     def of(logits, a):
