@@ -98,8 +98,8 @@ _OPD: dict[str, dict[str, float]] = {
 }
 for _name, _terms in _OPD.items():
     register_variant(VariantSpec(_name, _terms, algorithm="opd"))
-# Fewer, larger and slower steps suit reinforcement better than distillation.
-_REINFORCE = PhaseSpec(0.5, _OPD["grpo"], {"accumulate": 4, "learning_rate": 3e-4})
+# Fewer and larger steps suit reinforcement better than distillation.
+_REINFORCE = PhaseSpec(0.5, _OPD["grpo"], {"accumulate": 4})
 for _name, _first in (("distill-grpo", "reverse-kl"), ("sft-grpo", "imitation")):
     register_variant(VariantSpec(_name, _OPD[_first], algorithm="opd", phases=(_REINFORCE,)))
 

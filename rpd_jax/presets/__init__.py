@@ -18,7 +18,15 @@ from rpd_jax.presets.distillation import (
     sparse,
     tabletop_ppo,
 )
-from rpd_jax.presets.opd import opd_ablations, opd_paper, opd_quickstart, opd_students, opd_teacher, opd_teacher_rl
+from rpd_jax.presets.opd import (
+    opd_ablations,
+    opd_groups,
+    opd_paper,
+    opd_quickstart,
+    opd_students,
+    opd_teacher,
+    opd_teacher_rl,
+)
 from rpd_jax.presets.vlajs import (
     vlajs_horizon,
     vlajs_lift,
@@ -37,6 +45,7 @@ __all__ = [
     "maniskill_rgb",
     "maniskill_state",
     "opd_ablations",
+    "opd_groups",
     "opd_paper",
     "opd_quickstart",
     "opd_students",
@@ -80,6 +89,7 @@ PRESETS: dict[str, Callable[[], Config]] = {
     "opd-teacher-rl": opd_teacher_rl,
     "opd-students": opd_students,
     "opd-quickstart": opd_quickstart,
+    "opd-groups": opd_groups,
     "opd-ablations": opd_ablations,
     "opd-paper": opd_paper,
     "debug": debug,

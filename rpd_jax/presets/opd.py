@@ -49,34 +49,47 @@ def opd_students() -> Config:
 
 
 def opd_quickstart() -> Config:
-    """Students of one demonstration learn from that teacher: every objective, three group sizes, five seeds.
+    """Students of one demonstration learn from that teacher: every objective with five seeds, 80 iterations.
 
     All have the same settings but for the paper's sampled reverse KL, of which a rollout bears one step only, and for
     GRPO, whose steps are fewer, larger and slower.
     """
     config = opd_students()
-    grpo = "accumulate=4:learning_rate=3e-4"
+    reinforce = {"accumulate": 4, "learning_rate": 2e-3}
     config.variants = (
         "reverse-kl",
-        "reverse-kl:group_size=2:name=reverse-kl-G2",
-        "reverse-kl:group_size=4:name=reverse-kl-G4",
         "reverse-kl-sampled:accumulate=16:name=reverse-kl-sampled",
         "forward-kl",
         "hard-ce",
-        f"grpo:{grpo}:name=grpo",
-        "distill-grpo",
+        VariantSpec("grpo", {"grpo": 1.0}, overrides=reinforce, algorithm="opd"),
+        VariantSpec(
+            "distill-grpo",
+            {"token_reverse_kl": 1.0},
+            phases=(PhaseSpec(0.25, {"grpo": 1.0}, reinforce),),
+            algorithm="opd",
+        ),
     )
     config.algorithm = OPDConfig(
-        total_steps=40 * 32 * EPISODE,
-        learning_rate=1e-3,
+        total_steps=80 * 32 * EPISODE,
+        learning_rate=4e-3,
         max_grad_norm=1.0,
+        normalize="trajectory",
         start="runs/opd/students",
         start_variant="sft-1",
         rollout_length=EPISODE,
     )
     config.teacher = TeacherConfig(name="policy", path="runs/opd/teacher")
-    config.eval.every, config.eval.curve_episodes = 5, 64
+    config.eval.every, config.eval.curve_episodes = 10, 32
     config.run.directory, config.run.iterations_per_call = "runs/opd/quickstart", 5
+    return config
+
+
+def opd_groups() -> Config:
+    """The same distillation with groups of 2, 4 and 8 trajectories from an initial state, 20 iterations."""
+    config = opd_quickstart()
+    config.variants = tuple(f"reverse-kl:group_size={size}:name=G{size}" for size in (2, 4, 8))
+    config.algorithm.total_steps = 20 * 32 * EPISODE
+    config.run.directory = "runs/opd/groups"
     return config
 
 
@@ -89,7 +102,7 @@ def opd_teacher_rl() -> Config:
     config.variants, config.seeds = ("grpo",), (0,)
     algorithm = config.algorithm
     algorithm.start, algorithm.start_variant = "runs/opd/teacher", ""
-    algorithm.total_steps, algorithm.learning_rate, algorithm.accumulate = 60 * 32 * EPISODE, 3e-4, 4
+    algorithm.total_steps, algorithm.learning_rate, algorithm.accumulate = 30 * 32 * EPISODE, 1e-3, 4
     config.eval.every = 10
     config.run.directory = "runs/opd/teacher-rl"
     return config
@@ -125,9 +138,9 @@ def opd_paper() -> Config:
     clips 0.2 and 0.28, groups with success rates in [0.1, 0.9]. OpenVLA-OFT itself: `launch.distill_openvla`.
     """
     config = opd_quickstart()
-    grpo = PhaseSpec(0.5, {"grpo": 1.0}, {"accumulate": 4, "learning_rate": 3e-4})
+    grpo = PhaseSpec(0.5, {"grpo": 1.0}, {"accumulate": 4, "learning_rate": 2e-3})
     sampled = VariantSpec("opd", {"reverse_kl_sampled": 1.0}, overrides={"accumulate": 16}, algorithm="opd")
-    config.variants = (sampled, dataclasses.replace(sampled, name="opd-then-grpo", phases=(grpo,)), "grpo")
+    config.variants = (sampled, dataclasses.replace(sampled, name="opd-then-grpo", phases=(grpo,)))
     config.env.num_envs = 64 * 8
     algorithm = config.algorithm
     algorithm.total_steps, algorithm.normalize = 50 * 64 * 8 * EPISODE, "sum"
