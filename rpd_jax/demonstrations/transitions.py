@@ -38,12 +38,14 @@ def draw(demonstrations: Demonstrations, keys: Array, episodes: Array, shape: tu
       episodes: float [P]: how many each member knows; infinity: all.
     """
 
+    ends = jnp.asarray(demonstrations.ends)
+
     def one(key: Array, count: Array) -> Array:
-        last = jnp.minimum(count, len(demonstrations.ends)).astype(jnp.int32) - 1
-        return jax.random.randint(key, shape, 0, demonstrations.ends[last])
+        last = jnp.minimum(count, len(ends)).astype(jnp.int32) - 1
+        return jax.random.randint(key, shape, 0, ends[last])
 
     rows = jax.vmap(one, out_axes=1)(keys, episodes)  # [steps, P, B]
-    return jax.tree.map(lambda x: x[rows], demonstrations.transitions)
+    return jax.tree.map(lambda x: jnp.asarray(x)[rows], demonstrations.transitions)
 
 
 def load(config: Config, spec: EnvSpec, keys: Sequence[str]) -> Demonstrations:
