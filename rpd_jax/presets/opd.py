@@ -17,7 +17,7 @@ def opd_students() -> Config:
         env=EnvConfig(name="tabletop:PushCube-v1", reward="sparse", num_envs=32, end_on_success=False),
         network=NetworkConfig(hidden=(256, 256), normalize_observations=True),
         algorithm=SFTConfig(
-            demonstrations="runs/opd/demonstrations",
+            demonstrations=("runs/opd/demonstrations",),
             total_steps=2000 * 256,
             learning_rate=1e-3,
             learning_rate_end=0.1,
