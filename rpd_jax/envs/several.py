@@ -149,7 +149,8 @@ class SeveralVectorEnv:
     def _observation(self, parts: Sequence[Observation]) -> Observation:
         numbers = np.arange(self.num_envs, dtype=np.int32) % len(self._envs)
         shared = [key for key in self.spec.observation if key != INSTRUCTION]
-        return {key: self._woven([part[key] for part in parts]) for key in shared} | {INSTRUCTION: numbers}
+        woven: Observation = {key: self._woven([part[key] for part in parts]) for key in shared}
+        return woven | {INSTRUCTION: numbers}
 
     def _woven(self, parts: Sequence[Array]) -> np.ndarray:
         first = np.asarray(parts[0])

@@ -21,7 +21,7 @@ from rpd_jax.envs.base import INSTRUCTION, EnvSpec
 from rpd_jax.policies.base import Params, Policy, one_by_one, token_contract
 from rpd_jax.policies.tokens import Tokens
 from rpd_jax.types import Observation
-from teachers.octo.config import HeadConfig
+from teachers.octo.config import HeadConfig, ImageTokenizerConfig
 from teachers.octo.heads import make_head
 from teachers.octo.model import LANGUAGE, load_octo
 from teachers.octo.network import OctoModule, applied
@@ -55,7 +55,8 @@ def make(network: NetworkConfig, spec: EnvSpec, keys: Sequence[str], head: str) 
     new = HeadConfig(
         "DiscreteActionHead", octo.head().readout_key, action_dim=spec.action_dim, vocab_size=contract.bins
     )
-    module = OctoModule(dataclasses.replace(model, heads=((HEAD, new),)))
+    cameras = tuple((name, _for_loops(camera)) for name, camera in model.observation_tokenizers)
+    module = OctoModule(dataclasses.replace(model, observation_tokenizers=cameras, heads=((HEAD, new),)))
     trained = {k: x for k, x in octo.params["octo_transformer"].items() if not k.startswith(TEXT_ENCODER)}
     size = octo.image_size(CAMERA)
 
@@ -73,3 +74,8 @@ def make(network: NetworkConfig, spec: EnvSpec, keys: Sequence[str], head: str) 
 
     # One member after the other: under a vmap over kernels a convolution becomes a grouped one.
     return Policy(init, apply, one_by_one, tokens=contract, instructions=texts)
+
+
+def _for_loops(camera: ImageTokenizerConfig) -> ImageTokenizerConfig:
+    """With convolutions whose gradients are fast in a loop over minibatches."""
+    return dataclasses.replace(camera, stem=dataclasses.replace(camera.stem, by_matmul=True))
