@@ -19,10 +19,8 @@ from rpd_jax.envs.base import (
     begin_episode,
     draw_missing,
 )
-from rpd_jax.envs.suite import Suite, TaskInfo, task_of
+from rpd_jax.envs.suite import SEPARATOR, Suite, TaskInfo, task_of
 from rpd_jax.types import Array, Observation
-
-SEPARATOR = ","
 
 
 class SeveralTasks:

@@ -29,7 +29,7 @@ class StemConfig:
     padding: tuple[int, ...] = (1, 1, 1, 1)
     num_features: int = 512
     img_norm_type: str = "default"
-    # On the CPU, convolutions as matrix products: inside a loop XLA takes many times longer for the gradients of others.
+    # Convolutions as matrix products on the CPU: in a loop XLA takes many times longer for gradients of others there.
     by_matmul: bool = False
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from rpd_jax.actions.contracts import clip
 from rpd_jax.algorithms.base import apply
 from rpd_jax.config import ConfigError
 from rpd_jax.config.validation import choice
-from rpd_jax.envs.base import INSTRUCTION, EnvSpec
+from rpd_jax.envs.base import INSTRUCTION, ArraySpec, EnvSpec
 from rpd_jax.envs.registry import task_info
 from rpd_jax.instructions import as_instructions
 from rpd_jax.policies.base import STUDENT_KEYS
@@ -51,6 +52,13 @@ class PolicyTeacher:
 
     def __init__(self, env_spec: EnvSpec, directory: Path | str, member: str = "", samples: int = 1) -> None:
         config, checkpoint = load_checkpoint(directory)
+        # Of an environment whose observations hold no frames, they are drawn where the student sees them.
+        drawn = {
+            key: ArraySpec(env_spec.cameras[key], "uint8")
+            for key in STUDENT_KEYS[config.env.observation]
+            if key in env_spec.cameras
+        }
+        env_spec = dataclasses.replace(env_spec, observation=drawn | dict(env_spec.observation))
         population = Population(config, env_spec)
         names = [f"{m.variant.name}/{m.seed}" for m in population.members]
         if member and member not in names:

@@ -7,10 +7,21 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rpd_jax.config import EnvConfig, NetworkConfig
+import rpd_jax
+from rpd_jax.config import ConfigError, EnvConfig, NetworkConfig, SFTConfig, TeacherConfig
+from rpd_jax.config.algorithm import OPDConfig
+from rpd_jax.demonstrations.collect import Settings, collect
+from rpd_jax.demonstrations.transitions import load
 from rpd_jax.envs.base import ArraySpec, EnvSpec
+from rpd_jax.export.files import export_student
 from rpd_jax.policies.base import make_policy, student_keys
+from rpd_jax.runs.checkpoint import CheckpointError
+from rpd_jax.training.student import env_spec
+from teachers.octo.fresh import example_batch, init_octo, nano_config
+from teachers.octo.text import WordTokenizer
+from teachers.settings import teacher_factory
 
+STATISTICS = {"action": {"mean": np.zeros(7, np.float32), "std": np.ones(7, np.float32)}}
 BINS = 16
 PUSH, PULL = "push the cube away from the robot base", "pull the cube towards the robot base"
 ENTRIES = {
@@ -28,25 +39,23 @@ def build(spec=ONE, observation="rgb", head="tokens", **network):
 
 
 def logits(policy, params, **observation):
-    return np.asarray(policy.apply(params, observation)[0].logits)
+    return np.asarray(jax.jit(policy.apply)(params, observation)[0].logits)
 
 
 def test_it_begins_as_a_trained_transformer_under_a_fresh_head():
     policy = build()
     params = policy.init(jax.random.key(0))
-    tokens, value = policy.apply(params, {"rgb": FRAMES})
+    tokens, value = jax.jit(policy.apply)(params, {"rgb": FRAMES})
     assert tokens.logits.shape == (4, 7, BINS) and value is None and policy.tokens.bins == BINS
     np.testing.assert_allclose(np.exp(tokens.entropy() / 7), BINS, rtol=0.01)  # all tokens are about as likely
     other = policy.init(jax.random.key(1))
-    np.testing.assert_equal(other["octo_transformer"], params["octo_transformer"])
+    jax.tree.map(np.testing.assert_array_equal, other["octo_transformer"], params["octo_transformer"])
     assert not np.array_equal(*(x["heads_action"]["vocab_proj"]["kernel"] for x in (params, other)))
     assert not any("task_tokenizers" in name for name in params["octo_transformer"])  # the text encoder stays as it is
-    large = np.repeat(np.repeat(FRAMES, 2, axis=1), 2, axis=2)
-    assert logits(policy, params, rgb=large).shape == (4, 7, BINS)
 
 
-def test_every_row_heeds_its_own_instruction():
-    policy, push, pull = build(BOTH), build(ONE), build(dataclasses.replace(ONE, instruction=PULL))
+def test_every_row_heeds_its_own_instruction(tiny):
+    policy, push, pull = (build(spec, path=tiny) for spec in (BOTH, ONE, dataclasses.replace(ONE, instruction=PULL)))
     assert student_keys(EnvConfig(observation="rgb"), policy) == ("rgb", "instruction")
     assert student_keys(EnvConfig(observation="rgb"), push) == ("rgb",)
     params = policy.init(jax.random.key(0))  # the same for all three: what it is told is no parameter
@@ -68,6 +77,97 @@ def test_every_row_heeds_its_own_instruction():
     ],
 )
 def test_what_it_cannot_be_is_refused_in_one_line(change, message):
-    with pytest.raises(Exception, match=message) as error:
+    with pytest.raises((ConfigError, CheckpointError), match=message) as error:
         build(**change)
     assert "\n" not in str(error.value)
+
+
+TASKS = ("PushCube-v1", "PullCube-v1")
+STEPS = 4  # of an episode
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    """A checkpoint of an untrained Octo of one narrow layer, that knows the words of the two tasks."""
+    text = WordTokenizer.build([PUSH, PULL], 12)
+    config = nano_config(text)
+    config["model"]["token_embedding_size"] = 32
+    config["model"]["transformer_kwargs"] |= {"num_layers": 1, "mlp_dim": 32, "num_attention_heads": 2}
+    octo = init_octo(config, example_batch(config, text, 48, instruction=PUSH), STATISTICS, text, jax.random.key(0))
+    directory = tmp_path_factory.mktemp("octo") / "tiny"
+    octo.save(directory, 0, {"vocabulary.json": text.to_json().encode()})
+    return str(directory)
+
+
+def configure(tiny, directory, tasks=TASKS):
+    config = rpd_jax.get_preset("debug")
+    config.env = EnvConfig(
+        name="tabletop:" + ",".join(tasks),
+        observation="rgb",
+        image_size=48,
+        reward="sparse",
+        num_envs=4,
+        max_episode_steps=STEPS,
+        end_on_success=False,
+    )
+    config.network = NetworkConfig(name="octo", path=tiny, bins=BINS)
+    config.seeds = (0,)
+    config.eval.every, config.eval.episodes, config.eval.num_envs, config.eval.videos = 0, 2, 2, 0
+    config.run.directory, config.run.tensorboard = str(directory), False
+    return config
+
+
+@pytest.fixture(scope="module")
+def demonstrations(tiny, tmp_path_factory):
+    """Two short episodes of each task."""
+    found = []
+    for task in TASKS:
+        config = configure(tiny, "unused", [task])
+        output = tmp_path_factory.mktemp("demonstrations") / task
+        settings = Settings(episodes=2, successful_only=False, num_envs=2)
+        collect(config, teacher_factory(TeacherConfig(noise=0.0, probe=False)), settings, output)
+        found.append(str(output))
+    return tuple(found)
+
+
+@pytest.fixture(scope="module")
+def taught(tiny, demonstrations, tmp_path_factory):
+    """A run of supervised fine-tuning on both tasks, and its rows of metrics."""
+    config = configure(tiny, tmp_path_factory.mktemp("taught") / "run")
+    config.variants = ("sft",)
+    settings = dict(total_steps=3 * 8 * 4, batch_size=4, steps_per_iteration=8, learning_rate=1e-2)
+    config.algorithm = SFTConfig(demonstrations=demonstrations, max_grad_norm=1.0, **settings)
+    return config.run.directory, rpd_jax.train(config).history
+
+
+def test_supervised_fine_tuning_on_two_tasks(taught):
+    losses = [row["update/loss/sft/0"] for row in taught[1]]
+    assert losses[0] < np.log(BINS) + 0.1 and losses[-1] < 0.9 * losses[0]
+
+
+def test_demonstrations_of_several_tasks_take_turns_and_keep_their_instructions(tiny, demonstrations):
+    config = configure(tiny, "unused")
+    config.algorithm = SFTConfig(demonstrations=demonstrations)
+    spec = env_spec(config.env)
+    found = load(config, spec, ("rgb", "instruction"))
+    np.testing.assert_array_equal(found.transitions.observation["instruction"], np.repeat([0, 1, 0, 1], STEPS))
+    np.testing.assert_array_equal(found.ends, STEPS * np.arange(1, 5))
+    with pytest.raises(ConfigError, match=r"PullCube-v1' cannot work in .*: 'pull the cube .* is none of \['push"):
+        load(config, dataclasses.replace(spec, instructions=(PUSH,)), ("rgb", "instruction"))
+
+
+@pytest.mark.parametrize("tasks", [TASKS[:1], TASKS], ids=["in one program", "several tasks"])
+def test_on_policy_distillation_from_a_saved_student(tiny, taught, tmp_path, tasks):
+    """Of a teacher that is the student it begins from: there is nothing to learn, if both are told the same."""
+    config = configure(tiny, tmp_path / "run", tasks)
+    config.variants = ("reverse-kl", "grpo")
+    settings = dict(total_steps=4 * STEPS, rollout_length=STEPS, group_size=2, minibatches=2)
+    config.algorithm = OPDConfig(start=taught[0], **settings)
+    config.teacher = TeacherConfig(name="policy", path=taught[0])
+    result = rpd_jax.train(config, teacher_factory(config.teacher))
+    (row,) = result.history
+    assert abs(row["update/reverse_kl/reverse-kl/0"]) < 1e-4 < row["update/entropy/reverse-kl/0"]
+    assert np.isnan(row["update/reverse_kl/grpo/0"])
+    if len(tasks) == 1:
+        exported = export_student(result.student("grpo", seed=0), tmp_path / "export")
+        assert set(exported.files) == {"student.stablehlo"}  # compared with the student before it was written
