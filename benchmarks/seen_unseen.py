@@ -1,8 +1,8 @@
 """What a run's students forget of tasks that they are not trained on (VLA-OPD's Figure 3): every checkpoint, evaluated.
 
-  python -m benchmarks.seen_unseen --run=runs/opd-vla --env=tabletop:PullCube-v1 [--episodes=64] [--output=DIRECTORY]
+  python -m benchmarks.seen_unseen --run=runs/opd-vla --env=tabletop:PullCube-v1 --output=DIRECTORY [--episodes=64]
 
-Writes seen_unseen.json and seen_unseen.png into --output, by default the run's own directory.
+Writes seen_unseen.json and seen_unseen.png into --output.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ def main() -> None:
     parser.add_argument("--run", required=True)
     parser.add_argument("--env", action="append", required=True, help="a held-out environment; may be given repeatedly")
     parser.add_argument("--episodes", type=int, default=0)
-    parser.add_argument("--output", default="")
+    parser.add_argument("--output", required=True)
     arguments = parser.parse_args()
     for point in seen_unseen(
         arguments.run, arguments.env, arguments.output or arguments.run, episodes=arguments.episodes

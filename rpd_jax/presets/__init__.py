@@ -19,6 +19,7 @@ from rpd_jax.presets.distillation import (
     tabletop_ppo,
 )
 from rpd_jax.presets.opd import opd_quickstart, opd_students
+from rpd_jax.presets.opd_vla import opd_vla, opd_vla_students, opd_vla_teacher
 from rpd_jax.presets.vlajs import (
     vlajs_horizon,
     vlajs_lift,
@@ -38,6 +39,9 @@ __all__ = [
     "maniskill_state",
     "opd_quickstart",
     "opd_students",
+    "opd_vla",
+    "opd_vla_students",
+    "opd_vla_teacher",
     "quickstart",
     "quickstart_vla",
     "quickstart_vla_rgb",
@@ -74,6 +78,9 @@ PRESETS: dict[str, Callable[[], Config]] = {
     "rpd-code": rpd_code,
     "opd-students": opd_students,
     "opd-quickstart": opd_quickstart,
+    "opd-vla-teacher": opd_vla_teacher,
+    "opd-vla-students": opd_vla_students,
+    "opd-vla": opd_vla,
     "debug": debug,
 }
 

@@ -29,7 +29,7 @@ POINTS_FILE, PICTURE_FILE = "seen_unseen.json", "seen_unseen.png"
 def seen_unseen(
     directory: Path | str, held_out: Sequence[str], output: Path | str, *, episodes: int = 0
 ) -> list[dict[str, Any]]:
-    """Evaluates all checkpoints of a run, and where it started, on its own task and on held-out ones, deterministically.
+    """Evaluates all checkpoints of a run, and its start, on its own task and on held-out ones, deterministically.
 
     Writes the points to seen_unseen.json and the picture, VLA-OPD's Figure 3, to seen_unseen.png.
 

@@ -1,7 +1,9 @@
 """Octo as a token student: what it sees, what it is told, how it learns, what it is as a teacher and when exported."""
 
 import dataclasses
+import json
 
+import h5py
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,7 +12,6 @@ import pytest
 import rpd_jax
 from rpd_jax.config import ConfigError, EnvConfig, NetworkConfig, SFTConfig, TeacherConfig
 from rpd_jax.config.algorithm import OPDConfig
-from rpd_jax.demonstrations.collect import Settings, collect
 from rpd_jax.demonstrations.transitions import load
 from rpd_jax.envs.base import ArraySpec, EnvSpec
 from rpd_jax.export.files import export_student
@@ -118,15 +119,20 @@ def configure(tiny, directory, tasks=TASKS):
 
 
 @pytest.fixture(scope="module")
-def demonstrations(tiny, tmp_path_factory):
-    """Two short episodes of each task."""
+def demonstrations(tmp_path_factory):
+    """Files as ManiSkill's: two episodes of each task, the same frames all over, and actions that go with the task."""
     found = []
-    for task in TASKS:
-        config = configure(tiny, "unused", [task])
-        output = tmp_path_factory.mktemp("demonstrations") / task
-        settings = Settings(episodes=2, successful_only=False, num_envs=2)
-        collect(config, teacher_factory(TeacherConfig(noise=0.0, probe=False)), settings, output)
-        found.append(str(output))
+    for number, task in enumerate(TASKS):
+        directory = tmp_path_factory.mktemp(task)
+        with h5py.File(directory / "trajectory.h5", "w") as file:
+            for episode in range(2):
+                group = file.create_group(f"traj_{episode}")
+                group["actions"] = np.full((STEPS, 7), number - 0.5, np.float32)
+                group["terminated"] = group["truncated"] = np.zeros(STEPS, bool)
+                group["obs/sensor_data/base_camera/rgb"] = np.full((STEPS + 1, 48, 48, 3), 100, np.uint8)
+        episodes = [{"episode_id": episode} for episode in range(2)]
+        (directory / "trajectory.json").write_text(json.dumps({"env_info": {"env_id": task}, "episodes": episodes}))
+        found.append(str(directory))
     return tuple(found)
 
 
@@ -135,14 +141,15 @@ def taught(tiny, demonstrations, tmp_path_factory):
     """A run of supervised fine-tuning on both tasks, and its rows of metrics."""
     config = configure(tiny, tmp_path_factory.mktemp("taught") / "run")
     config.variants = ("sft",)
-    settings = dict(total_steps=3 * 8 * 4, batch_size=4, steps_per_iteration=8, learning_rate=1e-2)
+    settings = dict(total_steps=4 * 25 * 8, batch_size=8, steps_per_iteration=25, learning_rate=3e-3)
     config.algorithm = SFTConfig(demonstrations=demonstrations, max_grad_norm=1.0, **settings)
     return config.run.directory, rpd_jax.train(config).history
 
 
-def test_supervised_fine_tuning_on_two_tasks(taught):
+def test_supervised_fine_tuning_tells_two_tasks_apart(taught):
+    """By their instructions alone: frames are the same, and without words the loss could not go below log 2."""
     losses = [row["update/loss/sft/0"] for row in taught[1]]
-    assert losses[0] < np.log(BINS) + 0.1 and losses[-1] < 0.9 * losses[0]
+    assert losses[0] > 1.0 > 0.1 > losses[-1]
 
 
 def test_demonstrations_of_several_tasks_take_turns_and_keep_their_instructions(tiny, demonstrations):
@@ -152,7 +159,7 @@ def test_demonstrations_of_several_tasks_take_turns_and_keep_their_instructions(
     found = load(config, spec, ("rgb", "instruction"))
     np.testing.assert_array_equal(found.transitions.observation["instruction"], np.repeat([0, 1, 0, 1], STEPS))
     np.testing.assert_array_equal(found.ends, STEPS * np.arange(1, 5))
-    with pytest.raises(ConfigError, match=r"PullCube-v1' cannot work in .*: 'pull the cube .* is none of \['push"):
+    with pytest.raises(ConfigError, match=r"PullCube-v1.*cannot work in .*: 'pull the cube .* is none of \['push"):
         load(config, dataclasses.replace(spec, instructions=(PUSH,)), ("rgb", "instruction"))
 
 
@@ -163,7 +170,7 @@ def test_on_policy_distillation_from_a_saved_student(tiny, taught, tmp_path, tas
     config.variants = ("reverse-kl", "grpo")
     settings = dict(total_steps=4 * STEPS, rollout_length=STEPS, group_size=2, minibatches=2)
     config.algorithm = OPDConfig(start=taught[0], **settings)
-    config.teacher = TeacherConfig(name="policy", path=taught[0])
+    config.teacher = TeacherConfig(name="policy", path=taught[0], probe=False)
     result = rpd_jax.train(config, teacher_factory(config.teacher))
     (row,) = result.history
     assert abs(row["update/reverse_kl/reverse-kl/0"]) < 1e-4 < row["update/entropy/reverse-kl/0"]
