@@ -1,8 +1,8 @@
 """VLA-OPD with a vision-language-action student: octo-nano's transformer with a head of tokens, on two tasks.
 
     for task in PushCube PullCube; do
-      python -m launch.collect --preset=opd-vla-teacher --config.env.name=tabletop:$task-v1 --output=runs/opd-vla/$task \
-          --episodes=200 --num_envs=50 --perturb=0.1 --hold_steps=3
+      python -m launch.collect --preset=opd-vla-teacher --config.env.name=tabletop:$task-v1 --episodes=200 \
+          --num_envs=50 --perturb=0.1 --hold_steps=3 --output=runs/opd-vla/$task
     done
     python -m launch.train --preset=opd-vla-teacher      # and opd-vla-students, then opd-vla
     python -m benchmarks.seen_unseen --run=runs/opd-vla/distilled --env=tabletop:PullCube-v1 --output=runs/opd-vla/seen

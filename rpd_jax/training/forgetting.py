@@ -13,6 +13,7 @@ import numpy as np
 
 from rpd_jax import runtime
 from rpd_jax.algorithms.base import MemberState
+from rpd_jax.config.validation import require
 from rpd_jax.envs.registry import check_env, make_env
 from rpd_jax.policies.base import STUDENT_KEYS
 from rpd_jax.report.seen_unseen import Counted, draw_seen_unseen
@@ -44,10 +45,11 @@ def seen_unseen(
 
     Raises:
       CheckpointError: no run or checkpoint there, or it does not fit an environment.
-      ConfigError: an unknown environment.
+      ConfigError: an unknown environment, or none that is held out.
     """
     runtime.configure()
     own = load_config(directory).env.name
+    require(own not in held_out and len(held_out) > 0, "held_out", held_out, f"environments other than {own}")
     points: list[dict[str, Any]] = []
     with jax.enable_x64(False):
         for name in (own, *held_out):

@@ -113,7 +113,7 @@ def configure(tiny, directory, tasks=TASKS):
     )
     config.network = NetworkConfig(name="octo", path=tiny, bins=BINS)
     config.seeds = (0,)
-    config.eval.every, config.eval.episodes, config.eval.num_envs, config.eval.videos = 0, 2, 2, 0
+    config.eval.every, config.eval.episodes, config.eval.num_envs, config.eval.videos = 0, 4, 4, 0
     config.run.directory, config.run.tensorboard = str(directory), False
     return config
 
@@ -167,14 +167,13 @@ def test_demonstrations_of_several_tasks_take_turns_and_keep_their_instructions(
 def test_on_policy_distillation_from_a_saved_student(tiny, taught, tmp_path, tasks):
     """Of a teacher that is the student it begins from: there is nothing to learn, if both are told the same."""
     config = configure(tiny, tmp_path / "run", tasks)
-    config.variants = ("reverse-kl", "grpo")
+    config.variants = ("reverse-kl",)
     settings = dict(total_steps=4 * STEPS, rollout_length=STEPS, group_size=2, minibatches=2)
     config.algorithm = OPDConfig(start=taught[0], **settings)
     config.teacher = TeacherConfig(name="policy", path=taught[0], probe=False)
     result = rpd_jax.train(config, teacher_factory(config.teacher))
     (row,) = result.history
     assert abs(row["update/reverse_kl/reverse-kl/0"]) < 1e-4 < row["update/entropy/reverse-kl/0"]
-    assert np.isnan(row["update/reverse_kl/grpo/0"])
     if len(tasks) == 1:
-        exported = export_student(result.student("grpo", seed=0), tmp_path / "export")
+        exported = export_student(result.student("reverse-kl", seed=0), tmp_path / "export")
         assert set(exported.files) == {"student.stablehlo"}  # compared with the student before it was written
