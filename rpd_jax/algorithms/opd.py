@@ -121,7 +121,7 @@ class OPD(Algorithm):
 
     @functools.cached_property
     def demonstrations(self) -> Demonstrations | None:
-        return self.reads() if self.reads else None
+        return jax.device_put(self.reads()) if self.reads else None
 
     def prepare(self) -> None:
         _ = self.demonstrations

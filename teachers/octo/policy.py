@@ -36,9 +36,8 @@ def make(network: NetworkConfig, spec: EnvSpec, keys: Sequence[str], head: str) 
     """A `policies.base.PolicyFactory`.
 
     Raises:
-      CheckpointError: there is no checkpoint at `network.path`.
-      ConfigError: the family has no token policies, the student is to see anything but frames, or `network.path` is a
-        model that cannot be told the environment's tasks in words.
+      ConfigError: the family has no token policies, the student is to see anything but frames, or `network.path` is no
+        checkpoint, or that of a model that cannot be told the environment's tasks in words.
     """
     require(
         head == "tokens", "network.name", "octo", "'standard' in this family: octo gives tokens, as sft and opd use"
