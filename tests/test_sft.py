@@ -75,7 +75,7 @@ def test_in_memory_nothing_is_left(demonstrations, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"algorithm.demonstrations": ""}, "algorithm.demonstrations=\(\) cannot work: it must be a path"),
+        ({"algorithm.demonstrations": ""}, r"algorithm.demonstrations=\(\) cannot work: it must be a path"),
         ({"algorithm.demonstrations": "nowhere"}, "nowhere.json is missing"),
         ({"env.name": "toy:ActionMatters-v0"}, "cannot work in toy:ActionMatters-v0"),
         ({"variants": ("ppo",)}, "variant 'ppo' is one of algorithm 'ppo': it cannot work with algorithm.name='sft'"),

@@ -54,9 +54,9 @@ def opd_vla_students() -> Config:
 def opd_vla() -> Config:
     """That student learns PushCube alone: by distillation, by success, by both, and from demonstrations.
 
-    Checkpoints are kept: what becomes of PullCube meanwhile is VLA-OPD's Figure 3. One seed, 32 greedy episodes: from .03
-    reverse-kl reaches .25 and grpo .00; distill-grpo falls back to .09 in its second half. About 9 CPU seconds an
-    iteration and variant.
+    Checkpoints are kept: what becomes of PullCube meanwhile is VLA-OPD's Figure 3. One seed, 32 greedy episodes: from
+    .03 reverse-kl reaches .25 and grpo .00; distill-grpo falls back to .09 in its second half. About 9 CPU seconds
+    an iteration and variant.
     """
     config = opd_vla_students()
     config.variants = ("reverse-kl", "grpo", "distill-grpo", "imitation")
