@@ -15,12 +15,12 @@ from rpd_jax.policies.nature_cnn import convolve_by_matmul, convolve_natively
 SHAPES = {"state": (42,), "proprio": (25,), "ee": (28,), "rgb": (128, 128, 3)}
 
 
-def build(observation="state", image_size=128, **network):
+def build(observation="state", image_size=128, head="gaussian", **network):
     shapes = SHAPES | {"rgb": (image_size, image_size, 3)}
     entries = {name: ArraySpec(shape, "uint8" if name == "rgb" else "float32") for name, shape in shapes.items()}
     spec = EnvSpec("toy:x", "", 10, 7, (-1.0,) * 7, (1.0,) * 7, entries, {})
     env = EnvConfig(observation=observation, image_size=image_size)
-    return make_policy(env, NetworkConfig(**network), spec)
+    return make_policy(env, NetworkConfig(**network), spec, head)
 
 
 def count(tree) -> int:
@@ -106,6 +106,16 @@ def test_vision_student_uses_frames_and_proprioception():
     assert base.shape == (2,)
     assert not np.allclose(base, value(255 - frames, proprio))
     assert not np.allclose(base, value(frames, proprio + 1))
+
+
+def test_a_token_student_sees_frames_with_the_same_trunk():
+    network, gaussian = (build("rgb", 64, head, bins=5) for head in ("tokens", "gaussian"))
+    params, others = (each.init(jax.random.key(0)) for each in (network, gaussian))
+    assert set(others) - set(params) == {"log_std", "critic_0", "critic_out"}
+    frames = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3), dtype=np.uint8)
+    tokens, value = network.apply(params, {"rgb": frames})
+    assert tokens.logits.shape == (2, 7, 5) and value is None and network.tokens.bins == 5
+    assert not np.allclose(tokens.logits[0], tokens.logits[1])
 
 
 def test_the_student_does_not_see_more_than_it_should():

@@ -30,7 +30,7 @@ def make_config(demonstrations, directory, **algorithm):
     config = rpd_jax.get_preset("debug")
     config.variants, config.seeds = ("sft", "sft:learning_rate=1e-3:name=slow"), (0, 1)
     settings = dict(total_steps=2 * 20 * 64, batch_size=64, steps_per_iteration=20, learning_rate=1e-2) | algorithm
-    config.algorithm = SFTConfig(demonstrations=str(demonstrations), **settings)
+    config.algorithm = SFTConfig(demonstrations=(str(demonstrations),), **settings)
     config.network = NetworkConfig(hidden=(64, 64), bins=BINS, normalize_observations=True)
     config.eval.every = 1
     config.run.directory = str(directory)
@@ -75,7 +75,7 @@ def test_in_memory_nothing_is_left(demonstrations, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"algorithm.demonstrations": ""}, "algorithm.demonstrations='' cannot work: it must be a path"),
+        ({"algorithm.demonstrations": ""}, r"algorithm.demonstrations=\(\) cannot work: it must be a path"),
         ({"algorithm.demonstrations": "nowhere"}, "nowhere.json is missing"),
         ({"env.name": "toy:ActionMatters-v0"}, "cannot work in toy:ActionMatters-v0"),
         ({"variants": ("ppo",)}, "variant 'ppo' is one of algorithm 'ppo': it cannot work with algorithm.name='sft'"),

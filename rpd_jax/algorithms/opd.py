@@ -45,7 +45,7 @@ from rpd_jax.demonstrations.transitions import Demonstrations, draw, load
 from rpd_jax.losses.terms import TERMS, guided
 from rpd_jax.losses.tokens import log_probs, token_reverse_kl
 from rpd_jax.policies import normalization
-from rpd_jax.policies.base import STUDENT_KEYS, Params, one_by_one
+from rpd_jax.policies.base import Params, one_by_one, student_keys
 from rpd_jax.types import Observation, TokenScores, Transition
 
 
@@ -124,9 +124,10 @@ class OPD(Algorithm):
                 f"{steps}, the steps of an episode of {setup.spec.name}: each iteration plays whole ones")  # fmt: skip
         require(not config.env.random_ages, "env.random_ages", True, "None or False: whole episodes are played")
         imitates = any("demonstrated_log_prob" in TERMS[name].inputs for name in setup.terms)
-        reads = functools.partial(load, config, setup.spec, STUDENT_KEYS[config.env.observation])
+        made = super().of(setup)
+        reads = functools.partial(load, config, setup.spec, student_keys(config.env, made.policy))
         return dataclasses.replace(
-            super().of(setup),
+            made,
             reads=reads if imitates else None,
             tasks=max(len(setup.spec.instructions), 1),
             positions=position_names(setup.spec.action_dim),
@@ -135,7 +136,7 @@ class OPD(Algorithm):
 
     @functools.cached_property
     def demonstrations(self) -> Demonstrations | None:
-        return self.reads() if self.reads else None
+        return jax.device_put(self.reads()) if self.reads else None
 
     def prepare(self) -> None:
         _ = self.demonstrations

@@ -114,7 +114,7 @@ class OPDConfig(RolloutConfig):
     group_success_low: float = per_variant(0.1, low=0, high=1)
     group_success_high: float = per_variant(0.9, low=0, high=1)
     # Of the term "imitation": as SFTConfig's.
-    demonstrations: str = ""
+    demonstrations: tuple[str, ...] = ()
     episodes: int | None = per_variant(None, low=1, infinity="none")
     batch_size: int = setting(256, low=1)  # demonstrated transitions beside each minibatch
 
@@ -129,8 +129,10 @@ class SFTConfig(AlgorithmConfig):
     """Supervised fine-tuning of a token policy on recorded demonstrations; environments are only for evaluation."""
 
     name: str = setting("sft", required=True)
-    demonstrations: str = ""  # directory of launch.collect, or a trajectory.h5 in ManiSkill's layout
-    episodes: int | None = per_variant(None, low=1, infinity="none")  # the first so many of them; None: all
+    # Directories of launch.collect, or files trajectory.h5 in ManiSkill's layout; of several tasks, one of each.
+    demonstrations: tuple[str, ...] = ()
+    # The first so many of them, where several directories take turns; None: all.
+    episodes: int | None = per_variant(None, low=1, infinity="none")
     batch_size: int = setting(256, low=1)  # transitions of a gradient step
     steps_per_iteration: int = setting(50, low=1)  # gradient steps between two rows of the log
 

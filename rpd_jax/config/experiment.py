@@ -34,6 +34,7 @@ class NetworkConfig(Settings):
     """The student's network; structure is shared by the population."""
 
     name: str = setting("standard", required=True)  # see policies/base.py
+    path: str = "octo-nano"  # of "octo": the checkpoint that its transformer begins from, as teacher.path
     # Widths of the state student's separate actor and critic trunks.
     hidden: tuple[int, ...] = setting((256, 256, 256), low=1, required=True, right="at least one width")
     log_std_init: float = setting(-0.5, low=-20, high=20)  # of every action dimension

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -12,7 +13,8 @@ import numpy as np
 from rpd_jax.config import Config
 from rpd_jax.config.validation import ConfigError
 from rpd_jax.demonstrations import reading
-from rpd_jax.envs.base import EnvSpec
+from rpd_jax.demonstrations.episode import Episode
+from rpd_jax.envs.base import INSTRUCTION, EnvSpec
 from rpd_jax.types import Array, Observation
 
 
@@ -51,20 +53,36 @@ def draw(demonstrations: Demonstrations, keys: Array, episodes: Array, shape: tu
 def load(config: Config, spec: EnvSpec, keys: Sequence[str]) -> Demonstrations:
     """What is in `algorithm.demonstrations`, with the entries `keys` of the observations.
 
+    Several directories take turns, so that the first episodes are of all of them. The entry "instruction" is that of
+    the directory.
+
     Raises:
-      ConfigError: no episodes there, or they were recorded with other actions or observations than the environment has.
+      ConfigError: no episodes there, or they were recorded with other actions or observations than the environment has,
+        or of a task that is none of its own.
     """
-    where = f"algorithm.demonstrations={config.algorithm.demonstrations!r}"
-    if not config.algorithm.demonstrations:
-        raise ConfigError(f"{where} cannot work: name a directory of launch.collect, or a trajectory.h5")
-    with reading.Demonstrations(config.algorithm.demonstrations) as demonstrations:
+    paths = config.algorithm.demonstrations
+    if not paths:
+        raise ConfigError("algorithm.demonstrations is empty: name a directory of launch.collect, or a trajectory.h5")
+    sets = [_episodes(path, config, spec, keys) for path in paths]
+    episodes = [each for turn in itertools.zip_longest(*sets) for each in turn if each is not None]
+    whole = jax.tree.map(lambda *x: np.concatenate(x), *episodes)
+    return Demonstrations(whole, np.cumsum([len(each.action) for each in episodes]).astype(np.int32))
+
+
+def _episodes(path: str, config: Config, spec: EnvSpec, keys: Sequence[str]) -> list[Demonstrated]:
+    """The episodes of one directory, leaves [T, ...]."""
+    where = f"algorithm.demonstrations={path!r}"
+    recorded = [key for key in keys if key != INSTRUCTION]
+    with reading.Demonstrations(path) as demonstrations:
         if not len(demonstrations):
             raise ConfigError(f"{where} cannot work: there are no episodes")
-        info = demonstrations.info
+        info, said = demonstrations.info, demonstrations.instruction
         if info is not None and info.contract != spec.contract:
             raise ConfigError(f"{where} cannot work in {spec.name}: its actions have another contract")
-        episodes = [demonstrations.episode(index, keys) for index in range(len(demonstrations))]
-    for key in keys:
+        episodes = [demonstrations.episode(index, recorded) for index in range(len(demonstrations))]
+    if INSTRUCTION in keys and said not in spec.instructions:
+        raise ConfigError(f"{where} cannot work in {spec.name}: {said!r} is none of {list(spec.instructions)}")
+    for key in recorded:
         shape = spec.observation[key].shape
         found = {episode.observation[key].shape[1:] if key in episode.observation else None for episode in episodes}
         if found != {shape}:
@@ -72,9 +90,16 @@ def load(config: Config, spec: EnvSpec, keys: Sequence[str]) -> Demonstrations:
                 f"{where} cannot work in {spec.name} with env.observation={config.env.observation!r}: {key!r} must "
                 f"have shape {shape}, and has {sorted(map(str, found))}"
             )
-    observation: Observation = {key: np.concatenate([each.observation[key][:-1] for each in episodes]) for key in keys}
-    action = np.concatenate([episode.action for episode in episodes])
-    if action.shape[1] != spec.action_dim:
-        raise ConfigError(f"{where} cannot work in {spec.name}: {action.shape[1]} numbers are no action of it")
-    ends = np.cumsum([len(episode.action) for episode in episodes]).astype(np.int32)
-    return Demonstrations(Demonstrated(observation, action), ends)
+    for episode in episodes:
+        if episode.action.shape[1] != spec.action_dim:
+            raise ConfigError(
+                f"{where} cannot work in {spec.name}: {episode.action.shape[1]} numbers are no action of it"
+            )
+
+    def transitions(episode: Episode) -> Demonstrated:
+        observation: Observation = {key: episode.observation[key][:-1] for key in recorded}
+        if INSTRUCTION in keys:
+            observation[INSTRUCTION] = np.full(len(episode.action), spec.instructions.index(said), np.int32)
+        return Demonstrated(observation, episode.action)
+
+    return [transitions(episode) for episode in episodes]

@@ -14,6 +14,9 @@ import numpy as np
 
 from rpd_jax.types import ActionContract, Array, Instructions, Observation
 
+INSTRUCTION = "instruction"
+"""The entry of an observation that says, of several tasks, which a row has: a position in `EnvSpec.instructions`."""
+
 
 class SimulatorFailed(RuntimeError):
     """A simulator that cannot go on; the message ends with its last output."""
@@ -45,7 +48,7 @@ class EnvSpec:
     action_dim: int
     action_low: tuple[float, ...]
     action_high: tuple[float, ...]
-    observation: Mapping[str, ArraySpec]  # always "state"; "proprio", "ee", "rgb" where there are
+    observation: Mapping[str, ArraySpec]  # always "state"; "proprio", "ee", "rgb", "instruction" where there are
     layout: Mapping[str, Mapping[str, tuple[int, int]]]  # {"state": {"tcp_pose": (19, 26)}}: names of slices
     contract: ActionContract | None = None  # None for control modes that are not end-effector deltas
     frame_shape: tuple[int, int, int] | None = None  # of `frames`, None where nothing can be drawn

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 
 from rpd_jax.config import REWARDS, ConfigError, EnvConfig, choice
 from rpd_jax.envs.base import FunctionalEnv, VectorEnv, episode_seed
-from rpd_jax.envs.several import SEPARATOR, SeveralTasks
-from rpd_jax.envs.suite import Suite, TaskInfo, task_of
+from rpd_jax.envs.several import SeveralTasks
+from rpd_jax.envs.suite import Suite, TaskInfo, count_tasks, task_of
 
 SUITES: dict[str, Suite | str] = {
     "tabletop": "rpd_jax.envs.tabletop.suite:SUITE",
@@ -47,7 +47,7 @@ def suite_of(config: EnvConfig) -> Suite:
     if isinstance(suite, str):
         module, _, attribute = suite.partition(":")
         suite = SUITES[name] = getattr(importlib.import_module(module), attribute)
-    return SeveralTasks(suite) if SEPARATOR in task_of(config) else suite
+    return SeveralTasks(suite) if count_tasks(config) > 1 else suite
 
 
 def check_env(config: EnvConfig, suite: Suite | None = None) -> None:

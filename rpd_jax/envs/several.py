@@ -10,11 +10,17 @@ from typing import Any
 import numpy as np
 
 from rpd_jax.config import ConfigError, EnvConfig
-from rpd_jax.envs.base import EnvSpec, StepResult, VectorEnv, begin_episode, draw_missing
-from rpd_jax.envs.suite import Suite, TaskInfo, task_of
+from rpd_jax.envs.base import (
+    INSTRUCTION,
+    ArraySpec,
+    EnvSpec,
+    StepResult,
+    VectorEnv,
+    begin_episode,
+    draw_missing,
+)
+from rpd_jax.envs.suite import SEPARATOR, Suite, TaskInfo, task_of
 from rpd_jax.types import Array, Observation
-
-SEPARATOR = ","
 
 
 class SeveralTasks:
@@ -70,7 +76,7 @@ class SeveralTasks:
 class SeveralVectorEnv:
     """K vector environments as one, see `base.VectorEnv`: row n is row n // K of environment n % K; numpy's arrays.
 
-    Observations have the entries that are of one shape in all of them.
+    Observations have the entries that are of one shape in all of them, and "instruction": the number n % K.
 
     Args:
       envs: of B, or of B and B - 1 rows, so that each row has its place.
@@ -139,7 +145,10 @@ class SeveralVectorEnv:
             env.close()
 
     def _observation(self, parts: Sequence[Observation]) -> Observation:
-        return {key: self._woven([part[key] for part in parts]) for key in self.spec.observation}
+        numbers = np.arange(self.num_envs, dtype=np.int32) % len(self._envs)
+        shared = [key for key in self.spec.observation if key != INSTRUCTION]
+        woven: Observation = {key: self._woven([part[key] for part in parts]) for key in shared}
+        return woven | {INSTRUCTION: numbers}
 
     def _woven(self, parts: Sequence[Array]) -> np.ndarray:
         first = np.asarray(parts[0])
@@ -175,7 +184,8 @@ def _common(specs: Sequence[EnvSpec], keys: Sequence[str]) -> EnvSpec:
         instruction="; ".join(spec.instruction for spec in specs),
         instructions=tuple(spec.instruction for spec in specs),
         max_episode_steps=max(spec.max_episode_steps for spec in specs),
-        observation={key: x for key, x in first.observation.items() if agree(entry("observation", key))},
+        observation={key: x for key, x in first.observation.items() if agree(entry("observation", key))}
+        | {INSTRUCTION: ArraySpec((), "int32")},
         layout={key: parts for key, parts in first.layout.items() if agree(entry("layout", key))},
         camera=first.camera if agree(lambda spec: spec.camera) else None,
     )

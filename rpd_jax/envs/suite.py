@@ -112,9 +112,17 @@ class FunctionalSuite(abc.ABC):
         return FunctionalVectorEnv(env, len(seeds), seeds, random_ages=random_ages)
 
 
+SEPARATOR = ","  # between the tasks of a mixture, see `several.py`
+
+
 def task_of(config: EnvConfig) -> str:
     """The part of `config.name` after the suite."""
     return config.name.partition(":")[2]
+
+
+def count_tasks(config: EnvConfig) -> int:
+    """How many tasks `config.name` names: so many environments at least must be made."""
+    return task_of(config).count(SEPARATOR) + 1
 
 
 def info_of(spec: EnvSpec) -> TaskInfo:

@@ -82,8 +82,9 @@ def random_observation(student: Student, batch: int, seed: int = 0) -> Observati
     observation: Observation = {}
     for name, array in student.observation.items():
         shape = (batch, *array.shape)
-        if array.dtype == "uint8":
-            observation[name] = rng.integers(0, 256, shape, dtype=np.uint8)
+        if array.dtype != "float32":  # frames, or which of the tasks it is
+            most = 256 if array.dtype == "uint8" else len(student.spec.instructions)
+            observation[name] = rng.integers(0, most, shape, dtype=array.dtype)
             continue
         x = rng.normal(size=shape)
         if name in known:

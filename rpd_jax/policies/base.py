@@ -15,6 +15,7 @@ register_policy("linear", linear)      # then network.name="linear" trains it
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol
 
@@ -25,10 +26,10 @@ import numpy as np
 
 from rpd_jax.config import EnvConfig, NetworkConfig
 from rpd_jax.config.validation import ConfigError, choice, require
-from rpd_jax.envs.base import EnvSpec
+from rpd_jax.envs.base import INSTRUCTION, EnvSpec
 from rpd_jax.policies.gaussian import Gaussian as Gaussian  # what most policies give
 from rpd_jax.policies.mlp import MLPActorCritic, MLPTokens
-from rpd_jax.policies.nature_cnn import NatureActorCritic
+from rpd_jax.policies.nature_cnn import NatureActorCritic, NatureTokens
 from rpd_jax.types import Observation, TokenContract
 
 Params = Any
@@ -60,12 +61,15 @@ class Policy(NamedTuple):
     over_members: Callable[..., Callable[..., Any]] = jax.vmap
     project: Callable[[Params], Params] = lambda params: params  # back to where parameters may be, after every step
     tokens: TokenContract | None = None  # what its tokens mean, if it is over tokens
+    # The environment's tasks in words, if it heeds them; of several, an observation's "instruction" says which it is.
+    instructions: tuple[str, ...] = ()
 
 
 PolicyFactory = Callable[[NetworkConfig, EnvSpec, Sequence[str], str], Policy]
 """(settings, environment, entries of an observation that the student sees, one of HEADS) -> Policy."""
 
-POLICIES: dict[str, PolicyFactory] = {}
+POLICIES: dict[str, PolicyFactory | str] = {"octo": "teachers.octo.policy:make"}
+"""Policy by `network.name`: its factory, or "module:function", which is imported when asked for."""
 
 
 def register_policy(name: str, factory: PolicyFactory) -> PolicyFactory:
@@ -82,7 +86,16 @@ def make_policy(env: EnvConfig, network: NetworkConfig, spec: EnvSpec, head: str
       ConfigError: unknown policy, or one that cannot be built with these settings.
     """
     choice("network.name", network.name, POLICIES)
-    return POLICIES[network.name](network, spec, STUDENT_KEYS[env.observation], head)
+    factory = POLICIES[network.name]
+    if isinstance(factory, str):
+        module, _, function = factory.partition(":")
+        factory = POLICIES[network.name] = getattr(importlib.import_module(module), function)
+    return factory(network, spec, STUDENT_KEYS[env.observation], head)
+
+
+def student_keys(env: EnvConfig, policy: Policy) -> tuple[str, ...]:
+    """The entries of an observation that a policy reads."""
+    return (*STUDENT_KEYS[env.observation], *([INSTRUCTION] if len(policy.instructions) > 1 else []))
 
 
 def standard(network: NetworkConfig, spec: EnvSpec, keys: Sequence[str], head: str) -> Policy:
@@ -90,7 +103,7 @@ def standard(network: NetworkConfig, spec: EnvSpec, keys: Sequence[str], head: s
 
     Raises:
       ConfigError: `log_std_init_each` or `mean_init` has not as many numbers as there are action dimensions, or the
-        token policy was asked for frames.
+        action box of a token policy is not bounded.
     """
     if head == "tokens":
         return _tokens(network, spec, keys)
@@ -119,16 +132,23 @@ def standard(network: NetworkConfig, spec: EnvSpec, keys: Sequence[str], head: s
     return Policy(init, apply, one_by_one if sees_frames else jax.vmap, project)
 
 
-def _tokens(network: NetworkConfig, spec: EnvSpec, keys: Sequence[str]) -> Policy:
-    if "rgb" in keys:
-        raise ConfigError("env.observation='rgb' cannot work with a token policy: it reads 'state' or 'ee'")
+def token_contract(network: NetworkConfig, spec: EnvSpec) -> TokenContract:
+    """Of a student whose bins divide the environment's action box; ConfigError where that is not bounded."""
     finite = all(np.isfinite((*spec.action_low, *spec.action_high)))
     require(finite, "env.control_mode", spec.name, "one with a bounded action box, which the bins divide")
-    module = MLPTokens(spec.action_low, spec.action_high, network.bins, tuple(network.hidden))
+    return TokenContract(network.bins, spec.action_low, spec.action_high)
+
+
+def _tokens(network: NetworkConfig, spec: EnvSpec, keys: Sequence[str]) -> Policy:
+    contract = token_contract(network, spec)
+    box = (contract.low, contract.high, contract.bins)
+    sees_frames = "rgb" in keys
+    module = NatureTokens(*box, "proprio" in keys) if sees_frames else MLPTokens(*box, tuple(network.hidden))
     return Policy(
         init=lambda key: module.init(key, _example(spec, keys))["params"],
         apply=lambda params, observation: module.apply({"params": params}, {k: observation[k] for k in keys}),
-        tokens=TokenContract(network.bins, spec.action_low, spec.action_high),
+        over_members=one_by_one if sees_frames else jax.vmap,
+        tokens=contract,
     )
 
 

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 
 from rpd_jax.policies.gaussian import Gaussian
 from rpd_jax.policies.mlp import gaussian_head, mlp
+from rpd_jax.policies.tokens import Tokens
 from rpd_jax.types import Observation
 
 
@@ -28,19 +29,42 @@ class NatureActorCritic(nn.Module):
 
     @nn.compact
     def __call__(self, observation: Observation) -> tuple[Gaussian, chex.Array]:
-        x = observation["rgb"]
-        chex.assert_rank(x, 4)
-        x = x.astype(jnp.float32) / 255.0
-        for i, (features, kernel, stride) in enumerate(((32, 8, 4), (64, 4, 2), (64, 3, 1))):
-            x = _conv(self, x, features, kernel, stride, f"conv_{i}")
-            x = nn.relu(x)
-        seen = [nn.relu(_torch_dense(x.reshape(x.shape[0], -1), 256, "encoder"))]
-        if self.with_proprio:
-            seen.append(nn.relu(_torch_dense(observation["proprio"], 256, "proprio")))
-        z = jnp.concatenate(seen, axis=-1)
+        z = _encoded(self, observation, self.with_proprio)
         mean = mlp(z, (512,), self.action_dim, nn.relu, 0.01 * math.sqrt(2), "actor")
         value = mlp(z, (512,), 1, nn.relu, math.sqrt(2), "critic")
         return gaussian_head(self, mean), value[:, 0]
+
+
+class NatureTokens(nn.Module):
+    """The same actor with a distribution over `bins` tokens for each action dimension, and no critic.
+
+    `low` and `high` [A] are the ends of the range that the bins divide.
+    """
+
+    low: Sequence[float]
+    high: Sequence[float]
+    bins: int
+    with_proprio: bool
+
+    @nn.compact
+    def __call__(self, observation: Observation) -> tuple[Tokens, None]:
+        z = _encoded(self, observation, self.with_proprio)
+        logits = mlp(z, (512,), len(self.low) * self.bins, nn.relu, 0.01 * math.sqrt(2), "actor")
+        return Tokens.of(logits.reshape(-1, len(self.low), self.bins), self.low, self.high), None
+
+
+def _encoded(module: nn.Module, observation: Observation, with_proprio: bool) -> chex.Array:
+    """What actor and critic read, [B, 256] or [B, 512]."""
+    x = observation["rgb"]
+    chex.assert_rank(x, 4)
+    x = x.astype(jnp.float32) / 255.0
+    for i, (features, kernel, stride) in enumerate(((32, 8, 4), (64, 4, 2), (64, 3, 1))):
+        x = _conv(module, x, features, kernel, stride, f"conv_{i}")
+        x = nn.relu(x)
+    seen = [nn.relu(_torch_dense(x.reshape(x.shape[0], -1), 256, "encoder"))]
+    if with_proprio:
+        seen.append(nn.relu(_torch_dense(observation["proprio"], 256, "proprio")))
+    return jnp.concatenate(seen, axis=-1)
 
 
 def _conv(module: nn.Module, x: chex.Array, features: int, size: int, stride: int, name: str) -> chex.Array:

@@ -27,6 +27,7 @@ from rpd_jax.presets.opd import (
     opd_teacher,
     opd_teacher_rl,
 )
+from rpd_jax.presets.opd_vla import opd_vla, opd_vla_students, opd_vla_teacher
 from rpd_jax.presets.vlajs import (
     vlajs_horizon,
     vlajs_lift,
@@ -51,6 +52,9 @@ __all__ = [
     "opd_students",
     "opd_teacher",
     "opd_teacher_rl",
+    "opd_vla",
+    "opd_vla_students",
+    "opd_vla_teacher",
     "quickstart",
     "quickstart_vla",
     "quickstart_vla_rgb",
@@ -92,6 +96,9 @@ PRESETS: dict[str, Callable[[], Config]] = {
     "opd-groups": opd_groups,
     "opd-ablations": opd_ablations,
     "opd-paper": opd_paper,
+    "opd-vla-teacher": opd_vla_teacher,
+    "opd-vla-students": opd_vla_students,
+    "opd-vla": opd_vla,
     "debug": debug,
 }
 

@@ -25,7 +25,7 @@ def opd_teacher() -> Config:
         env=EnvConfig(name="tabletop:PushCube-v1", reward="sparse", num_envs=32, end_on_success=False),
         network=NetworkConfig(hidden=(256, 256), normalize_observations=True),
         algorithm=SFTConfig(
-            demonstrations=DEMONSTRATIONS,
+            demonstrations=(DEMONSTRATIONS,),
             total_steps=2000 * 256,
             learning_rate=1e-3,
             learning_rate_end=0.1,
@@ -120,7 +120,7 @@ def opd_ablations() -> Config:
         "sft-grpo",
         "distill-grpo",
     )
-    config.algorithm.start_variant, config.algorithm.demonstrations = "sft-40", DEMONSTRATIONS
+    config.algorithm.start_variant, config.algorithm.demonstrations = "sft-40", (DEMONSTRATIONS,)
     config.algorithm.episodes = 40
     config.algorithm.total_steps = 80 * 32 * EPISODE
     config.eval.every = 10

@@ -118,6 +118,11 @@ def check_saved(run_directory: Path | str, iteration: int) -> None:
         raise CheckpointError(f"no checkpoint {iteration} in {path}: it has {found}")
 
 
+def saved_iterations(run_directory: Path | str) -> list[int]:
+    """The iterations whose checkpoints a run keeps, rising."""
+    return _iterations(Path(run_directory) / CHECKPOINT_DIRECTORY)
+
+
 def to_paths(tree: Any) -> dict[str, np.ndarray]:
     """A pytree as {path of the leaf: numpy array}; random keys become their data."""
     leaves, _ = jax.tree_util.tree_flatten_with_path(tree)

@@ -28,7 +28,7 @@ from rpd_jax.guidance import schedule
 from rpd_jax.guidance.labeler import Askers
 from rpd_jax.keys import stream
 from rpd_jax.policies import normalization
-from rpd_jax.policies.base import STUDENT_KEYS
+from rpd_jax.policies.base import student_keys
 from rpd_jax.training.mesh import Mesh
 from rpd_jax.types import Observation
 
@@ -59,9 +59,10 @@ class Population:
         self.mesh = mesh or Mesh.of_one()
         self.specs = resolve_variants(config)
         self.members = [Member(variant, seed) for variant in self.specs for seed in config.seeds]
-        self.keys = STUDENT_KEYS[config.env.observation]
         self.algorithm: Algorithm = make_algorithm(Setup(config, spec, tuple(self.specs)))
-        normalized = [name for name in self.keys if name != "rgb" and config.network.normalize_observations]
+        self.keys = student_keys(config.env, self.algorithm.policy)
+        numbers = [name for name in self.keys if spec.observation[name].dtype == "float32"]  # neither frames nor tasks
+        normalized = numbers if config.network.normalize_observations else []
         length = getattr(config.algorithm, "rollout_length", None)
         # Programs close over the algorithm alone: a jitted function that holds the population keeps it for ever.
         self.begin = functools.partial(

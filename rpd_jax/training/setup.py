@@ -55,7 +55,8 @@ def make_teacher(
     elif "rgb" not in env.spec.observation:
         made = teacher(env)
     else:
-        stand_in = make_env(config.env, [config.eval.seed], rgb=False, end_on_success=False, suite=suite)
+        seeds = [config.eval.seed] * max(len(env.spec.instructions), 1)  # an environment of each task
+        stand_in = make_env(config.env, seeds, rgb=False, end_on_success=False, suite=suite)
         with contextlib.closing(stand_in):
             made = teacher(stand_in)
     if made is not None:

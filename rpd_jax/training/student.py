@@ -25,6 +25,7 @@ from rpd_jax.config import Config, EnvConfig, VariantSpec
 from rpd_jax.config.validation import ConfigError, choice
 from rpd_jax.envs.base import ArraySpec, EnvSpec
 from rpd_jax.envs.registry import check_env, env_seeds, make_env, make_functional
+from rpd_jax.envs.suite import count_tasks
 from rpd_jax.policies.base import STUDENT_KEYS, Policy
 from rpd_jax.runs.checkpoint import Checkpoint, from_paths, load_checkpoint
 from rpd_jax.training.population import Population
@@ -156,7 +157,7 @@ def env_spec(config: EnvConfig) -> EnvSpec:
     functional = make_functional(config, rgb=rgb, end_on_success=False)
     if functional is not None:
         return functional.spec
-    with contextlib.closing(make_env(config, env_seeds(0, 1), rgb=rgb, end_on_success=False)) as env:
+    with contextlib.closing(make_env(config, env_seeds(0, count_tasks(config)), rgb=rgb, end_on_success=False)) as env:
         return env.spec
 
 

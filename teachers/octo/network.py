@@ -201,7 +201,7 @@ def _newest(
     later = sum(count for _, count in layout.timestep[names.index(readout) + 1 :])
     task = TokenGroup(*(jnp.concatenate(parts, axis=1) for parts in zip(*prefix.values(), strict=True)))
     own = assemble([], list(timestep.values()))
-    batch, size = len(own.mask), task.mask.shape[1]
+    batch, size = own.mask.shape[0], task.mask.shape[1]
     end = len(rules) - later
     keys = jnp.concatenate([jnp.broadcast_to(task.mask, (batch, size)), own.mask], axis=1)
     return transformer(

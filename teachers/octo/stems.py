@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from rpd_jax.policies.nature_cnn import convolve_by_matmul, convolve_natively
 from rpd_jax.types import Array
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -28,6 +29,8 @@ class StemConfig:
     padding: tuple[int, ...] = (1, 1, 1, 1)
     num_features: int = 512
     img_norm_type: str = "default"
+    # Convolutions as matrix products on the CPU: in a loop XLA takes many times longer for gradients of others there.
+    by_matmul: bool = False
 
 
 def normalize_images(images: Array, kind: str) -> Array:
@@ -59,19 +62,18 @@ class StdConv(nn.Module):
     stride: int
     padding: int
     dtype: Any = jnp.float32
+    by_matmul: bool = False
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
         shape = (self.kernel_size, self.kernel_size, x.shape[-1], self.features)
         kernel = self.param("kernel", nn.initializers.lecun_normal(), shape)
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
-        y = jax.lax.conv_general_dilated(
-            jnp.asarray(x, self.dtype),
-            jnp.asarray(standardize(kernel), self.dtype),
-            window_strides=(self.stride, self.stride),
-            padding=((self.padding, self.padding), (self.padding, self.padding)),
-            dimension_numbers=("NHWC", "HWIO", "NHWC"),
-        )
+        p = self.padding
+        x = jnp.pad(jnp.asarray(x, self.dtype), ((0, 0), (p, p), (p, p), (0, 0)))
+        by_matmul = self.by_matmul and jax.default_backend() == "cpu"
+        convolve = convolve_by_matmul if by_matmul else convolve_natively
+        y = convolve(x, jnp.asarray(standardize(kernel), self.dtype), self.stride)
         return y + jnp.broadcast_to(bias.astype(self.dtype), y.shape)
 
 
@@ -87,7 +89,8 @@ class Stem(nn.Module):
         x = normalize_images(images, c.img_norm_type).astype(self.dtype)
         layers = zip(c.features, c.kernel_sizes, c.strides, c.padding, strict=True)
         for index, (features, kernel_size, stride, padding) in enumerate(layers):
-            x = StdConv(features, kernel_size, stride, padding, self.dtype, name=f"StdConv_{index}")(x)
+            sizes = features, kernel_size, stride, padding
+            x = StdConv(*sizes, self.dtype, c.by_matmul, name=f"StdConv_{index}")(x)
             x = nn.GroupNorm(32, epsilon=1e-6, dtype=self.dtype, name=f"GroupNorm_{index}")(x)
             x = nn.relu(x)
         patch = c.patch_size // int(np.prod(c.strides))

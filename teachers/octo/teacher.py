@@ -116,7 +116,7 @@ class OctoTeacher:
         padding = jnp.cumprod(same.astype(jnp.int32), axis=1) > 0  # it can only stand at the beginning
         newest = jnp.ones((len(frames), 1), bool)
         observation = {
-            self._key: _resized(frames, self._size),
+            self._key: resized(frames, self._size),
             "timestep_pad_mask": jnp.concatenate([~padding, newest], axis=1),
         }
         tasks = {"language_instruction": task}
@@ -144,7 +144,7 @@ def make(env_spec: EnvSpec | None, settings: OctoSettings) -> OctoTeacher:
     )
 
 
-def _resized(frames: Array, size: int) -> Array:
+def resized(frames: Array, size: int) -> Array:
     """Frames uint8 [B, W, H, W', 3] -> uint8 [B, W, size, size, 3]."""
     if frames.shape[2:4] == (size, size):
         return frames

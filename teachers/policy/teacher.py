@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -11,8 +13,10 @@ import numpy as np
 from rpd_jax.actions.contracts import clip
 from rpd_jax.algorithms.base import apply
 from rpd_jax.config import ConfigError
-from rpd_jax.envs.base import EnvSpec
+from rpd_jax.config.validation import choice
+from rpd_jax.envs.base import INSTRUCTION, ArraySpec, EnvSpec
 from rpd_jax.envs.registry import task_info
+from rpd_jax.instructions import as_instructions
 from rpd_jax.policies.base import STUDENT_KEYS
 from rpd_jax.policies.gaussian import Gaussian
 from rpd_jax.policies.tokens import Tokens
@@ -48,6 +52,13 @@ class PolicyTeacher:
 
     def __init__(self, env_spec: EnvSpec, directory: Path | str, member: str = "", samples: int = 1) -> None:
         config, checkpoint = load_checkpoint(directory)
+        # Of an environment whose observations hold no frames, they are drawn where the student sees them.
+        drawn = {
+            key: ArraySpec(env_spec.cameras[key], "uint8")
+            for key in STUDENT_KEYS[config.env.observation]
+            if key in env_spec.cameras
+        }
+        env_spec = dataclasses.replace(env_spec, observation=drawn | dict(env_spec.observation))
         population = Population(config, env_spec)
         names = [f"{m.variant.name}/{m.seed}" for m in population.members]
         if member and member not in names:
@@ -76,12 +87,12 @@ class PolicyTeacher:
             checkpoint=digest_arrays({name: np.asarray(leaf) for name, leaf in checkpoint.params.items()}),
         )
         policy = population.algorithm.policy  # a program that holds the population would keep it
+        self._told = policy.instructions
         self._policy = jax.jit(lambda member, observation: apply(policy, member, observation)[0])
 
     def label(self, observation: Observation, instructions: Instructions | str, key: Array) -> TeacherLabels:
         """Labels observations [B, ...] with the mode and the exact standard deviation of the student's distribution."""
-        del instructions  # the student was trained on one task
-        policy: Gaussian | Tokens = self._policy(self._member, observation)
+        policy: Gaussian | Tokens = self._act(observation, instructions)
         action = policy.mode()
         if self._samples > 1 and isinstance(policy, Gaussian):
             noise = jax.random.normal(key, (self._samples, *action.shape))
@@ -94,15 +105,25 @@ class PolicyTeacher:
 
     def label_tokens(self, observation: Observation, instructions: Instructions | str, key: Array) -> TokenLabels:
         """As `label` of one sample, with the tokens; of a student that has such."""
-        del instructions, key
-        policy: Tokens = self._policy(self._member, observation)
+        del key
+        policy: Tokens = self._act(observation, instructions)
         labels = TeacherLabels(policy.mode(), jnp.ones(len(policy.logits), bool), policy.std)
         return TokenLabels(labels, jnp.argmax(policy.logits, axis=-1).astype(jnp.int32), _scores(policy))
 
     def score(self, observation: Observation, instructions: Instructions | str, tokens: Array) -> TokenScores:
         """The student's own distributions: its tokens are independent of each other, so `tokens` change nothing."""
-        del instructions, tokens
-        return _scores(self._policy(self._member, observation))
+        del tokens
+        return _scores(self._act(observation, instructions))
+
+    def _act(self, observation: Observation, instructions: Instructions | str) -> Any:
+        """The student's distributions; one that heeds instructions is told which of its own each row has."""
+        if len(self._told) > 1:
+            rows = as_instructions(instructions, len(next(iter(observation.values()))))
+            for text in rows.texts:
+                choice("instruction", text, self._told)
+            numbers = jnp.array([self._told.index(text) for text in rows.texts], jnp.int32)
+            observation = observation | {INSTRUCTION: numbers[rows.index]}
+        return self._policy(self._member, observation)
 
 
 def _scores(policy: Tokens) -> TokenScores:

@@ -22,6 +22,7 @@ def test_each_row_is_as_in_its_own_task():
     actions = rng.uniform(-1, 1, (4, len(SEEDS), 7)).astype(np.float32)
     results = [env.step(action) for action in actions]  # over an end
     assert env.spec.instructions == registry.task_info(BOTH).instructions and len(set(env.spec.instructions)) == 2
+    np.testing.assert_array_equal(first["instruction"], [0, 1, 0, 1, 0])
     for number, task in enumerate(("PushCube-v1", "PullCube-v1")):
         alone = make(dataclasses.replace(BOTH, name=f"tabletop:{task}"), SEEDS[number::2])
         np.testing.assert_array_equal(first["ee"][number::2], alone.reset()["ee"])
