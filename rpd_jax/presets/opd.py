@@ -55,7 +55,7 @@ def opd_quickstart() -> Config:
     GRPO, whose steps are fewer, larger and slower.
     """
     config = opd_students()
-    reinforce: dict[str, float | None] = {"accumulate": 4, "learning_rate": 2e-3}
+    reinforce: dict[str, float | None] = {"accumulate": 4, "learning_rate": 1.5e-3}
     config.variants = (
         "reverse-kl",
         "reverse-kl-sampled:accumulate=16:name=reverse-kl-sampled",
@@ -79,7 +79,7 @@ def opd_quickstart() -> Config:
         rollout_length=EPISODE,
     )
     config.teacher = TeacherConfig(name="policy", path="runs/opd/teacher")
-    config.eval.every, config.eval.curve_episodes = 10, 32
+    config.eval.every, config.eval.curve_episodes = 20, 32
     config.run.directory, config.run.iterations_per_call = "runs/opd/quickstart", 5
     return config
 
@@ -138,7 +138,7 @@ def opd_paper() -> Config:
     clips 0.2 and 0.28, groups with success rates in [0.1, 0.9]. OpenVLA-OFT itself: `launch.distill_openvla`.
     """
     config = opd_quickstart()
-    grpo = PhaseSpec(0.5, {"grpo": 1.0}, {"accumulate": 4, "learning_rate": 2e-3})
+    grpo = PhaseSpec(0.5, {"grpo": 1.0}, {"accumulate": 4, "learning_rate": 1.5e-3})
     sampled = VariantSpec("opd", {"reverse_kl_sampled": 1.0}, overrides={"accumulate": 16}, algorithm="opd")
     config.variants = (sampled, dataclasses.replace(sampled, name="opd-then-grpo", phases=(grpo,)))
     config.env.num_envs = 64 * 8
