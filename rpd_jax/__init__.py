@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from rpd_jax import actions, algorithms, envs, losses, policies
     from rpd_jax.advantages import finite_horizon_gae, gae
     from rpd_jax.algorithms.base import Algorithm, register_algorithm
-    from rpd_jax.algorithms.variants import VariantSpec, register_variant
+    from rpd_jax.algorithms.variants import PhaseSpec, VariantSpec, register_variant
     from rpd_jax.config import Config
     from rpd_jax.envs.registry import make_env, register_suite
     from rpd_jax.policies.base import register_policy
@@ -46,6 +46,7 @@ _MODULES = {
     "Teacher": "rpd_jax.types",
     "TeacherLabels": "rpd_jax.types",
     "TeacherSpec": "rpd_jax.types",
+    "PhaseSpec": "rpd_jax.algorithms.variants",
     "VariantSpec": "rpd_jax.algorithms.variants",
     "evaluate": "rpd_jax.training.reevaluation",
     "evaluate_teacher": "rpd_jax.training.reevaluation",
@@ -68,6 +69,7 @@ __all__ = [
     "PRESETS",
     "Algorithm",
     "Config",
+    "PhaseSpec",
     "Result",
     "Student",
     "Teacher",

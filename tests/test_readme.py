@@ -23,7 +23,7 @@ def test_the_library_example_runs_and_the_variant_can_be_added(tmp_path, monkeyp
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(variants, "VARIANTS", dict(variants.VARIANTS))
     blocks = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-    assert len(blocks) == 3
+    assert len(blocks) == 4
     names: dict = {}
     for block in blocks:
         exec(block, names)
@@ -33,6 +33,7 @@ def test_the_library_example_runs_and_the_variant_can_be_added(tmp_path, monkeyp
     assert names["metrics"]["success_once"].shape == (2, 4, 2)  # keys, iterations, variants
     assert names["config"].validate().variants == ("ppo", "rpd-mse", "mine")
     assert variants.resolve_variants(names["config"])[2].terms == {"mse": 1.0, "kl": 0.1}
+    assert variants.VARIANTS["both"].every_phase[1].terms == {"grpo": 1.0}
 
 
 def test_commands_name_existing_modules_presets_and_fields():
