@@ -55,7 +55,7 @@ def opd_quickstart() -> Config:
     GRPO, whose steps are fewer, larger and slower.
     """
     config = opd_students()
-    reinforce: dict[str, float | None] = {"accumulate": 4, "learning_rate": 1.5e-3}
+    reinforce: dict[str, float | None] = {"accumulate": 4, "learning_rate": 2e-3, "learning_rate_end": 0.05}
     config.variants = (
         "reverse-kl",
         "reverse-kl-sampled:accumulate=16:name=reverse-kl-sampled",
