@@ -106,7 +106,7 @@ def played(scores):
     success = jnp.zeros((T, N), bool).at[0, 0].set(True)
     no_end, old = jnp.zeros((T, N), bool), jnp.full((T, N, A), -1.0)
     rollout = Rollout({"logits": LOGITS}, {"tokens": CHOSEN, "log_prob": old}, success, no_end, no_end)
-    variant = jax.tree.map(lambda x: x[0], to_variant(VARIANTS["reverse-kl"], CONFIG, ("token_reverse_kl",), A))
+    variant = to_variant(VARIANTS["reverse-kl"], CONFIG, ("token_reverse_kl",), A)
     policy = Policy(lambda key: {}, lambda params, seen: (Tokens.of(seen["logits"], (-1.0,) * A, (1.0,) * A), None))
     batch, summary = make_batch(CONFIG, variant, rollout, scores, jnp.array([0, 0, 1, 1]))
     return policy, variant, batch, summary

@@ -108,7 +108,7 @@ def test_phases_and_evaluation(checkpoint, expert, tmp_path) -> None:
     from teachers.openvla.opd.distill import distill
 
     phases = ("reverse_kl_clipped:1:2e-3", "grpo:2:1e-3")
-    made = settings(steps=2, phases=phases, minibatches=2, group_size=4, validate_every=1, oft="libero-tokens")
+    made = settings(steps=2, phases=phases, minibatches=2, group_size=8, validate_every=1, oft="libero-tokens")
     found = distill(checkpoint, expert, made, tmp_path / "run").history
     assert [row["train/learning_rate"] for row in found] == [2e-3, 1e-3]
     assert all(0 <= row["validation/success"] <= 1 for row in found)
