@@ -89,7 +89,7 @@ def learning_curves(
     axes.grid(alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)
     axes.set_title(title, loc="left", fontsize=11)
-    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=4, frameon=False)
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False)
     if seeds:
         axes.set_title(_note(seeds), loc="right", fontsize=7, color="0.35")
     with atomic_path(path) as temporary:
