@@ -68,7 +68,8 @@ def learning_curves(
     Raises:
       ValueError: a curve's arrays do not fit each other, or are empty.
     """
-    figure = Figure(figsize=(6.4, 4.2), layout="constrained")
+    lines = -(-(len(curves) + (teacher is not None)) // 3)  # of the legend, which takes its place below the plot
+    figure = Figure(figsize=(6.4, 4.2 + 0.3 * max(0, lines - 2)), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     seeds = set()
