@@ -20,10 +20,10 @@ needs is imported when it is made.
 from __future__ import annotations
 
 import dataclasses
-import importlib
 from collections.abc import Callable
 from typing import Any
 
+from rpd_jax.config.tagged import imported
 from rpd_jax.config.teacher import TeacherConfig
 from rpd_jax.config.validation import ConfigError, check, require
 from rpd_jax.envs.base import EnvSpec
@@ -96,8 +96,7 @@ def make(env_spec: EnvSpec | None, settings: TeacherConfig) -> Teacher:
         raise ConfigError(f"teacher.name={settings.name!r} cannot work without an environment: give an env_spec")
     factory = settings.factory
     if isinstance(factory, str):
-        module, _, function = factory.partition(":")
-        factory = getattr(importlib.import_module(module), function)
+        factory = imported(factory)
     return factory(env_spec, settings)
 
 

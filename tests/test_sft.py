@@ -76,7 +76,7 @@ def test_in_memory_nothing_is_left(demonstrations, tmp_path, monkeypatch):
     ("change", "message"),
     [
         ({"algorithm.demonstrations": ""}, r"algorithm.demonstrations=\(\) cannot work: it must be a path"),
-        ({"algorithm.demonstrations": "nowhere"}, "nowhere.json is missing"),
+        ({"algorithm.demonstrations": "nowhere"}, "nowhere.* cannot work: nothing is there"),
         ({"env.name": "toy:ActionMatters-v0"}, "cannot work in toy:ActionMatters-v0"),
         ({"variants": ("ppo",)}, "variant 'ppo' is one of algorithm 'ppo': it cannot work with algorithm.name='sft'"),
     ],

@@ -7,6 +7,8 @@ import pytest
 import rpd_jax
 from rpd_jax.config import ConfigError, NetworkConfig, OPDConfig, SFTConfig
 from rpd_jax.demonstrations.collect import Settings, collect
+from rpd_jax.envs.functional import FunctionalVectorEnv
+from rpd_jax.envs.toy.reach import Reach
 from teachers.settings import teacher_factory
 
 T = 20  # steps of a debug episode
@@ -90,3 +92,23 @@ def test_mistakes_about_the_start(imitators, demonstrations, change, message):
         setattr(config.algorithm if name.startswith("start") else config, name, value)
     with pytest.raises((ConfigError, rpd_jax.runs.checkpoint.CheckpointError), match=message):
         rpd_jax.train(config, directory=None)
+
+
+def test_demonstrations_that_are_not_there(tmp_path):
+    config = make_config(demonstrations=str(tmp_path / "nowhere"))
+    config.variants = ("imitation",)
+    with pytest.raises(ConfigError, match=r"nowhere.* cannot work: nothing is there; launch.collect records"):
+        rpd_jax.train(config, directory=None)
+
+
+def test_environments_whose_episodes_cannot_be_chosen():
+    class Unchosen(FunctionalVectorEnv):
+        begin_episode = None
+
+    def made(seeds, *, rgb, end_on_success, random_ages):
+        return Unchosen(Reach(T, end_on_success), len(seeds), seeds, random_ages=random_ages)
+
+    config = make_config(group_size=4)
+    config.variants, config.env.max_episode_steps = ("grpo",), None
+    with pytest.raises(ConfigError, match=r"algorithm.name=.opd. cannot work in .*: .* has no begin_episode"):
+        rpd_jax.train(config, env=made, directory=None)

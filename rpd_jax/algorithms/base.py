@@ -16,8 +16,6 @@ with its dataclass of settings:
 from __future__ import annotations
 
 import dataclasses
-import importlib
-import operator
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, NamedTuple, Self
 
@@ -31,6 +29,7 @@ from rpd_jax.algorithms.schedules import distillation_weight, learning_rate
 from rpd_jax.algorithms.variants import Variant, VariantSpec, active_terms
 from rpd_jax.config import Config
 from rpd_jax.config.algorithm import AlgorithmConfig
+from rpd_jax.config.tagged import imported
 from rpd_jax.config.validation import ConfigError, choice
 from rpd_jax.envs.base import EnvSpec
 from rpd_jax.guidance import schedule
@@ -168,8 +167,7 @@ def make_algorithm(setup: Setup) -> Algorithm:
     choice("algorithm.name", name, ALGORITHMS)
     factory = ALGORITHMS[name]
     if isinstance(factory, str):
-        module, _, attributes = factory.partition(":")
-        factory = operator.attrgetter(attributes)(importlib.import_module(module))
+        factory = imported(factory)
     return factory(setup)
 
 

@@ -39,10 +39,10 @@ from rpd_jax.algorithms.minibatches import rows, shuffles
 from rpd_jax.algorithms.opd_loss import INPUTS, Batch, Rollout, loss, make_batch, position_names
 from rpd_jax.algorithms.variants import Variant, VariantSpec
 from rpd_jax.config.algorithm import OPDConfig
-from rpd_jax.config.validation import ConfigError, choice, require
+from rpd_jax.config.validation import ConfigError, require
 from rpd_jax.config.variant import PhaseSpec
 from rpd_jax.demonstrations.transitions import Demonstrations, draw, load
-from rpd_jax.losses.terms import TERMS, guided
+from rpd_jax.losses.terms import TERMS, check_inputs, guided
 from rpd_jax.losses.tokens import log_probs, token_reverse_kl
 from rpd_jax.policies import normalization
 from rpd_jax.policies.base import Params, one_by_one, student_keys
@@ -114,9 +114,7 @@ class OPD(Algorithm):
     @classmethod
     def of(cls, setup: Setup) -> Self:
         config, algorithm = setup.config, cast(OPDConfig, setup.config.algorithm)
-        for name in setup.terms:
-            for each in TERMS[name].inputs:
-                choice(f"loss term {name!r}: argument", each, INPUTS)
+        check_inputs(setup.terms, INPUTS)
         for spec in setup.specs:
             check_variant(spec, algorithm, config.env.num_envs, max(len(setup.spec.instructions), 1))
         steps = setup.spec.max_episode_steps

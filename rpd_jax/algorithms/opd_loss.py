@@ -12,6 +12,7 @@ from rpd_jax.advantages import group_advantages
 from rpd_jax.algorithms.base import Metrics
 from rpd_jax.algorithms.variants import Variant
 from rpd_jax.config.algorithm import OPDConfig
+from rpd_jax.guidance.scores import usable
 from rpd_jax.losses.terms import TERMS
 from rpd_jax.losses.tokens import entropy, log_probs, token_forward_kl, token_reverse_kl
 from rpd_jax.policies.base import Params, Policy
@@ -95,7 +96,7 @@ def make_batch(
     tokens = rollout.extras["tokens"]
     teacher, scored = None, jnp.ones(mask.shape)
     if scores is not None:
-        finite = jnp.all(jnp.isfinite(scores.logits), axis=(-2, -1))
+        finite = jnp.asarray(usable(scores))
         teacher = log_probs(jnp.where(finite[..., None, None], scores.logits, 0.0), config.temperature)
         scored = finite.astype(jnp.float32)
     batch = Batch(

@@ -34,12 +34,12 @@ from rpd_jax.algorithms.base import (
     iteration_keys,
 )
 from rpd_jax.algorithms.minibatches import rows, shuffles
-from rpd_jax.algorithms.ppo_loss import Batch, check_inputs, loss, make_batch, metric_names
+from rpd_jax.algorithms.ppo_loss import INPUTS, Batch, loss, make_batch, metric_names
 from rpd_jax.algorithms.variants import Variant
 from rpd_jax.config import ConfigError, GuidanceConfig
 from rpd_jax.config.algorithm import PPOConfig
 from rpd_jax.guidance import schedule
-from rpd_jax.losses.terms import guided
+from rpd_jax.losses.terms import check_inputs, guided
 from rpd_jax.policies import normalization
 from rpd_jax.policies.base import STUDENT_KEYS, Params, Policy, has_critic
 from rpd_jax.types import Observation, TeacherLabels, Transition
@@ -123,7 +123,7 @@ class PPO(Algorithm):
 
     @classmethod
     def of(cls, setup: Setup) -> Self:
-        check_inputs(setup.terms)
+        check_inputs(setup.terms, INPUTS)
         asking = [spec for spec in setup.specs if guided(spec)]
         may_end = bool(asking) and all(spec.guidance.is_transient for spec in asking)
         made = super().of(setup)

@@ -21,10 +21,17 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import operator
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Self
 
 from rpd_jax.config.validation import ConfigError, Settings, choice, field_types
+
+
+def imported(reference: str) -> Any:
+    """What "package.module:name" refers to: so registries name what is imported only when it is asked for."""
+    module, _, name = reference.partition(":")
+    return operator.attrgetter(name)(importlib.import_module(module))
 
 
 class Tagged(Settings):
@@ -75,8 +82,7 @@ class Tagged(Settings):
     def _kind(cls, tag: str) -> type[Self]:
         kind = cls.kinds[tag]
         if isinstance(kind, str):
-            module, _, attribute = kind.partition(":")
-            kind = cls.kinds[tag] = getattr(importlib.import_module(module), attribute)
+            kind = cls.kinds[tag] = imported(kind)
         return kind
 
     @classmethod

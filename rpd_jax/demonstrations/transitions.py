@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import jax
@@ -73,6 +74,8 @@ def _episodes(path: str, config: Config, spec: EnvSpec, keys: Sequence[str]) -> 
     """The episodes of one directory, leaves [T, ...]."""
     where = f"algorithm.demonstrations={path!r}"
     recorded = [key for key in keys if key != INSTRUCTION]
+    if not Path(path).exists():
+        raise ConfigError(f"{where} cannot work: nothing is there; launch.collect records demonstrations")
     with reading.Demonstrations(path) as demonstrations:
         if not len(demonstrations):
             raise ConfigError(f"{where} cannot work: there are no episodes")

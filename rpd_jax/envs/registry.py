@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import importlib
 import math
 from collections.abc import Sequence
 
 from rpd_jax.config import REWARDS, ConfigError, EnvConfig, choice
+from rpd_jax.config.tagged import imported
 from rpd_jax.envs.base import FunctionalEnv, VectorEnv, episode_seed
 from rpd_jax.envs.several import SeveralTasks
 from rpd_jax.envs.suite import Suite, TaskInfo, count_tasks, task_of
@@ -45,8 +45,7 @@ def suite_of(config: EnvConfig) -> Suite:
     name = config.tag_of(config.name)
     suite = SUITES[name]
     if isinstance(suite, str):
-        module, _, attribute = suite.partition(":")
-        suite = SUITES[name] = getattr(importlib.import_module(module), attribute)
+        suite = SUITES[name] = imported(suite)
     return SeveralTasks(suite) if count_tasks(config) > 1 else suite
 
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import chex
@@ -50,6 +50,13 @@ TERMS: dict[str, Term] = {}
 def asks_teacher(terms: Mapping[str, float]) -> bool:
     """Whether a sum of these terms, by their coefficients, needs a teacher."""
     return any(coefficient > 0 and TERMS[name].asks_teacher for name, coefficient in terms.items())
+
+
+def check_inputs(terms: Sequence[str], inputs: Sequence[str]) -> None:
+    """Raises ConfigError for a term that looks at something else than a family gives, `inputs`."""
+    for name in terms:
+        for each in TERMS[name].inputs:
+            choice(f"loss term {name!r}: argument", each, inputs)
 
 
 def guided(spec: VariantSpec) -> bool:

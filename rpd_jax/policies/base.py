@@ -15,7 +15,6 @@ register_policy("linear", linear)      # then network.name="linear" trains it
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol
 
@@ -25,6 +24,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from rpd_jax.config import EnvConfig, NetworkConfig
+from rpd_jax.config.tagged import imported
 from rpd_jax.config.validation import ConfigError, choice, require
 from rpd_jax.envs.base import INSTRUCTION, EnvSpec
 from rpd_jax.policies.gaussian import Gaussian as Gaussian  # what most policies give
@@ -88,8 +88,7 @@ def make_policy(env: EnvConfig, network: NetworkConfig, spec: EnvSpec, head: str
     choice("network.name", network.name, POLICIES)
     factory = POLICIES[network.name]
     if isinstance(factory, str):
-        module, _, function = factory.partition(":")
-        factory = POLICIES[network.name] = getattr(importlib.import_module(module), function)
+        factory = POLICIES[network.name] = imported(factory)
     return factory(network, spec, STUDENT_KEYS[env.observation], head)
 
 

@@ -10,36 +10,31 @@
 
 from __future__ import annotations
 
-from rpd_jax.config import Config, EvalConfig, NetworkConfig, RunConfig, TeacherConfig
+from rpd_jax.config import Config, NetworkConfig, TeacherConfig
 from rpd_jax.config.algorithm import OPDConfig, SFTConfig
 from rpd_jax.presets.distillation import quickstart_vla
+from rpd_jax.presets.opd import EPISODE, opd_teacher
 
 TASKS = ("PushCube", "PullCube")
-EPISODE = 50  # steps of either task's
 
 
 def opd_vla_teacher() -> Config:
     """A student of both tasks by fine-tuning of everything on 400 demonstrations with frames: greedy .6 and .8."""
-    env = quickstart_vla().env  # its camera is octo-nano's
-    env.name = "tabletop:" + ",".join(f"{task}-v1" for task in TASKS)
-    env.observation, env.reward, env.num_envs, env.end_on_success = "rgb", "sparse", 32, False
-    return Config(
-        variants=("sft:name=sft-400",),
-        seeds=(0,),
-        env=env,
-        network=NetworkConfig(name="octo", bins=64),
-        algorithm=SFTConfig(
-            demonstrations=tuple(f"runs/opd-vla/{task}" for task in TASKS),
-            total_steps=600 * 64,
-            batch_size=64,
-            learning_rate=1e-3,
-            learning_rate_end=0.1,
-            max_grad_norm=1.0,
-        ),
-        teacher=TeacherConfig(noise=0.0),
-        eval=EvalConfig(every=0, episodes=64, num_envs=32),
-        run=RunConfig(directory="runs/opd-vla/teacher", checkpoint_every=0),
+    config = opd_teacher()
+    config.env = quickstart_vla().env  # its camera is octo-nano's
+    config.env.name = "tabletop:" + ",".join(f"{task}-v1" for task in TASKS)
+    config.env.observation, config.env.reward, config.env.end_on_success = "rgb", "sparse", False
+    config.network = NetworkConfig(name="octo", bins=64)
+    config.algorithm = SFTConfig(
+        demonstrations=tuple(f"runs/opd-vla/{task}" for task in TASKS),
+        total_steps=600 * 64,
+        batch_size=64,
+        learning_rate=1e-3,
+        learning_rate_end=0.1,
+        max_grad_norm=1.0,
     )
+    config.eval.episodes, config.run.directory = 64, "runs/opd-vla/teacher"
+    return config
 
 
 def opd_vla_students() -> Config:
@@ -55,7 +50,7 @@ def opd_vla() -> Config:
     """That student learns PushCube alone: by distillation, by success, by both, and from demonstrations.
 
     Checkpoints are kept: what becomes of PullCube meanwhile is VLA-OPD's Figure 3. One seed, 32 greedy episodes: from
-    .03 reverse-kl reaches .25 and grpo .00. About 9 CPU seconds an iteration and variant.
+    .03 reverse-kl reaches .25. About 9 CPU seconds an iteration and variant.
     """
     config = opd_vla_students()
     config.variants = ("reverse-kl", "grpo:accumulate=4:name=grpo", "distill-grpo", "imitation")

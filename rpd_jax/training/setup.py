@@ -10,7 +10,7 @@ import numpy as np
 from rpd_jax.algorithms.variants import resolve_variants
 from rpd_jax.config import Config, ConfigError
 from rpd_jax.config.validation import require
-from rpd_jax.envs.base import EnvSpec, VectorEnv
+from rpd_jax.envs.base import BeginsEpisodes, EnvSpec, VectorEnv
 from rpd_jax.envs.registry import check_env, env_seeds, make_env, make_functional, random_ages
 from rpd_jax.envs.suite import Suite
 from rpd_jax.losses.terms import guided
@@ -107,4 +107,9 @@ def make_loop(
             return GraphLoop(config, env, seeds, population, teacher, random_ages=ages)
     vector_env = make_env(config.env, seeds, rgb=rgb, end_on_success=ends, random_ages=ages, suite=suite)
     stack.callback(vector_env.close)
+    if population.algorithm.whole_episodes and not isinstance(vector_env, BeginsEpisodes):
+        raise ConfigError(
+            f"algorithm.name={config.algorithm.name!r} cannot work in {spec.name}: it plays whole episodes from shared "
+            "beginnings, and the environment has no begin_episode"
+        )
     return HostLoop(config, vector_env, population, teacher)

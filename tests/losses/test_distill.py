@@ -122,6 +122,6 @@ def test_a_term_is_one_function(monkeypatch):
 
 def test_a_term_that_looks_at_what_ppo_does_not_have_is_refused(monkeypatch):
     odd = terms.Term(lambda student_maen: student_maen, ("student_maen",), "mean")
-    monkeypatch.setattr(ppo_loss, "TERMS", TERMS | {"odd": odd})
+    monkeypatch.setattr(terms, "TERMS", TERMS | {"odd": odd})
     with pytest.raises(ConfigError, match=r"'odd': argument='student_maen' is unknown: .* mean 'student_mean'"):
-        ppo_loss.check_inputs(("mse", "odd"))
+        terms.check_inputs(("mse", "odd"), ppo_loss.INPUTS)

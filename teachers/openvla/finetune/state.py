@@ -45,10 +45,10 @@ class StateStore:
         """Steps that have a checkpoint, rising; files that are being written do not count."""
         return sorted(int(path.stem) for path in self._path.glob("*.safetensors") if path.stem.isdecimal())
 
-    def resume(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    def resume(self, given: Mapping[str, Any]) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Tensors and `host` of the newest intact checkpoint; damaged ones are set aside, with a warning.
 
-        Raises ConfigError if none can be read.
+        Raises ConfigError if none can be read, or if the run was `given` something else, by its own account.
         """
         damaged: list[ConfigError] = []
         for step in self.steps()[::-1]:
@@ -61,6 +61,9 @@ class StateStore:
                 newer = [str(self._file(each).relative_to(self._directory)) for each in self.steps() if each > step]
                 place = set_aside(self._directory, newer)
                 logging.warning("%s; going on from step %d, and moved %s to %s", damaged[0], step, newer, place)
+            for what, before in found[1].get("given", {}).items():
+                if before != given[what]:
+                    raise ConfigError(f"{what}: not what the run to resume was given; give the same")
             return found
         raise damaged[0]
 

@@ -170,10 +170,7 @@ class _Run(Run):
         if not self._store.steps():
             self._writer.truncate(0)
             return
-        tensors, host = self._store.resume()
-        for what, before in host["given"].items():
-            if before != self._given[what]:
-                raise ConfigError(f"{what}: not what the run to resume was given; give the same")
+        tensors, host = self._store.resume(self._given)
         self.trainer.optimizer.set_state(tensors, host["step"])
         self._pending = [{name: torch.tensor(x) for name, x in row.items()} for row in host["pending"]]
         self._go_on(host)

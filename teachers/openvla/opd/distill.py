@@ -210,10 +210,7 @@ class _Run(Run):
         if not self._store.steps():
             self._writer.truncate(0)
             return
-        tensors, host = self._store.resume()
-        for what, before in host["given"].items():
-            if before != self._given[what]:
-                raise ConfigError(f"{what}: not what the run to resume was given; give the same")
+        tensors, host = self._store.resume(self._given)
         steps = self._settings.epochs * self._settings.minibatches
         self._learner.optimizer.set_state(tensors, host["step"] * steps)
         self._pending = host["pending"]

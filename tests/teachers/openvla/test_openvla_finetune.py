@@ -278,7 +278,7 @@ def test_a_damaged_checkpoint_is_not_resumed_from(tmp_path: Path, caplog: pytest
     content = bytearray(newest.read_bytes())
     content[-100] ^= 1  # in a number: the file can still be read
     newest.write_bytes(content)
-    tensors, host = store.resume()
+    tensors, host = store.resume({})
     assert host == {"step": 1} and tensors["m"][0] == 1
     assert "differs from what was saved" in caplog.text and store.steps() == [1]
     assert (tmp_path / "set_aside.1" / "checkpoints" / "2.safetensors").read_bytes() == content
