@@ -7,10 +7,12 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from rpd_jax.envs.base import EnvSpec
+from rpd_jax.envs.suite import SEPARATOR
 
 if TYPE_CHECKING:
     from teachers.scripted.geometry import Task
     from teachers.scripted.settings import ScriptedSettings
+    from teachers.scripted.several import SeveralScripted
     from teachers.scripted.teacher import ScriptedTeacher
 
 TASKS: Mapping[str, str] = {
@@ -35,11 +37,14 @@ def load_task(name: str) -> Task:
     return importlib.import_module(f"teachers.scripted.{TASKS[name]}").TASK
 
 
-def make(env_spec: EnvSpec, settings: ScriptedSettings) -> ScriptedTeacher:
-    """The scripted teacher of an environment, whose spec names the task and the slices of its state.
+def make(env_spec: EnvSpec, settings: ScriptedSettings) -> ScriptedTeacher | SeveralScripted:
+    """The scripted teacher of an environment, whose spec names the task, or several, and the slices of its state.
 
     Raises ValueError for a task without a script, and as `ScriptedTeacher`.
     """
+    from teachers.scripted.several import SeveralScripted
     from teachers.scripted.teacher import ScriptedTeacher
 
-    return ScriptedTeacher(env_spec.task, load_task(env_spec.task), env_spec, settings)
+    names = env_spec.task.split(SEPARATOR)
+    teachers = [ScriptedTeacher(name, load_task(name), env_spec, settings) for name in names]
+    return teachers[0] if len(teachers) == 1 else SeveralScripted(teachers)

@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 from kinematic_arm import pick_cube_spec, pick_cube_state
 
+from rpd_jax.config import EnvConfig
 from rpd_jax.envs.base import ArraySpec, slices
+from rpd_jax.envs.registry import make_env
 from teachers import scripted
 from teachers.base import load
 from teachers.scripted import geometry
@@ -235,3 +237,17 @@ def test_unsuitable_environments_are_refused():
     with pytest.raises(ValueError, match=r"\['goal_pos'\]=\(0, 2\) .*3 numbers are needed"):
         layout = {**pick_cube_spec().layout["state"], "goal_pos": (0, 2)}
         teacher(pick_cube_spec(layout={"state": layout}))
+
+
+def test_of_several_tasks_each_row_is_labelled_by_its_own_script():
+    names = ("PushCube-v1", "PullCube-v1")
+    env = make_env(EnvConfig(name=f"tabletop:{','.join(names)}"), [0, 1, 2, 3], rgb=False, end_on_success=False)
+    observation = env.reset()
+    both = teacher(env.spec)
+    singles = [teacher(dataclasses.replace(env.spec, name=f"tabletop:{name}")) for name in names]
+    answers = [np.asarray(each.label(observation, "", KEY).action) for each in singles]
+    assert np.abs(answers[0] - answers[1]).max() > 0.1
+    together = np.asarray(both.label(observation, "", KEY).action)
+    np.testing.assert_array_equal(together[0::2], answers[0][0::2])
+    np.testing.assert_array_equal(together[1::2], answers[1][1::2])
+    assert both.spec.is_scripted and both.spec.observation_keys == ("state", "instruction")
