@@ -41,7 +41,7 @@ from rpd_jax.config.algorithm import PPOConfig
 from rpd_jax.guidance import schedule
 from rpd_jax.losses.terms import check_inputs, guided
 from rpd_jax.policies import normalization
-from rpd_jax.policies.base import STUDENT_KEYS, Params, Policy, has_critic
+from rpd_jax.policies.base import Params, Policy, has_critic
 from rpd_jax.types import Observation, TeacherLabels, Transition
 
 
@@ -128,7 +128,7 @@ class PPO(Algorithm):
         may_end = bool(asking) and all(spec.guidance.is_transient for spec in asking)
         made = super().of(setup)
         env, network = setup.config.env, setup.config.network
-        if not has_critic(made.policy, setup.spec, STUDENT_KEYS[env.observation]):
+        if not has_critic(made.policy, setup.spec, env.entries):
             raise ConfigError(f"network.name={network.name!r} cannot work with algorithm.name='ppo': it has no critic")
         return dataclasses.replace(made, guidance=setup.config.guidance, may_end=may_end)
 

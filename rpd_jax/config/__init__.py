@@ -11,7 +11,7 @@ from Python or from a file. Needs no jax.
 """
 
 from rpd_jax.config.algorithm import AlgorithmConfig, OPDConfig, PPOConfig, RolloutConfig, SFTConfig
-from rpd_jax.config.env import OBSERVATIONS, REWARDS, EnvConfig
+from rpd_jax.config.env import REWARDS, EnvConfig
 from rpd_jax.config.experiment import (
     Config,
     EvalConfig,
@@ -25,7 +25,6 @@ from rpd_jax.config.validation import ConfigError, choice, require, setting
 from rpd_jax.config.variant import GuidanceSpec, PhaseSpec, VariantSpec
 
 __all__ = [
-    "OBSERVATIONS",
     "REWARDS",
     "AlgorithmConfig",
     "Config",

@@ -7,10 +7,16 @@ from typing import Any
 from rpd_jax.config.tagged import Tagged
 from rpd_jax.config.validation import choice, require, setting
 
-OBSERVATIONS = ("state", "ee", "rgb", "rgb+proprio")
+ENTRIES = ("state", "ee", "rgb", "proprio")  # of an observation; further cameras' are "rgb_...", e.g. "rgb_wrist"
+FRAMES = "rgb"
 REWARDS = ("normalized_dense", "dense", "sparse", "v2", "v3")
 OWN = "own"  # the suite of an environment that a caller of `train` brings
 SMALLEST_IMAGE = 36  # NatureCNN's three unpadded convolutions need this many pixels
+
+
+def is_frames(entry: str) -> bool:
+    """Whether an entry of an observation holds a camera's frames: "rgb", the first's, or e.g. "rgb_wrist"."""
+    return entry.partition("_")[0] == FRAMES
 
 
 @dataclasses.dataclass
@@ -23,7 +29,8 @@ class EnvConfig(Tagged, section="env"):
 
     name: str = setting("tabletop:PickCube-v1", required=True)  # suite:task
     reward: str = setting("normalized_dense", choices=REWARDS)  # v2, v3: simplified, see envs/rewards.py
-    observation: str = setting("state", choices=OBSERVATIONS)  # what the student sees
+    # What the student sees: state, ee, or frames of one camera or several, perhaps with proprio: rgb+rgb_wrist+proprio.
+    observation: str = setting("state", required=True)
     image_size: int = setting(256, low=1)  # pixels, square
     num_envs: int = setting(32, low=1)  # per member
     max_episode_steps: int | None = setting(None, low=1)  # None: the task's own
@@ -45,9 +52,25 @@ class EnvConfig(Tagged, section="env"):
         suite = cls.tag_of(name)
         choice("env.name: suite", suite, [tag for tag in cls.kinds if tag != OWN or suite == OWN])
 
+    @property
+    def entries(self) -> tuple[str, ...]:
+        """Which entries of an observation the student sees."""
+        return tuple(self.observation.split("+"))
+
+    @property
+    def sees_frames(self) -> bool:
+        return any(map(is_frames, self.entries))
+
     def check_together(self) -> None:
         """Raises ConfigError for values that are each possible, but not together."""
-        if "rgb" in self.observation:
+        for entry in self.entries:
+            if not entry.startswith(FRAMES + "_"):
+                choice("env.observation", entry, ENTRIES)
+        frames = [entry for entry in self.entries if is_frames(entry)]
+        together = self.entries in (("state",), ("ee",)) or (bool(frames) and {*self.entries} <= {*frames, "proprio"})
+        right = "state, ee, or frames and perhaps proprio, e.g. rgb+rgb_wrist+proprio"
+        require(together and len({*self.entries}) == len(self.entries), "env.observation", self.observation, right)
+        if frames:
             right = f"at least {SMALLEST_IMAGE}"
             require(self.image_size >= SMALLEST_IMAGE, "env.image_size", self.image_size, right)
 

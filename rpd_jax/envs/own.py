@@ -67,7 +67,7 @@ class OwnSuite(abc.ABC):
         for field in _FIXED:
             if (value := getattr(config, field)) != getattr(defaults, field):
                 raise ConfigError(f"env.{field}={value!r} cannot work: an environment of your own decides that itself")
-        if missing := set(config.observation.split("+")) - self._known():
+        if missing := set(config.entries) - self._known():
             raise ConfigError(
                 f"env.observation={config.observation!r} cannot work: {self.spec.name} gives "
                 f"{', '.join(sorted(self._known()))}, not {', '.join(sorted(missing))}"

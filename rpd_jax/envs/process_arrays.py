@@ -20,8 +20,7 @@ def shares(num_envs: int, processes: int) -> list[slice]:
 
 def array_specs(spec: EnvSpec, num_envs: int) -> dict[str, tuple[tuple[int, ...], str]]:
     """The arrays that workers share with this process; `process_worker` says what they are for."""
-    state, image = spec.observation["state"].shape, spec.frame_shape
-    assert image is not None, "simulators in processes can draw"
+    state = spec.observation["state"].shape
     shapes: dict[str, tuple[tuple[int, ...], str]] = {
         "seed": ((), "int64"),
         "age": ((), "int32"),
@@ -33,9 +32,9 @@ def array_specs(spec: EnvSpec, num_envs: int) -> dict[str, tuple[tuple[int, ...]
         "truncated": ((), "bool"),
         "success": ((), "bool"),
         "broken": ((), "bool"),
-        "frame": (image, "uint8"),  # takes memory only where something was drawn
-        "final_frame": (image, "uint8"),
     }
+    for camera, image in spec.cameras.items():  # they take memory only where something was drawn
+        shapes |= {camera: (image, "uint8"), f"final_{camera}": (image, "uint8")}
     return {name: ((num_envs, *shape), dtype) for name, (shape, dtype) in shapes.items()}
 
 

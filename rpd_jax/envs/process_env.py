@@ -34,14 +34,14 @@ class ProcessEnv(abc.ABC):
     spec: EnvSpec
 
     def __init__(
-        self, seeds: Sequence[int], processes: int, *, draws: bool, random_ages: bool, deadline_s: float
+        self, seeds: Sequence[int], processes: int, *, drawn: Sequence[str], random_ages: bool, deadline_s: float
     ) -> None:
         """Starts the workers.
 
         Args:
           seeds: one base seed per environment; its k-th episode is reset with `episode_seed(seed, k)`.
           processes: how many workers.
-          draws: whether every state is drawn.
+          drawn: the cameras that draw every state, see `EnvSpec.cameras`.
           random_ages: whether episodes that begin together begin at ages of their own, see `base.first_ages`.
           deadline_s: seconds after which a worker that does not answer is replaced.
 
@@ -50,7 +50,7 @@ class ProcessEnv(abc.ABC):
           RuntimeError: a worker cannot start.
         """
         self.num_envs = len(seeds)
-        self._base_seeds, self._draws = [int(seed) for seed in seeds], draws
+        self._base_seeds, self._drawn = [int(seed) for seed in seeds], tuple(drawn)
         self._random_ages, self._deadline_s = random_ages, deadline_s
         self._rows = shares(self.num_envs, processes)
         self._episode = np.zeros(self.num_envs, np.int64)  # episodes begun so far
@@ -81,7 +81,7 @@ class ProcessEnv(abc.ABC):
         # A worker that fails is restarted, which includes a reset with the same seeds.
         self._ask({worker: ("reset", {}) for worker in range(len(self._rows))})
         self._count_episodes(np.ones(self.num_envs, bool))
-        self._observation = self._read("state", "frame")
+        self._observation = self._read("")
         return dict(self._observation)
 
     def begin_episode(self, number: int) -> Observation:
@@ -233,7 +233,7 @@ class ProcessEnv(abc.ABC):
 
     def _check_indices(self, indices: Sequence[int], camera: str) -> list[int]:
         self._check_open()
-        choice("camera", camera, ["rgb"])
+        choice("camera", camera, self.spec.cameras)
         if self._observation is None:
             raise RuntimeError("call reset() before frames()")
         indices = [int(index) for index in indices]
@@ -299,8 +299,8 @@ class ProcessEnv(abc.ABC):
         """Writes actions [B, A], checked and clipped to the box, where workers read them."""
 
     @abc.abstractmethod
-    def _read(self, state: str, frame: str) -> Observation:
-        """Copies of an observation, whose arrays have these names."""
+    def _read(self, prefix: str) -> Observation:
+        """Copies of an observation, whose arrays have its entries' names after this prefix: "" or "final_"."""
 
     @abc.abstractmethod
     def _broken(self) -> np.ndarray:

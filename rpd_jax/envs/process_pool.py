@@ -43,12 +43,12 @@ class PoolEnv(ProcessEnv):
         requests: dict[int, Request] = {}
         for worker, rows in enumerate(self._rows):
             if its := sorted({index for index in indices if rows.start <= index < rows.stop}):
-                requests[worker] = ("frames", {"indices": its})
+                requests[worker] = ("frames", {"indices": its, "camera": camera})
         # Where every state is drawn anyway, the pictures are there.
-        while requests and not self._draws:
+        while requests and camera not in self._drawn:
             failed = self._draw(requests)
             requests = {worker: requests[worker] for worker in failed}
-        return self._shared["frame"][indices]
+        return self._shared[camera][indices]
 
     # A subclass's.
 
@@ -104,18 +104,18 @@ class PoolEnv(ProcessEnv):
 
     def _result(self) -> StepResult:
         return StepResult(
-            observation=self._read("state", "frame"),
-            final_observation=self._read("final_state", "final_frame"),
+            observation=self._read(""),
+            final_observation=self._read("final_"),
             reward=self._shared["reward"].copy(),
             terminated=self._shared["terminated"].copy(),
             truncated=self._shared["truncated"].copy(),
             success=self._shared["success"].copy(),
         )
 
-    def _read(self, state: str, frame: str) -> Observation:
-        observation: Observation = {"state": self._shared[state].copy()}
+    def _read(self, prefix: str) -> Observation:
+        observation: Observation = {"state": self._shared[f"{prefix}state"].copy()}
         if self._proprio is not None:
             observation["proprio"] = observation["state"][:, self._proprio]
-        if self._draws:
-            observation["rgb"] = self._shared[frame].copy()
+        for camera in self._drawn:
+            observation[camera] = self._shared[f"{prefix}{camera}"].copy()
         return observation

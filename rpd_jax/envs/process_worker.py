@@ -7,7 +7,7 @@ the vector; this process owns rows [first, last). Requests carry no arrays:
   reset   begins the episodes with seeds `seed[i]`, at ages `age[i]`
   step    steps with `action[i]`, begins the next episode with `seed[i]` where one ended or something is not finite:
           then `broken[i]` is set, and the row's other results do not count
-  frames  draws the named environments into `frame[i]`
+  frames  draws the named environments by one of the cameras
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ class Worker(abc.ABC):
     """Rows [first, last) of the vector, of one suite.
 
     A request "make" holds "task", "reward_mode", "max_episode_steps" and "horizon_scale" (a limit of None is the task's
-    own), "end_on_success", "draw", "first" and "count" (the rows), and what the suite adds.
+    own), "end_on_success", "drawn" (the cameras that draw every state), "first" and "count" (the rows), and what the
+    suite adds.
     """
 
     def __init__(self) -> None:
@@ -38,7 +39,7 @@ class Worker(abc.ABC):
         self._first = 0
         self._max_steps = 0
         self._end_on_success = True
-        self._draw = False
+        self._drawn: list[str] = []
         self._simplified: Any = None  # what pays instead of the task's own reward
         self._entries: dict[str, tuple[int, int]] = {}
         self._elapsed: list[int] = []
@@ -63,15 +64,15 @@ class Worker(abc.ABC):
         """Steps with an action [A]; returns (state [D], reward, whether the task ends here, success)."""
 
     @abc.abstractmethod
-    def _picture(self, row: int) -> np.ndarray:
-        """The present state as uint8 [H, W, 3]."""
+    def _picture(self, row: int, camera: str) -> np.ndarray:
+        """The present state as uint8 [H, W, 3], by a camera of the specification."""
 
     # Requests.
 
     def make(self, fields: dict[str, Any]) -> dict[str, Any]:
         self._first = fields["first"]
         self._end_on_success = fields["end_on_success"]
-        self._draw = fields["draw"]
+        self._drawn = fields["drawn"]
         self._envs = self._create(fields)
         self._elapsed = [0] * len(self._envs)
         self._begun_broken = [False] * len(self._envs)  # the first observation was not finite
@@ -85,40 +86,29 @@ class Worker(abc.ABC):
     def attach(self, fields: dict[str, Any]) -> None:
         arrays = SharedArrays.attach(fields["descriptor"], fields["table"])
         rows = slice(self._first, self._first + len(self._envs))
-        self._seed = arrays["seed"][rows]
-        self._age = arrays["age"][rows]
-        self._action = arrays["action"][rows]
-        self._state = arrays["state"][rows]
-        self._final_state = arrays["final_state"][rows]
-        self._reward = arrays["reward"][rows]
-        self._terminated = arrays["terminated"][rows]
-        self._truncated = arrays["truncated"][rows]
-        self._success = arrays["success"][rows]
-        self._broken = arrays["broken"][rows]
-        self._frame = arrays["frame"][rows]
-        self._final_frame = arrays["final_frame"][rows] if self._draw else None
+        self._arrays = {name: arrays[name][rows] for name, *_ in fields["table"]}
 
     def reset(self, fields: dict[str, Any]) -> None:
         for row in range(len(self._envs)):
             self._begin(row)
-            self._elapsed[row] = int(self._age[row])
+            self._elapsed[row] = int(self._arrays["age"][row])
 
     def step(self, fields: dict[str, Any]) -> None:
         for row in range(len(self._envs)):
-            state, reward, ended, success = self._step(row, self._action[row])
-            self._final_state[row] = self._state[row] = state
-            self._success[row] = success
-            self._reward[row] = reward if self._simplified is None else self._simplify(row, success)
-            finite = np.isfinite(self._final_state[row]).all() and np.isfinite(self._reward[row])
-            broken = self._broken[row] = self._begun_broken[row] or not finite
+            state, reward, ended, success = self._step(row, self._arrays["action"][row])
+            self._arrays["final_state"][row] = self._arrays["state"][row] = state
+            self._arrays["success"][row] = success
+            self._arrays["reward"][row] = reward if self._simplified is None else self._simplify(row, success)
+            finite = np.isfinite(self._arrays["final_state"][row]).all() and np.isfinite(self._arrays["reward"][row])
+            broken = self._arrays["broken"][row] = self._begun_broken[row] or not finite
             self._elapsed[row] += 1
             terminated = self._end_on_success and ended
             truncated = self._elapsed[row] >= self._max_steps
-            self._terminated[row] = terminated
-            self._truncated[row] = truncated
-            if self._final_frame is not None:
-                self._render(row)
-                self._final_frame[row] = self._frame[row]
+            self._arrays["terminated"][row] = terminated
+            self._arrays["truncated"][row] = truncated
+            for camera in self._drawn:
+                picture = self._arrays[camera][row] = self._picture(row, camera)
+                self._arrays[f"final_{camera}"][row] = picture
             if terminated or truncated or broken:
                 self._begin(row)
         self._since_collection += len(self._envs)
@@ -128,22 +118,20 @@ class Worker(abc.ABC):
 
     def frames(self, fields: dict[str, Any]) -> None:
         for index in fields["indices"]:
-            self._render(index - self._first)
+            row, camera = index - self._first, fields["camera"]
+            self._arrays[camera][row] = self._picture(row, camera)
 
     def _begin(self, row: int) -> None:
-        state = self._reset(row, int(self._seed[row]))
+        state = self._reset(row, int(self._arrays["seed"][row]))
         self._begun_broken[row] = not np.isfinite(state).all()
-        self._state[row] = 0.0 if self._begun_broken[row] else state
+        self._arrays["state"][row] = 0.0 if self._begun_broken[row] else state
         self._elapsed[row] = 0
-        if self._draw:
-            self._render(row)
+        for camera in self._drawn:
+            self._arrays[camera][row] = self._picture(row, camera)
 
     def _simplify(self, row: int, success: bool) -> float:
-        state = self._final_state[row]
+        state = self._arrays["final_state"][row]
         return float(self._simplified({name: state[low:high] for name, (low, high) in self._entries.items()}, success))
-
-    def _render(self, row: int) -> None:
-        self._frame[row] = self._picture(row)
 
 
 def main(worker: Any) -> None:

@@ -63,7 +63,7 @@ class SeveralTasks:
                 its = list(seeds)[number :: len(names)]
                 options = {"rgb": rgb, "end_on_success": end_on_success, "random_ages": random_ages}
                 envs.append(self._suite.make(_one(config, each), its, **options))
-            return SeveralVectorEnv(envs, config.observation.split("+"))
+            return SeveralVectorEnv(envs, config.entries)
         except BaseException:
             for env in envs:
                 env.close()

@@ -5,7 +5,7 @@ Not called `onnx.py`, which would hide the package of that name from scripts sta
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 import rpd_jax
+from rpd_jax.config.env import is_frames
 from rpd_jax.export.parameters import UNUSED, Scale, scales
 from rpd_jax.runs.checkpoint import to_paths
 from rpd_jax.training.student import Student
@@ -34,8 +35,8 @@ def export_onnx(student: Student) -> onnx.ModelProto:
       ValueError: the network has parameters that are not known here.
     """
     graph = _Graph(to_paths(student.member.params), scales(student.member.normalizer))
-    if "rgb" in student.observation:
-        mean = graph.nature_cnn("proprio" in student.observation)
+    if cameras := [entry for entry in student.observation if is_frames(entry)]:
+        mean = graph.nature_cnn(cameras, "proprio" in student.observation)
     else:
         (name,) = student.observation
         mean = graph.mlp(graph.normalized(name), "Tanh")
@@ -91,9 +92,10 @@ class _Graph:
             layer += 1
         return self._dense(x, "actor_out")
 
-    def nature_cnn(self, with_proprio: bool) -> str:
-        """The mean of a student that sees frames uint8 [batch, H, W, C]."""
-        x = self._add("Cast", "rgb", to=TensorProto.FLOAT)
+    def nature_cnn(self, cameras: Sequence[str], with_proprio: bool) -> str:
+        """The mean of a student that sees frames uint8 [batch, H, W, C], of several cameras stacked by channel."""
+        stacked = self._add("Concat", *cameras, axis=-1) if len(cameras) > 1 else cameras[0]
+        x = self._add("Cast", stacked, to=TensorProto.FLOAT)
         x = self._add("Div", x, self._constant("white", 255.0))
         x = self._add("Transpose", x, perm=(0, 3, 1, 2))  # ONNX wants channels first
         for layer, stride in enumerate(STRIDES):

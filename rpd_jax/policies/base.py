@@ -24,6 +24,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from rpd_jax.config import EnvConfig, NetworkConfig
+from rpd_jax.config.env import is_frames
 from rpd_jax.config.tagged import imported
 from rpd_jax.config.validation import ConfigError, choice, require
 from rpd_jax.envs.base import INSTRUCTION, EnvSpec
@@ -34,8 +35,6 @@ from rpd_jax.types import Observation, TokenContract
 
 Params = Any
 
-STUDENT_KEYS = {"state": ("state",), "ee": ("ee",), "rgb": ("rgb",), "rgb+proprio": ("rgb", "proprio")}
-"""Which entries of an observation each `env.observation` lets the student see."""
 HEADS = ("gaussian", "tokens")
 
 
@@ -89,12 +88,12 @@ def make_policy(env: EnvConfig, network: NetworkConfig, spec: EnvSpec, head: str
     factory = POLICIES[network.name]
     if isinstance(factory, str):
         factory = POLICIES[network.name] = imported(factory)
-    return factory(network, spec, STUDENT_KEYS[env.observation], head)
+    return factory(network, spec, env.entries, head)
 
 
 def student_keys(env: EnvConfig, policy: Policy) -> tuple[str, ...]:
     """The entries of an observation that a policy reads."""
-    return (*STUDENT_KEYS[env.observation], *([INSTRUCTION] if len(policy.instructions) > 1 else []))
+    return (*env.entries, *([INSTRUCTION] if len(policy.instructions) > 1 else []))
 
 
 def standard(network: NetworkConfig, spec: EnvSpec, keys: Sequence[str], head: str) -> Policy:
@@ -108,10 +107,10 @@ def standard(network: NetworkConfig, spec: EnvSpec, keys: Sequence[str], head: s
         return _tokens(network, spec, keys)
     log_std = _each("log_std_init_each", network.log_std_init_each, network.log_std_init, spec.action_dim)
     mean = _each("mean_init", network.mean_init, 0.0, spec.action_dim)
-    sees_frames = "rgb" in keys
+    cameras = _cameras(spec, keys)
     module = (
-        NatureActorCritic(spec.action_dim, with_proprio="proprio" in keys)
-        if sees_frames
+        NatureActorCritic(spec.action_dim, cameras, with_proprio="proprio" in keys)
+        if cameras
         else MLPActorCritic(spec.action_dim, tuple(network.hidden))
     )
 
@@ -128,7 +127,7 @@ def standard(network: NetworkConfig, spec: EnvSpec, keys: Sequence[str], head: s
         return module.apply({"params": params}, {k: observation[k] for k in keys})
 
     # Under a vmap over kernels a convolution becomes a grouped one, which is many times slower.
-    return Policy(init, apply, one_by_one if sees_frames else jax.vmap, project)
+    return Policy(init, apply, one_by_one if cameras else jax.vmap, project)
 
 
 def token_contract(network: NetworkConfig, spec: EnvSpec) -> TokenContract:
@@ -141,17 +140,26 @@ def token_contract(network: NetworkConfig, spec: EnvSpec) -> TokenContract:
 def _tokens(network: NetworkConfig, spec: EnvSpec, keys: Sequence[str]) -> Policy:
     contract = token_contract(network, spec)
     box = (contract.low, contract.high, contract.bins)
-    sees_frames = "rgb" in keys
-    module = NatureTokens(*box, "proprio" in keys) if sees_frames else MLPTokens(*box, tuple(network.hidden))
+    cameras = _cameras(spec, keys)
+    module = NatureTokens(*box, cameras, "proprio" in keys) if cameras else MLPTokens(*box, tuple(network.hidden))
     return Policy(
         init=lambda key: module.init(key, _example(spec, keys))["params"],
         apply=lambda params, observation: module.apply({"params": params}, {k: observation[k] for k in keys}),
-        over_members=one_by_one if sees_frames else jax.vmap,
+        over_members=one_by_one if cameras else jax.vmap,
         tokens=contract,
     )
 
 
 register_policy("standard", standard)
+
+
+def _cameras(spec: EnvSpec, keys: Sequence[str]) -> tuple[str, ...]:
+    """The entries that are frames; ConfigError where they are not of one size: NatureCNN stacks their channels."""
+    cameras = tuple(filter(is_frames, keys))
+    sizes = {spec.observation[camera].shape for camera in cameras}
+    right = f"of cameras whose frames have one size, not {', '.join(map(str, sorted(sizes)))}"
+    require(len(sizes) < 2, "env.observation", "+".join(keys), right)
+    return cameras
 
 
 def has_critic(policy: Policy, spec: EnvSpec, keys: Sequence[str]) -> bool:
@@ -164,7 +172,7 @@ def has_critic(policy: Policy, spec: EnvSpec, keys: Sequence[str]) -> bool:
 
 
 def _example(spec: EnvSpec, keys: Sequence[str]) -> Observation:
-    return {k: jnp.zeros((1, *spec.observation[k].shape), jnp.uint8 if k == "rgb" else jnp.float32) for k in keys}
+    return {k: jnp.zeros((1, *spec.observation[k].shape), jnp.uint8 if is_frames(k) else jnp.float32) for k in keys}
 
 
 def _each(field: str, given: Sequence[float], default: float, action_dim: int) -> np.ndarray:

@@ -25,11 +25,12 @@ class NatureActorCritic(nn.Module):
     """
 
     action_dim: int
+    cameras: Sequence[str]
     with_proprio: bool
 
     @nn.compact
     def __call__(self, observation: Observation) -> tuple[Gaussian, chex.Array]:
-        z = _encoded(self, observation, self.with_proprio)
+        z = _encoded(self, observation, self.cameras, self.with_proprio)
         mean = mlp(z, (512,), self.action_dim, nn.relu, 0.01 * math.sqrt(2), "actor")
         value = mlp(z, (512,), 1, nn.relu, math.sqrt(2), "critic")
         return gaussian_head(self, mean), value[:, 0]
@@ -44,18 +45,19 @@ class NatureTokens(nn.Module):
     low: Sequence[float]
     high: Sequence[float]
     bins: int
+    cameras: Sequence[str]
     with_proprio: bool
 
     @nn.compact
     def __call__(self, observation: Observation) -> tuple[Tokens, None]:
-        z = _encoded(self, observation, self.with_proprio)
+        z = _encoded(self, observation, self.cameras, self.with_proprio)
         logits = mlp(z, (512,), len(self.low) * self.bins, nn.relu, 0.01 * math.sqrt(2), "actor")
         return Tokens.of(logits.reshape(-1, len(self.low), self.bins), self.low, self.high), None
 
 
-def _encoded(module: nn.Module, observation: Observation, with_proprio: bool) -> chex.Array:
-    """What actor and critic read, [B, 256] or [B, 512]."""
-    x = observation["rgb"]
+def _encoded(module: nn.Module, observation: Observation, cameras: Sequence[str], with_proprio: bool) -> chex.Array:
+    """What actor and critic read, [B, 256] or [B, 512]; the channels of several cameras are stacked."""
+    x = jnp.concatenate([observation[camera] for camera in cameras], axis=-1)
     chex.assert_rank(x, 4)
     x = x.astype(jnp.float32) / 255.0
     for i, (features, kernel, stride) in enumerate(((32, 8, 4), (64, 4, 2), (64, 3, 1))):

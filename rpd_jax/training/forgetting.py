@@ -15,7 +15,6 @@ from rpd_jax import runtime
 from rpd_jax.algorithms.base import MemberState
 from rpd_jax.config.validation import require
 from rpd_jax.envs.registry import check_env, make_env
-from rpd_jax.policies.base import STUDENT_KEYS
 from rpd_jax.report.seen_unseen import Counted, draw_seen_unseen
 from rpd_jax.runs.checkpoint import load_config, read_checkpoint, saved_iterations
 from rpd_jax.runs.files import write_json
@@ -69,7 +68,7 @@ def _points(directory: Path | str, name: str, episodes: int) -> list[dict[str, A
     config.env.name = name
     check_env(config.env)
     seeds = evaluation_seeds(config.eval, len(config.variants) * len(config.seeds))
-    rgb = "rgb" in STUDENT_KEYS[config.env.observation]
+    rgb = config.env.sees_frames
     with contextlib.closing(make_env(config.env, seeds, rgb=rgb, end_on_success=False)) as env:
         population = Population(config, env.spec)
         evaluator = Evaluator(env, population)

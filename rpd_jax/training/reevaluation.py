@@ -14,7 +14,6 @@ from rpd_jax.actions.contracts import check_convertible, clip, convert
 from rpd_jax.algorithms.base import MemberState
 from rpd_jax.config import Config, ConfigError
 from rpd_jax.envs.registry import check_env, make_env, task_info
-from rpd_jax.policies.base import STUDENT_KEYS
 from rpd_jax.report.results import FILES, RESULTS_FILE
 from rpd_jax.report.table import Table
 from rpd_jax.runs.checkpoint import Checkpoint, CheckpointError, load_checkpoint
@@ -83,7 +82,7 @@ def evaluate(
         stack.enter_context(claim)
         num_members = len(config.variants) * len(config.seeds)
         seeds = evaluation_seeds(config.eval, num_members)
-        rgb = "rgb" in STUDENT_KEYS[config.env.observation]
+        rgb = config.env.sees_frames
         eval_env = make_env(config.env, seeds, rgb=rgb, end_on_success=False)
         stack.callback(eval_env.close)
         population = Population(config, eval_env.spec)

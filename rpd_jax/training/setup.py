@@ -14,7 +14,6 @@ from rpd_jax.envs.base import BeginsEpisodes, EnvSpec, VectorEnv
 from rpd_jax.envs.registry import check_env, env_seeds, make_env, make_functional, random_ages
 from rpd_jax.envs.suite import Suite
 from rpd_jax.losses.terms import guided
-from rpd_jax.policies.base import STUDENT_KEYS
 from rpd_jax.training.guidance_check import check_guidance, check_replanning, check_teacher, check_tokens
 from rpd_jax.training.loop_offline import OfflineLoop
 from rpd_jax.training.loops import GraphLoop, HostLoop, Loop
@@ -97,7 +96,7 @@ def make_loop(
         check_teacher(teacher, spec)
         if population.algorithm.scores:
             check_tokens(teacher.spec, population.algorithm.policy.tokens)
-    rgb = "rgb" in STUDENT_KEYS[config.env.observation]
+    rgb = config.env.sees_frames
     ages = random_ages(config.env, config.algorithm.rollout_length, spec.max_episode_steps)
     seeds = env_base_seeds(population, config.env.num_envs)
     ends = config.env.end_on_success

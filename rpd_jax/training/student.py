@@ -26,7 +26,7 @@ from rpd_jax.config.validation import ConfigError, choice
 from rpd_jax.envs.base import ArraySpec, EnvSpec
 from rpd_jax.envs.registry import check_env, env_seeds, make_env, make_functional
 from rpd_jax.envs.suite import count_tasks
-from rpd_jax.policies.base import STUDENT_KEYS, Policy
+from rpd_jax.policies.base import Policy
 from rpd_jax.runs.checkpoint import Checkpoint, from_paths, load_checkpoint
 from rpd_jax.training.population import Population
 from rpd_jax.types import Array, Observation
@@ -153,7 +153,7 @@ def restore_members(population: Population, checkpoint: Checkpoint) -> MemberSta
 def env_spec(config: EnvConfig) -> EnvSpec:
     """What the environment of a run takes and gives; raises ConfigError for an unknown one."""
     check_env(config)
-    rgb = "rgb" in STUDENT_KEYS[config.observation]
+    rgb = config.sees_frames
     functional = make_functional(config, rgb=rgb, end_on_success=False)
     if functional is not None:
         return functional.spec

@@ -25,7 +25,6 @@ from rpd_jax.envs.own import MakesEnvs, own_suite
 from rpd_jax.envs.registry import make_env
 from rpd_jax.envs.suite import Suite
 from rpd_jax.guidance.labels import Ledger
-from rpd_jax.policies.base import STUDENT_KEYS
 from rpd_jax.report.table import Table
 from rpd_jax.runs import directory as run_directory
 from rpd_jax.runs.checkpoint import Checkpoint, CheckpointStore, from_paths, to_paths
@@ -122,7 +121,7 @@ class Trainer:
         suite: Suite | None = None,
     ) -> None:
         self.config = config
-        rgb = "rgb" in STUDENT_KEYS[config.env.observation]
+        rgb = config.env.sees_frames
         num_members = len(config.variants) * len(config.seeds)
         seeds = evaluation_seeds(config.eval, num_members)
         eval_env = make_env(config.env, seeds, rgb=rgb, end_on_success=False, suite=suite)

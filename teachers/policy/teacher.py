@@ -17,7 +17,6 @@ from rpd_jax.config.validation import choice
 from rpd_jax.envs.base import INSTRUCTION, ArraySpec, EnvSpec
 from rpd_jax.envs.registry import task_info
 from rpd_jax.instructions import as_instructions
-from rpd_jax.policies.base import STUDENT_KEYS
 from rpd_jax.policies.gaussian import Gaussian
 from rpd_jax.policies.tokens import Tokens
 from rpd_jax.runs.checkpoint import load_checkpoint
@@ -54,9 +53,7 @@ class PolicyTeacher:
         config, checkpoint = load_checkpoint(directory)
         # Of an environment whose observations hold no frames, they are drawn where the student sees them.
         drawn = {
-            key: ArraySpec(env_spec.cameras[key], "uint8")
-            for key in STUDENT_KEYS[config.env.observation]
-            if key in env_spec.cameras
+            key: ArraySpec(env_spec.cameras[key], "uint8") for key in config.env.entries if key in env_spec.cameras
         }
         env_spec = dataclasses.replace(env_spec, observation=drawn | dict(env_spec.observation))
         population = Population(config, env_spec)
@@ -78,7 +75,7 @@ class PolicyTeacher:
         tokens = population.algorithm.policy.tokens
         self.spec = TeacherSpec(
             name=f"policy:{name}",
-            observation_keys=STUDENT_KEYS[config.env.observation],
+            observation_keys=config.env.entries,
             contract=self._own,  # another suite's may turn the other way
             samples_actions=samples > 1,
             token_bins=tokens.bins if tokens else 0,

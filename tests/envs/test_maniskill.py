@@ -195,7 +195,7 @@ def test_frames_on_demand(env):
     assert (frames.reshape(2, -1).std(axis=1) > 5).all()
     assert (frames[0] != frames[1]).any()
     np.testing.assert_array_equal(env.frames([1]), frames[1:])
-    assert not env._arrays["frame"][0].any()
+    assert not env._arrays["rgb"][0].any()
 
 
 @pytest.mark.slow  # starts a renderer of its own; test_maniskill_worker.py has the same with toy pictures

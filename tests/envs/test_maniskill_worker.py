@@ -141,7 +141,7 @@ def test_frames_draws_only_what_is_asked(make):
     grey = [episode_seed(SEEDS[i], 0) % 200 for i in (3, 1, 3)]
     assert frames[:, 5, 5, 0].tolist() == grey
     assert frames[:, 0, 0, 0].tolist() == [1, 1, 1]
-    assert [bool(env._arrays["frame"][i].any()) for i in range(5)] == [False, True, False, True, False]
+    assert [bool(env._arrays["rgb"][i].any()) for i in range(5)] == [False, True, False, True, False]
     assert env.frames([]).shape == (0, 8, 8, 3)
     env.frames([0])
     assert frames[:, 5, 5, 0].tolist() == grey

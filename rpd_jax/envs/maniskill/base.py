@@ -24,7 +24,7 @@ class ManiSkillEnv(ProcessEnv):
         super().__init__(
             settings.seeds,
             settings.processes,
-            draws=settings.draws,
+            drawn=("rgb",) if settings.draws else (),
             random_ages=settings.random_ages,
             deadline_s=settings.deadline_s,
         )

@@ -65,19 +65,19 @@ class ManiSkillGPUVectorEnv(ManiSkillEnv):
     def frames(self, indices: Sequence[int], camera: str = "rgb") -> Array:
         """Pictures uint8 [len(indices), H, W, 3] of the environments named, on the device; see `ManiSkillVectorEnv`."""
         indices = self._check_indices(indices, camera)
-        if self._draws:
+        if self._drawn:
             assert self._observation is not None, "`_check_indices` says that there is one"
             return placement.rows(self._observation["rgb"], np.asarray(indices, int))
         rows = sorted(set(indices))
         if not rows:
-            return self._views["frame"][:0]
+            return self._views["rgb"][:0]
         found = []
         for first in range(0, len(rows), _PICTURES):
             some = rows[first : first + _PICTURES]
-            while self._draw({0: ("frames", {"indices": some})}):
+            while self._draw({0: ("frames", {"indices": some, "camera": camera})}):
                 pass
             # The copy is made before the other side, told by the next message, writes again.
-            found.append(jax.block_until_ready(jnp.copy(self._views["frame"]))[: len(some)])
+            found.append(jax.block_until_ready(jnp.copy(self._views["rgb"]))[: len(some)])
         return placement.rows(jnp.concatenate(found), np.searchsorted(rows, np.asarray(indices, int)))
 
     def close(self) -> None:
@@ -112,18 +112,18 @@ class ManiSkillGPUVectorEnv(ManiSkillEnv):
 
     def _lay_out(self) -> None:
         specs = array_specs(self.spec, self.num_envs)
-        if not self._draws:
-            del specs["final_frame"]
-            (_, *image), dtype = specs["frame"]
-            specs["frame"] = ((min(self.num_envs, _PICTURES), *image), dtype)
+        if not self._drawn:
+            del specs["final_rgb"]
+            (_, *image), dtype = specs["rgb"]
+            specs["rgb"] = ((min(self.num_envs, _PICTURES), *image), dtype)
         descriptor = self._descriptor if self._device == "cpu" else None
         self._arrays = arrays = DeviceArrays.create(specs, self._device, descriptor=descriptor)
-        read = ["state", "final_state", "reward", "terminated", "truncated", "success", "frame"]
-        read += ["final_frame"] if self._draws else []
+        read = ["state", "final_state", "reward", "terminated", "truncated", "success", "rgb"]
+        read += ["final_rgb"] if self._drawn else []
         self._views = {name: jax.dlpack.from_dlpack(arrays.view(name)) for name in read}
         self._to_box = jax.jit(self._boxed)
         self._to_result = jax.jit(self._copied)
-        self._to_observation = jax.jit(self._observed, static_argnums=(1, 2))
+        self._to_observation = jax.jit(self._observed, static_argnums=1)
 
     def _publish_seeds(self) -> None:
         self._shared.write("seed", self._seeds)
@@ -139,8 +139,8 @@ class ManiSkillGPUVectorEnv(ManiSkillEnv):
         boxed = jnp.clip(action, self._low[None], self._high[None])
         return divided_motion(boxed, self._settings.horizon_scale), jnp.isnan(action).any(axis=1)
 
-    def _read(self, state: str, frame: str) -> Observation:
-        return jax.block_until_ready(self._to_observation(self._views, state, frame))
+    def _read(self, prefix: str) -> Observation:
+        return jax.block_until_ready(self._to_observation(self._views, prefix))
 
     def _broken(self) -> np.ndarray:
         return self._shared.read("broken")
@@ -149,12 +149,12 @@ class ManiSkillGPUVectorEnv(ManiSkillEnv):
         # The copy is made before the other side, told by the next message, writes again.
         return jax.block_until_ready(self._to_result(self._views))
 
-    def _observed(self, views: Mapping[str, Array], state: str, frame: str) -> Observation:
-        observation: Observation = {"state": jnp.copy(views[state])}
+    def _observed(self, views: Mapping[str, Array], prefix: str) -> Observation:
+        observation: Observation = {"state": jnp.copy(views[f"{prefix}state"])}
         if self._proprio is not None:
-            observation["proprio"] = views[state][:, self._proprio]
-        if self._draws:
-            observation["rgb"] = jnp.copy(views[frame])
+            observation["proprio"] = views[f"{prefix}state"][:, self._proprio]
+        if self._drawn:
+            observation["rgb"] = jnp.copy(views[f"{prefix}rgb"])
         return observation
 
     def _copied(self, views: Mapping[str, Array]) -> StepResult:
@@ -166,8 +166,8 @@ class ManiSkillGPUVectorEnv(ManiSkillEnv):
             simplified = rewards.simplified(self._settings.task, self._settings.reward_mode)
             reward = jax.vmap(simplified)(entries, success).astype(jnp.float32)
         return StepResult(
-            observation=self._observed(views, "state", "frame"),
-            final_observation=self._observed(views, "final_state", "final_frame"),
+            observation=self._observed(views, ""),
+            final_observation=self._observed(views, "final_"),
             reward=reward,
             terminated=jnp.copy(views["terminated"]),
             truncated=jnp.copy(views["truncated"]),

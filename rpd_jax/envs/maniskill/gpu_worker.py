@@ -30,7 +30,7 @@ class BatchWorker:
 
     def make(self, fields: dict[str, Any]) -> dict[str, Any]:
         self._end_on_success = fields["end_on_success"]
-        self._draw = fields["draw"]
+        self._draw = bool(fields["drawn"])
         self._count = fields["count"]
         self._reconfigure = self._count > 1 and fields["task"] in _VARIED
         self._env = self._create(fields)
@@ -71,8 +71,8 @@ class BatchWorker:
         finite = observation.isfinite().all(1) & reward.isfinite()
         to["broken"].copy_(self._begun_broken | ~finite)
         if self._draw:
-            to["final_frame"].copy_(self._render())
-            to["frame"].copy_(self._render())
+            to["final_rgb"].copy_(self._render())
+            to["rgb"].copy_(self._render())
         begin = (to["terminated"] | to["truncated"] | to["broken"]).nonzero()[:, 0]
         if len(begin) == self._count:
             self._begin_all()
@@ -85,7 +85,7 @@ class BatchWorker:
 
     def frames(self, fields: dict[str, Any]) -> None:
         indices = fields["indices"]
-        self._tensors["frame"][: len(indices)].copy_(self._render()[indices])
+        self._tensors["rgb"][: len(indices)].copy_(self._render()[indices])
         self._arrays.synchronize()
 
     def _begin_all(self) -> None:
@@ -102,7 +102,7 @@ class BatchWorker:
         self._picture = None
         self._tensors["state"].copy_(self._checked(observation))
         if self._draw:
-            self._tensors["frame"].copy_(self._render())
+            self._tensors["rgb"].copy_(self._render())
 
     def _begin(self, rows: Any) -> None:
         """The next episodes of some environments. With seeds ManiSkill would draw alike for every first row."""
@@ -111,7 +111,7 @@ class BatchWorker:
         self._picture = None
         self._tensors["state"][rows] = self._checked(observation)[rows]
         if self._draw:
-            self._tensors["frame"][rows] = self._render()[rows]
+            self._tensors["rgb"][rows] = self._render()[rows]
 
     def _checked(self, observation: Any) -> Any:
         """First observations [B, D], with zeros for those that are not finite; their episodes end at the next step."""

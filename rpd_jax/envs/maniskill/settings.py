@@ -91,7 +91,7 @@ class Settings:
             "end_on_success": bool(self.end_on_success),
             "image_size": self.image_size,
             "camera": None if self.camera is None else dataclasses.asdict(self.camera),
-            "draw": self.draws,
+            "drawn": ["rgb"] if self.draws else [],
             "first": rows.start,
             "count": rows.stop - rows.start,
         }

@@ -30,7 +30,7 @@ class Worker(process_worker.Worker):
         success = "success" in info and info["success"].item()
         return observation.numpy()[0], reward.item(), ended.item(), success
 
-    def _picture(self, row: int) -> np.ndarray:
+    def _picture(self, row: int, camera: str) -> np.ndarray:
         return self._envs[row].render()[0].numpy()
 
 
