@@ -4,6 +4,7 @@
 # make test          set everything up and run the tests (all but those marked gpu or slow)
 # make setup         set everything up, ManiSkill and its Vulkan driver too
 # make openvla-env   set up the virtual environment of the OpenVLA teacher's process, in OPENVLA_VENV
+# make libero-env    set up the virtual environment of LIBERO's simulators, in .venv-libero
 # make doctor        say what this machine has, and what to do about what it lacks
 # make lint          ruff and mypy
 # make types         mypy
@@ -31,7 +32,7 @@ CORE ?= .
 EXTRAS ?= maniskill,dev
 endif
 
-.PHONY: quickstart quickstart-vla quickstart-opd openvla-env test doctor lint types clean setup install core
+.PHONY: quickstart quickstart-vla quickstart-opd openvla-env libero-env test doctor lint types clean setup install core
 .DELETE_ON_ERROR:
 
 quickstart: core
@@ -65,6 +66,7 @@ clean:
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 openvla-env: $(OPENVLA_VENV)/.installed
+libero-env: .venv-libero/.installed
 setup: $(VENV)/.vulkan
 install: $(VENV)/.installed
 core: $(VENV)/.core
@@ -87,6 +89,12 @@ $(OPENVLA_VENV)/.installed: teachers/openvla/requirements.txt
 	$(PYTHON) -m venv $(OPENVLA_VENV)
 	$(OPENVLA_VENV)/bin/python -m pip install '$(TORCH)'
 	$(OPENVLA_VENV)/bin/python -m pip install -r $<
+	touch $@
+
+# Newer versions of MuJoCo change LIBERO's scenes, see rpd_jax/envs/libero/tasks.py.
+.venv-libero/.installed: rpd_jax/envs/libero/requirements.txt
+	$(PYTHON) -m venv .venv-libero
+	.venv-libero/bin/python -m pip install -r $<
 	touch $@
 
 $(VENV)/.created:

@@ -8,6 +8,7 @@ import math
 from collections.abc import Mapping
 from pathlib import Path
 
+from rpd_jax.envs.libero import tasks as libero_tasks
 from rpd_jax.envs.maniskill import tasks as maniskill_tasks
 from rpd_jax.types import ActionContract
 
@@ -39,15 +40,7 @@ As a model's output is normalised, add its `statistics` with `dataclasses.replac
 the two scales by 0.1.
 """
 
-LIBERO_OSC = ActionContract(
-    translation_scale=0.05,
-    rotation_scale=0.5,
-    rotation_form="axis_angle",
-    rotation_sign=1,
-    frame="base",
-    gripper_closed=1.0,
-    gripper_open=-1.0,
-)
+LIBERO_OSC = libero_tasks.CONTRACT
 """LIBERO's operational-space controller (robosuite's default ranges); its gripper is the other way round."""
 
 JUELG_OCTO = dataclasses.replace(MANISKILL_EE, gripper_closed=0.0, gripper_open=1.0, low=None, high=None)

@@ -78,6 +78,7 @@ class EnvConfig(Tagged, section="env"):
 EnvConfig.kinds |= {
     "tabletop": "rpd_jax.envs.tabletop.config:TabletopConfig",
     "maniskill": "rpd_jax.envs.maniskill.config:ManiSkillConfig",
+    "libero": "rpd_jax.envs.libero.config:LiberoConfig",
     "toy": EnvConfig,
     OWN: EnvConfig,
 }

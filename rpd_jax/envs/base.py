@@ -56,6 +56,7 @@ class EnvSpec:
     camera: Camera | None = None  # of `frames`; None where it is not known
     # Of further cameras, by the name of the entry that their frames are in an observation, e.g. "rgb_wrist".
     further_cameras: Mapping[str, tuple[int, int, int]] = dataclasses.field(default_factory=dict)
+    versions: Mapping[str, str] = dataclasses.field(default_factory=dict)  # of the simulator's parts, where known
     instructions: tuple[str, ...] = ()  # of several tasks: row n of a vector has number n % K; empty: `instruction`
 
     def instructions_of(self, rows: Sequence[int] | np.ndarray) -> Instructions | str:

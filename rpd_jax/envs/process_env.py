@@ -253,11 +253,15 @@ class ProcessEnv(abc.ABC):
     def _write_seeds(self, indices: Iterable[int]) -> None:
         rows = list(indices)
         for index in rows:
-            self._seeds[index] = episode_seed(self._base_seeds[index], int(self._episode[index]))
+            self._seeds[index] = self._episode_seed(index)
         if self._random_ages and rows:
             seeds = [self._base_seeds[index] for index in rows]
             self._ages[rows] = first_ages(seeds, self.spec.max_episode_steps, self._episode[rows])
         self._publish_seeds()
+
+    def _episode_seed(self, index: int) -> int:
+        """The reset seed of an environment's next episode."""
+        return episode_seed(self._base_seeds[index], int(self._episode[index]))
 
     def _count_episodes(self, begun: np.ndarray) -> None:
         """Takes note of the environments that began an episode, and gives them the seed of their next one."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -56,6 +56,10 @@ class PoolEnv(ProcessEnv):
     def _module(self) -> str:
         """The module that a worker process runs; see `process_worker.Worker`."""
 
+    def _environment(self) -> Mapping[str, str]:
+        """Variables of the environment of its processes."""
+        return _ONE_THREAD
+
     def _adjust(self, action: np.ndarray) -> None:
         """Changes actions [B, A] of the box, in place, into what the simulator is told."""
 
@@ -69,7 +73,7 @@ class PoolEnv(ProcessEnv):
         return SidecarProcess(
             self._module(),
             python=self.python,
-            environment=_ONE_THREAD,
+            environment=self._environment(),
             descriptors=[self._descriptor],
             name=f"{self.title} worker {worker} (environments {rows.start} to {rows.stop - 1})",
         )

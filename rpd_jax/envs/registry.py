@@ -14,6 +14,7 @@ from rpd_jax.envs.suite import Suite, TaskInfo, count_tasks, task_of
 SUITES: dict[str, Suite | str] = {
     "tabletop": "rpd_jax.envs.tabletop.suite:SUITE",
     "maniskill": "rpd_jax.envs.maniskill.suite:SUITE",
+    "libero": "rpd_jax.envs.libero.suite:SUITE",
     "toy": "rpd_jax.envs.toy.suite:SUITE",
     "own": "rpd_jax.envs.own:NOT_GIVEN",
 }
