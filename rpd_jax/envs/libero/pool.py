@@ -31,9 +31,6 @@ class LiberoVectorEnv(PoolEnv):
     Observations: "state", float32 [B, D], of robot, objects and fixtures, world axes, whose parts are named in
     `spec.layout`; "proprio", float32 [B, 8], see `tasks.PROPRIO`; those of
     `tasks.CAMERAS` that are drawn at every step.
-
-    Attributes:
-      objects, goals: names of poses [7] and positions [3] of the state that the task is about.
     """
 
     title = "LIBERO"
@@ -60,8 +57,6 @@ class LiberoVectorEnv(PoolEnv):
         """
         self._config, self._end_on_success = config, end_on_success
         self.python = python
-        self.objects: tuple[str, ...] = ()
-        self.goals: tuple[str, ...] = ()
         # Members of one seed play the same initial states: what counts is the place among different seeds.
         places = {int(seed): place for place, seed in reversed(list(enumerate(dict.fromkeys(map(int, seeds)))))}
         self._places, self._period = [places[int(seed)] for seed in seeds], len(places)
@@ -105,7 +100,6 @@ class LiberoVectorEnv(PoolEnv):
 
     def _specify(self, made: Mapping[str, Any]) -> EnvSpec:
         state = layout(made["state"])
-        self.objects, self.goals = tuple(made["objects"]), tuple(made["goals"])
         proprio = slices({name: state[name][1] - state[name][0] for name in tasks.PROPRIO})
         image = (self._config.image_size, self._config.image_size, 3)
         for fault in tasks.known_faults(made["versions"]["mujoco"]):

@@ -31,8 +31,7 @@ class Simulator:
     """A task of LIBERO, in one episode at a time.
 
     Attributes:
-      description: "instruction", "state" (pairs of name and length), "objects" and "goals" (see
-        `pool.LiberoVectorEnv`), "versions".
+      description: "instruction", "state" (pairs of name and length), "versions".
     """
 
     def __init__(self, benchmark: str, number: int, image_size: int, settle_steps: int) -> None:
@@ -62,14 +61,11 @@ class Simulator:
         self._bodies = {
             name: self._env.obj_body_id[name] for name in (*self._env.objects_dict, *self._env.fixtures_dict)
         }
-        self._sites = _goal_sites(self._env, mujoco, self._model)
+        self._target, self._goal = _goal(self._env, mujoco, self._model)
         self._joints = _fixture_joints(self._env, self._model)
-        objects = [name for name in self._env.obj_of_interest if name in self._bodies]
         self.description: Mapping[str, Any] = {
             "instruction": task.language,
             "state": [[name, len(part)] for name, part in self._parts().items()],
-            "objects": objects,
-            "goals": list(self._sites),
             "versions": _versions(),
         }
 
@@ -146,11 +142,11 @@ class Simulator:
             "eef_pos": position,
             "eef_axis_angle": axis_angle(hand[[1, 2, 3, 0]]),
             "gripper_qpos": data.qpos[fingers],
+            "target_pose": np.concatenate([data.xpos[self._target], data.xquat[self._target]]),
+            "goal_pos": getattr(data, self._goal[0])[self._goal[1]],
         }
         for name, body in self._bodies.items():
             parts[name] = np.concatenate([data.xpos[body], data.xquat[body]])
-        for name, site in self._sites.items():
-            parts[name] = data.site_xpos[site]
         if len(self._joints):
             parts["fixture_qpos"] = data.qpos[self._joints]
         return parts
@@ -190,11 +186,16 @@ def axis_angle(quaternion: np.ndarray) -> np.ndarray:
     return quaternion[:3] * (2.0 * np.arccos(w) / sine)
 
 
-def _goal_sites(env: Any, mujoco: Any, model: Any) -> dict[str, int]:
-    """Places that the goal names, "basket_1_contain_region", and their sites."""
-    named = dict.fromkeys(name for predicate in env.parsed_problem["goal_state"] for name in predicate[1:])
-    found = {name: mujoco.mj_name2id(model, mujoco.mjtObj.mjOBJ_SITE, name) for name in named}
-    return {name: site for name, site in found.items() if site >= 0}
+def _goal(env: Any, mujoco: Any, model: Any) -> tuple[int, tuple[str, int]]:
+    """What the goal's first predicate is about: the body of the object, and the site or the body where it is to be.
+
+    "in soup basket_contain_region": the soup and that region; "open cabinet_top_region": the cabinet and that region.
+    """
+    names = env.parsed_problem["goal_state"][0][1:]
+    site = mujoco.mj_name2id(model, mujoco.mjtObj.mjOBJ_SITE, names[-1])
+    place = ("site_xpos", site) if site >= 0 else ("xpos", env.obj_body_id[names[-1]])
+    target = names[0] if names[0] in env.obj_body_id else env.object_states_dict[names[0]].parent_name
+    return env.obj_body_id[target], place
 
 
 def _fixture_joints(env: Any, model: Any) -> list[int]:

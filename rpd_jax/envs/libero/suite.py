@@ -33,6 +33,8 @@ class LiberoSuite:
             control_mode="osc_pose",
             contract=tasks.CONTRACT,
             control_hz=tasks.CONTROL_HZ,
+            ee_objects=tasks.EE[0],
+            ee_goals=tasks.EE[1],
             success=tasks.SUCCESS,
         )
 
@@ -68,7 +70,7 @@ class LiberoSuite:
             return env
         from rpd_jax.envs.ee_vector import with_ee
 
-        return with_ee(env, env.objects, env.goals)
+        return with_ee(env, *tasks.EE)
 
 
 def found() -> str | None:

@@ -48,6 +48,9 @@ CAMERAS: Mapping[str, str] = {"rgb": "agentview", "rgb_wrist": "robot0_eye_in_ha
 PROPRIO = ("eef_pos", "eef_axis_angle", "gripper_qpos")
 """Metres, radians (of the hand's orientation), metres of each finger: what OpenVLA-OFT and openpi read, [8]."""
 
+EE = (("target_pose",), ("goal_pos",))
+"""Of the state: the pose of the object that the goal's first predicate is about, and where it is to be."""
+
 SUCCESS = "all goal predicates of the task's BDDL file hold"
 
 _CHANGES = (
