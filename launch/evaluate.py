@@ -3,11 +3,15 @@
   python -m launch.evaluate --run=runs/quickstart
   python -m launch.evaluate --run=runs/quickstart --episodes=500 --env=maniskill:PickCube-v1 --output=somewhere
   python -m launch.evaluate --preset=quickstart-vla --config.env.name=tabletop:PushCube-v1 --output=somewhere
+  python -m launch.evaluate --config.teacher.name=scripted --env=libero:Object --episodes=50 --output=somewhere
 
 With --run everything goes into the directory `evaluation` of the run unless --output says otherwise. The run's teacher
 is evaluated as well, but nothing that the run's config names is started, connected to or fetched unless --teacher says
 so. Without --run the teacher of --preset and --config is evaluated in their environment. A teacher whose answers are
 chunks executes --config.teacher.replan_every actions of each, by default one.
+
+A set of tasks (libero:Spatial) is evaluated task by task in the published protocol: episodes end at success, a row for
+each task. With --resume one that was killed goes on where it stood.
 """
 
 from __future__ import annotations
@@ -18,9 +22,12 @@ from pathlib import Path
 from absl import flags, logging
 
 import rpd_jax
-from launch.flags import define_config, run
+from launch.flags import define_config, define_optional, run
 from rpd_jax.config import ConfigError, TeacherConfig
+from rpd_jax.envs.registry import tasks_of
 from rpd_jax.runs.checkpoint import load_config
+from rpd_jax.runs.directory import EVALUATION
+from rpd_jax.training.reevaluation import adapted
 from rpd_jax.training.setup import TeacherFactory
 from teachers.settings import teacher_factory
 
@@ -30,10 +37,13 @@ _ENV = flags.DEFINE_string("env", "", "Another environment, suite:task; empty: t
 _EPISODES = flags.DEFINE_integer("episodes", 0, "Episodes per member; 0: as the run's config says.", lower_bound=0)
 _VIDEOS = flags.DEFINE_integer("videos", None, "Filmed episodes per variant; none given: as configured.", lower_bound=0)
 _ITERATION = flags.DEFINE_integer("iteration", None, "Of the checkpoint; none given: the newest.")
-_TEACHER = flags.DEFINE_bool(
-    "teacher", None, "Evaluate the run's teacher as well; by default if that starts, connects to and fetches nothing."
+_TEACHER = define_optional(
+    "teacher",
+    "Evaluate the run's teacher as well; by default if that starts, connects to and fetches nothing. Or the name of "
+    "another kind of teacher, with its default settings.",
 )
 _OUTPUT = flags.DEFINE_string("output", "", "Directory for the results.")
+_RESUME = flags.DEFINE_bool("resume", False, "Go on with the evaluation of a set of tasks.")
 _OVERWRITE = flags.DEFINE_bool("overwrite", False, "Replace results that are there.")
 
 
@@ -41,9 +51,25 @@ def main(argv: Sequence[str]) -> None:
     if not _RUN.value:
         evaluate_teacher()
         return
+    config = load_config(_RUN.value)
+    teacher = run_teacher(config.teacher)
+    target = Path(_OUTPUT.value or Path(_RUN.value) / EVALUATION)
+    config = adapted(config, _ENV.value, _EPISODES.value, _VIDEOS.value)
+    if len(tasks_of(config.env)) > 1:
+        rpd_jax.evaluate_suite(
+            config,
+            teacher,
+            target,
+            run=_RUN.value,
+            iteration=_ITERATION.value,
+            resume=_RESUME.value,
+            overwrite=_OVERWRITE.value,
+        )
+        show(target)
+        return
     rpd_jax.evaluate(
         _RUN.value,
-        run_teacher(load_config(_RUN.value).teacher),
+        teacher,
         env=_ENV.value,
         episodes=_EPISODES.value,
         videos=_VIDEOS.value,
@@ -51,11 +77,13 @@ def main(argv: Sequence[str]) -> None:
         output=_OUTPUT.value,
         overwrite=_OVERWRITE.value,
     )
-    show(Path(_OUTPUT.value or Path(_RUN.value) / "evaluation"))
+    show(target)
 
 
 def run_teacher(config: TeacherConfig) -> TeacherFactory | None:
     """The teacher that a run's config names, unless it is not wanted or would reach out of this process unasked."""
+    if isinstance(_TEACHER.value, str):
+        return teacher_factory(TeacherConfig(name=_TEACHER.value))
     outside = config.starts()
     if _TEACHER.value is None and outside:
         logging.warning("the run's teacher (%s) is left out, since it %s: --teacher allows that", config.name, outside)
@@ -69,10 +97,14 @@ def evaluate_teacher() -> None:
     config = _CONFIG.value
     if not _OUTPUT.value:
         raise ConfigError("--output is missing: say where the results are to go, or name a run with --run")
-    config.env.name = _ENV.value or config.env.name
-    config.eval.episodes = _EPISODES.value or config.eval.episodes
-    config.eval.videos = config.eval.videos if _VIDEOS.value is None else _VIDEOS.value
-    rpd_jax.evaluate_teacher(config, teacher_factory(config.teacher), _OUTPUT.value, overwrite=_OVERWRITE.value)
+    config = adapted(config, _ENV.value, _EPISODES.value, _VIDEOS.value)
+    if isinstance(_TEACHER.value, str):
+        config.teacher.name = _TEACHER.value
+    teacher = teacher_factory(config.teacher)
+    if len(tasks_of(config.env)) > 1:
+        rpd_jax.evaluate_suite(config, teacher, _OUTPUT.value, resume=_RESUME.value, overwrite=_OVERWRITE.value)
+    else:
+        rpd_jax.evaluate_teacher(config, teacher, _OUTPUT.value, overwrite=_OVERWRITE.value)
     show(Path(_OUTPUT.value))
 
 

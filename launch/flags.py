@@ -60,6 +60,16 @@ def _define_overrides(start: Callable[[Sequence[str]], Settings], example: str) 
     return flags.DEFINE(_Fields(), "config", settings, f"Any field, e.g. --config.{example}.")
 
 
+def define_optional(name: str, text: str) -> flags.FlagHolder[bool | str | None]:
+    """Defines a flag: None where it is not given, True as --NAME, False as --noNAME, or a text as --NAME=TEXT."""
+    return flags.DEFINE_flag(flags.Flag(_TruthOrText(), None, name, None, text, boolean=True))
+
+
+class _TruthOrText(flags.ArgumentParser):
+    def parse(self, argument: Any) -> Any:
+        return TRUTH.get(argument, argument) if isinstance(argument, str) else argument
+
+
 class _Fields(flags.ArgumentParser):
     """Of --config itself, which takes no value."""
 

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from rpd_jax.training.reevaluation import evaluate, evaluate_teacher
     from rpd_jax.training.result import Result
     from rpd_jax.training.student import Student, load_student
+    from rpd_jax.training.suite_evaluation import evaluate_suite
     from rpd_jax.training.trainer import train
     from rpd_jax.types import Teacher, TeacherLabels, TeacherSpec
 
@@ -49,6 +50,7 @@ _MODULES = {
     "PhaseSpec": "rpd_jax.algorithms.variants",
     "VariantSpec": "rpd_jax.algorithms.variants",
     "evaluate": "rpd_jax.training.reevaluation",
+    "evaluate_suite": "rpd_jax.training.suite_evaluation",
     "evaluate_teacher": "rpd_jax.training.reevaluation",
     "finite_horizon_gae": "rpd_jax.advantages",
     "gae": "rpd_jax.advantages",
@@ -80,6 +82,7 @@ __all__ = [
     "algorithms",
     "envs",
     "evaluate",
+    "evaluate_suite",
     "evaluate_teacher",
     "finite_horizon_gae",
     "gae",

@@ -109,8 +109,10 @@ class Tagged(Settings):
     def _become(self, kind: type[Self]) -> None:
         if kind is type(self):
             return
-        for name in set(type(self).__dataclass_fields__) - set(kind.__dataclass_fields__):
-            self.__dict__.pop(name, None)
+        for name, field in type(self).__dataclass_fields__.items():
+            # Of fields that both have, what was left at its default gets the other kind's.
+            if name not in kind.__dataclass_fields__ or (name != "name" and self.__dict__.get(name) == field.default):
+                self.__dict__.pop(name, None)
         object.__setattr__(self, "__class__", kind)
         for field in dataclasses.fields(kind):
             if field.name not in self.__dict__:

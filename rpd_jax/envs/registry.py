@@ -64,6 +64,16 @@ def task_info(config: EnvConfig, suite: Suite | None = None) -> TaskInfo:
     return (suite or suite_of(config)).info(task_of(config), config)
 
 
+def tasks_of(config: EnvConfig) -> tuple[str, ...]:
+    """Names "suite:task" of all tasks that the environment's name means: itself, or those of a set of the suite.
+
+    A suite that has sets, such as "libero:Spatial", says by `members(task)` which tasks are in them.
+    """
+    members = getattr(suite_of(config), "members", None)
+    named = members(task_of(config)) if members else (task_of(config),)
+    return tuple(f"{config.tag_of(config.name)}:{task}" for task in named)
+
+
 def make_env(
     config: EnvConfig,
     seeds: Sequence[int],

@@ -60,7 +60,8 @@ class Suite(Protocol):
         train(Config(env=EnvConfig(name="mylab:Push-v0", friction=0.3)))
 
     One that is not written in JAX has `make` and no `functional`; see `process_pool.PoolEnv` for simulators in
-    processes of their own. Importing the suite's module should start nothing. Programs are told of a module that
+    processes of their own. One that has sets of tasks, to be evaluated together, has `members(set) -> its tasks` too,
+    see `registry.tasks_of`. Importing the suite's module should start nothing. Programs are told of a module that
     registers a suite by --import.
     """
 

@@ -142,7 +142,11 @@ def executable(action: Array) -> np.ndarray:
 
 
 def run_episodes(
-    env: VectorEnv, policy: Policy, episodes_per_env: int, film: Sequence[int] = ()
+    env: VectorEnv,
+    policy: Policy,
+    episodes_per_env: int,
+    film: Sequence[int] = (),
+    begin: Callable[[], Observation] | None = None,
 ) -> tuple[list[Episodes], list[Film]]:
     """Runs `episodes_per_env` episodes in each environment, which begin anew.
 
@@ -151,6 +155,7 @@ def run_episodes(
       policy: acts in all environments.
       episodes_per_env: at least 1.
       film: environments whose first episode is recorded as a video.
+      begin: begins the first episodes; None: the environment's `reset`, which begins the next ones of its sequence.
 
     Returns:
       the episodes of each environment, in their order, and the videos.
@@ -158,7 +163,7 @@ def run_episodes(
     tracker = EpisodeTracker(env.num_envs)
     finished: list[list[tuple[bool, bool, float]]] = [[] for _ in range(env.num_envs)]
     frames: dict[int, list[np.ndarray]] = {index: [] for index in film}
-    observation = env.reset()
+    observation = (begin or env.reset)()
     starts = np.ones(env.num_envs, bool)
     while min(len(episodes) for episodes in finished) < episodes_per_env:
         rolling = [index for index in film if not finished[index]]

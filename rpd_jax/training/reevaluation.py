@@ -72,7 +72,7 @@ def evaluate(
     """
     runtime.configure()
     trained, checkpoint = load_checkpoint(directory, iteration)
-    config = _adapted(trained, env, episodes, videos)
+    config = adapted(trained, env, episodes, videos)
     check_env(config.env)
     convert_action = action_converter(task_info(trained.env).contract, task_info(config.env).contract)
     target = Path(output) if output else Path(directory) / EVALUATION
@@ -171,7 +171,8 @@ def _claim(target: Path, overwrite: bool) -> Claim:
     return Claim(target, KIND, lambda: check_path(target, KIND, resume=None, overwrite=overwrite))
 
 
-def _adapted(config: Config, env: str, episodes: int, videos: int | None) -> Config:
+def adapted(config: Config, env: str, episodes: int, videos: int | None) -> Config:
+    """The config with another environment, number of episodes and of videos, where they are given."""
     moved = dataclasses.replace(config.env)
     moved.name = env or moved.name  # in another suite: with the settings that both have
     return dataclasses.replace(

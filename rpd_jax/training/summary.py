@@ -137,15 +137,15 @@ def rows(env: str, population: Population, assessment: Assessment, cost: Cost, n
     for spec in population.specs:
         mine = [i for i, member in enumerate(population.members) if member.variant.name == spec.name]
         theirs = cost._replace(labels=[cost.labels[i] for i in mine])
-        row = _row(env, spec.name, [assessment.students[i] for i in mine], len(mine), theirs)
-        table.append(dataclasses.replace(row, note=notes.get(spec.name, "")))
+        made = row(env, spec.name, [assessment.students[i] for i in mine], len(mine), theirs)
+        table.append(dataclasses.replace(made, note=notes.get(spec.name, "")))
     return table
 
 
 def teacher_row(env: str, name: str, episodes: Episodes, replan_every: int = 1) -> ResultRow:
     """A teacher's row of the table, with a note where it executed several actions of a chunk."""
-    row = _row(env, TEACHER_PREFIX + name, [episodes], seeds=0, cost=Cost(0, [], 0.0))
-    return dataclasses.replace(row, note=f"replan_every={replan_every}" if replan_every > 1 else "")
+    made = row(env, TEACHER_PREFIX + name, [episodes], seeds=0, cost=Cost(0, [], 0.0))
+    return dataclasses.replace(made, note=f"replan_every={replan_every}" if replan_every > 1 else "")
 
 
 def write(
@@ -155,9 +155,13 @@ def write(
     curve: Sequence[CurvePoint],
     films: Mapping[str, Sequence[Film]],
     teacher: TeacherSpec | None = None,
+    checkpoint: str = "",
 ) -> None:
-    """Writes results.json and table.md; curves.json, curves.png and calls.png where there are points; episodes.mp4."""
-    checkpoint = teacher.checkpoint if teacher else ""
+    """Writes results.json and table.md; curves.json, curves.png and calls.png where there are points; episodes.mp4.
+
+    `checkpoint`: digest of the teacher's, where its specification is not given.
+    """
+    checkpoint = teacher.checkpoint if teacher else checkpoint
     write_results(directory / RESULTS_FILE, table, resolved(config).to_dict(), checkpoint)
     with atomic_path(directory / TABLE_FILE) as path:
         path.write_text(results_table(table, markdown=True) + "\n")
@@ -186,7 +190,8 @@ def write(
         write_grid(directory / VIDEO_FILE, columns)
 
 
-def _row(env: str, variant: str, episodes: Sequence[Episodes], seeds: int, cost: Cost) -> ResultRow:
+def row(env: str, variant: str, episodes: Sequence[Episodes], seeds: int, cost: Cost) -> ResultRow:
+    """A policy's row, of the episodes of each of its seeds; a teacher has none."""
     pooled = concatenate(episodes)
     band = success_rates([[e.success_once.sum() for e in episodes]], [[len(e.success_once) for e in episodes]])
     return ResultRow(

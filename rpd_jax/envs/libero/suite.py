@@ -22,7 +22,7 @@ class LiberoSuite:
         return tuple(name for group in tasks.GROUPS for name in tasks.names(group))
 
     def members(self, task: str) -> tuple[str, ...]:
-        """See `suite.members_of`: "Spatial" means its ten tasks."""
+        """See `suite.Suite`: "Spatial" means its ten tasks."""
         return tasks.names(task) if task in tasks.GROUPS else (task,)
 
     def info(self, task: str, config: EnvConfig) -> TaskInfo:
