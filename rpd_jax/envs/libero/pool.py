@@ -78,7 +78,9 @@ class LiberoVectorEnv(PoolEnv):
         return _WORKER
 
     def _environment(self) -> Mapping[str, str]:
-        return {**super()._environment(), "MUJOCO_GL": os.environ.get("MUJOCO_GL", "egl")}
+        # Mesa's software renderer without threads of its own, which cost an eighth of the time: there are processes.
+        own = {"MUJOCO_GL": "egl", "LP_NUM_THREADS": "0"}
+        return {**super()._environment(), **own, **{name: os.environ[name] for name in own if name in os.environ}}
 
     def _make_request(self, worker: int) -> Request:
         rows, group = self._rows[worker], tasks.parse(task_of(self._config))
