@@ -31,7 +31,7 @@ from rpd_jax.types import TeacherError
 from teachers.base import load
 from teachers.remote.adapters import Address
 from teachers.remote.openpi import OpenpiConnection, pack, unpack
-from teachers.remote.request import fitted
+from teachers.remote.steps import fitted
 from teachers.remote.vlagents import decode, encode
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "remote"
