@@ -6,8 +6,8 @@
     state[0:3]+(state[3:7]|axis_angle)+1        slices; "|" acts on all that stands left of it, so parentheses
     zeros:8                                     constants: zeros, or numbers one by one
 
-A source is a camera ("rgb" or another that the environment has), "black" (a black frame of the first camera's shape), an
-entry of the observation ("proprio"), a named part of one ("proprio.qpos"), either with a slice of its numbers
+A source is a camera ("rgb" or another that the environment has), "black" (a black frame of the first camera's shape),
+an entry of the observation ("proprio"), a named part of one ("proprio.qpos"), either with a slice of its numbers
 ("proprio[0:3]"), "zeros:COUNT" or a number. Numbers are float32 unless a step says otherwise; `steps.STEPS` are the
 steps. "instruction", the task in words, stands alone.
 """
