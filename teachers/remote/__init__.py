@@ -1,7 +1,8 @@
 """Policy servers as teachers.
 
 `teacher.py` queries them; an adapter (`openpi.py`, `vlagents.py`) speaks the protocol of one kind of server. Another
-kind is a file like these and a line in `ADAPTERS`.
+kind is a file like these and a line in `ADAPTERS`. What a server is sent is data: `request.py` reads entries in the
+language of `expression.py`, and `mappings.py` has those of published servers by name.
 """
 
 from __future__ import annotations
@@ -33,22 +34,26 @@ def make(env_spec: EnvSpec, settings: RemoteSettings) -> RemoteTeacher:
     from rpd_jax.ipc.limits import Limits
     from teachers.conventions import CONTRACTS
     from teachers.remote.adapters import Address
+    from teachers.remote.mappings import ready
     from teachers.remote.request import Request
     from teachers.remote.teacher import RemoteTeacher
 
-    if settings.contract not in CONTRACTS:
+    named = ready(settings.request, settings.protocol)
+    contract = settings.contract or (named.contract if named else "")
+    if contract not in CONTRACTS:
         raise ValueError(
-            f"teacher.contract={settings.contract!r} is unknown: a policy server does not say what its actions mean; "
+            f"teacher.contract={contract!r} is unknown: a policy server does not say what its actions mean; "
             f"choose from {sorted(CONTRACTS)}"
         )
     module, _, name = ADAPTERS[settings.protocol].partition(":")
     adapter = getattr(importlib.import_module(module), name)
+    entries = named.entries if named else settings.request or adapter.request
     return RemoteTeacher(
         env_spec,
         adapter,
         Address.parse(settings.address, adapter.schemes),
-        Request(settings.request or adapter.request, env_spec, settings.frame_size),
-        CONTRACTS[settings.contract],
+        Request(entries, env_spec, settings.frame_size),
+        CONTRACTS[contract],
         settings,
         connections=settings.connections,
         limits=Limits(deadline_s=settings.deadline_seconds, start_deadline_s=settings.ready_seconds, max_restarts=8),

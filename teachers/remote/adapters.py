@@ -14,7 +14,7 @@ import numpy as np
 from rpd_jax.ipc.messages import ProtocolError
 
 Fields = Mapping[str, np.ndarray | str]
-"""One observation, under the names that the server has for its parts: frames uint8 [H, W, 3], float32 [D], text."""
+"""One observation, under the names that the server has for its parts: frames uint8 [H, W, 3], numbers [D], text."""
 
 NUMBERS = "biuf"
 """The kinds of dtype that an action or an observation has: truth values, integers, floats."""
@@ -83,12 +83,14 @@ class Adapter:
       name: of the protocol.
       schemes: of its addresses.
       request: what it is sent where the user does not say; see `request.Request`.
+      encode: the message that an observation is; raises ValueError where the protocol has no such names.
       connect: (address, timeout in seconds) -> Connection; raises OSError where there is no such server.
     """
 
     name: str
     schemes: Sequence[str]
     request: Sequence[str]
+    encode: Callable[[Fields], object]
     connect: Callable[[Address, float], Connection]
 
 

@@ -131,5 +131,6 @@ OPENPI = Adapter(
     name="openpi",
     schemes=("ws", "wss"),
     request=("observation/image=rgb", "prompt=instruction"),
+    encode=pack,
     connect=OpenpiConnection,
 )

@@ -53,10 +53,13 @@ class RemoteTeacher:
           limits: see `Line`.
 
         Raises:
+          ValueError: the protocol has no such names for what is sent.
           TeacherError: nobody answers there, it refuses the observation, or its actions are not those of a contract.
         """
         if connections < 1:
             raise ValueError(f"teacher.connections={connections!r}: must be at least 1")
+        blank = request.fields(request.blank(), 0, env_spec.instruction)
+        adapter.encode(blank)  # names that the protocol does not have are found before anything connects
         self._request, self._sampling = request, sampling or Sampling()
         self._where = f"the {adapter.name} policy server at {address.url}"
         self._refusal = Refusal(self._where)
@@ -66,7 +69,7 @@ class RemoteTeacher:
         try:
             for _ in range(connections):
                 self._lines.append(Line(adapter, address, limits or Limits()))
-            answer = self._first_answer(request.fields(request.blank(), 0, env_spec.instruction))
+            answer = self._first_answer(blank)
         except BaseException:
             self.close()
             raise

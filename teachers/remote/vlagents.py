@@ -2,7 +2,7 @@
 
 Only texts, numbers and truth values cross, all of which RPyC sends by value: pickling is switched off here, and the
 server need not allow it, though it does. Names of a request are "robot/camera" for frames, "robot/joints" and
-"robot/xyzrpy" for states (float32 [D]), "robot/gripper" for a single number, and "language_instruction". A robot's
+"robot/xyzrpy" for states ([D]), "robot/gripper" for a single number, and "language_instruction". A robot's
 answer is its action with its gripper behind it, if that is apart.
 
 One agent serves all connections, each from a thread of its own, and is closed whenever one of them ends: an agent for
@@ -193,5 +193,6 @@ VLAGENTS = Adapter(
     name="vlagents",
     schemes=("rpyc",),
     request=("right/rgb_side=rgb", f"{INSTRUCTION}=instruction"),
+    encode=encode,
     connect=VlagentsConnection,
 )

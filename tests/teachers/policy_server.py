@@ -1,7 +1,8 @@
 """A policy server to test against: a fixed linear policy (a toy), served as openpi and vlagents serve theirs.
 
 The wire format is written out here, from the packages' own clients, and shares no code with the adapters. What the
-policy does wrong is said in the instruction. Prints its port.
+policy does wrong is said in the instruction. A request with a wrist's camera is one of openpi's LIBERO policies. Prints
+its port.
 
 python policy_server.py (openpi|vlagents) PORT [SECONDS until a vlagents agent is ready]
 """
@@ -66,6 +67,11 @@ def serve_openpi(port: int) -> None:
                 seen = msgpack.unpackb(frame, object_hook=unpack)
                 assert seen["observation/image"].dtype == np.uint8
                 chunk = policy(seen["observation/image"], seen["prompt"])
+                if "observation/wrist_image" in seen:  # as openpi's LIBERO policies; a step of the chunk for each input
+                    assert seen["observation/wrist_image"].dtype == np.uint8
+                    assert seen["observation/state"].dtype == np.float64
+                    chunk[1] = policy(seen["observation/wrist_image"], "")[0]
+                    chunk[2] = seen["observation/state"][:7]
                 array = {b"__ndarray__": True, b"data": chunk.tobytes(), b"dtype": "<f4", b"shape": chunk.shape}
                 answer = {"actions": array, "server_timing": {"infer_ms": 0.1}}
                 if seen["prompt"] == "no actions":

@@ -10,9 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from arm_spec import arm_spec
 from kinematic_arm import pick_cube_spec
 
-from rpd_jax.envs.base import EnvSpec
+from rpd_jax.envs.base import ArraySpec, EnvSpec, slices
+from teachers.conventions import LIBERO_OSC
 
 NEEDS = {"openpi": "websockets", "vlagents": "rpyc"}
 SCHEMES = {"openpi": "ws", "vlagents": "rpyc"}
@@ -55,6 +57,19 @@ def running(protocol: str, *arguments: str) -> Iterator[Server]:
 
 def spec_with_frames() -> EnvSpec:
     return pick_cube_spec(frame_shape=(SIZE, SIZE, 3))
+
+
+def libero_spec(size: int = SIZE) -> EnvSpec:
+    """Two cameras and proprioception under the names that LIBERO has for them."""
+    return arm_spec(
+        name="test:Bowl-v1",
+        instruction="pick up the bowl",
+        contract=LIBERO_OSC,
+        frame_shape=(size, size, 3),
+        further_cameras={"rgb_wrist": (size, size, 3)},
+        observation={"state": ArraySpec((6,), "float32"), "proprio": ArraySpec((8,), "float32")},
+        layout={"proprio": slices({"eef_pos": 3, "eef_axis_angle": 3, "gripper_qpos": 2})},
+    )
 
 
 def frames(size: int) -> np.ndarray:

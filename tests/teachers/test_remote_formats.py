@@ -9,7 +9,8 @@ from served import SIZE, frames, spec_with_frames
 from rpd_jax.ipc.messages import ProtocolError
 from teachers.remote.adapters import array_from
 from teachers.remote.openpi import pack, unpack
-from teachers.remote.request import Request, fitted
+from teachers.remote.request import Request
+from teachers.remote.steps import fitted
 from teachers.remote.vlagents import decode, encode
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import hashlib
 import json
 import runpy
 import socket
@@ -24,14 +25,16 @@ import jax
 import numpy as np
 import pytest
 from policy_server import HORIZON, policy
-from served import SIZE, frames, running, spec_with_frames
+from served import SIZE, frames, libero_spec, running, spec_with_frames
 
 from rpd_jax.ipc.messages import RemoteError
 from rpd_jax.types import TeacherError
 from teachers.base import load
 from teachers.remote.adapters import Address
+from teachers.remote.mappings import READY
 from teachers.remote.openpi import OpenpiConnection, pack, unpack
-from teachers.remote.request import fitted
+from teachers.remote.request import Request
+from teachers.remote.steps import fitted
 from teachers.remote.vlagents import decode, encode
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "remote"
@@ -71,6 +74,20 @@ def test_frames_are_fitted_as_openpi_fits_them(sizes):
     assert got.tobytes() == base64.b64decode(OPENPI["fitted"][str(sizes)])
 
 
+def libero_fields() -> dict[str, Any]:
+    """What `openpi-libero` sends of the recorded observation, whose frames are upright in this library."""
+    libero = RECORD["LIBERO"]
+    request = Request(READY["openpi-libero"].entries, libero_spec(libero["size"]))
+    agentview, wrist = (raw[::-1, ::-1] for raw in RECORD["libero_frames"]())
+    proprio = np.concatenate([libero[name] for name in ("eef_pos", "eef_axis_angle", "gripper_qpos")])
+    seen = {"rgb": agentview[None], "rgb_wrist": wrist[None], "proprio": proprio[None]}
+    return request.fields(request.check(seen), 0, libero["instruction"])
+
+
+def test_a_request_of_libero_is_openpis_byte_for_byte():
+    assert hashlib.sha256(pack(libero_fields())).hexdigest() == OPENPI["libero"]
+
+
 @pytest.mark.parametrize("name", EXCHANGES)
 def test_vlagents_questions_are_ours(name):
     """Its client writes every field of its dataclasses; those that ours leaves out must hold their defaults."""
@@ -93,7 +110,7 @@ def test_vlagents_answers_are_read(name):
 def test_the_recordings_are_what_the_packages_write():
     pytest.importorskip("openpi_client")
     made = RECORD["record_openpi"]()
-    assert (made["packed"], made["fitted"]) == (OPENPI["packed"], OPENPI["fitted"])
+    assert all(made[name] == OPENPI[name] for name in ("packed", "fitted", "libero"))
 
 
 def test_vlagents_recording_is_what_the_package_writes():
@@ -125,6 +142,31 @@ def test_openpis_client_understands_the_server_of_our_tests():
         np.testing.assert_array_equal(asking.infer(seen)["actions"], policy(frames(1)[0], ""))
         with pytest.raises(RuntimeError, match="the policy is tired"):
             asking.infer({**seen, "prompt": "raise"})
+
+
+def test_openpis_client_sends_of_libero_what_we_send():
+    """The messages themselves, as they arrive at a server."""
+    theirs = pytest.importorskip("openpi_client.websocket_client_policy")
+    websockets = pytest.importorskip("websockets.sync.server")
+    received = []
+
+    def handler(connection) -> None:
+        connection.send(pack({}))
+        for message in connection:
+            received.append(message)
+            connection.send(pack({"actions": RECORD["ACTIONS"]}))
+
+    with websockets.serve(handler, LOCALHOST, 0, compression=None, max_size=None) as server:
+        serving = threading.Thread(target=server.serve_forever)
+        serving.start()
+        port = server.socket.getsockname()[1]
+        theirs.WebsocketClientPolicy(LOCALHOST, port).infer(RECORD["libero_element"]())
+        connection = OpenpiConnection(Address.parse(f"ws://{LOCALHOST}:{port}", ["ws"]), 5.0)
+        connection.ask(libero_fields(), 5.0)
+        connection.close()
+        server.shutdown()
+        serving.join()
+    assert len(received) == 2 and received[0] == received[1]
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ as the tests compare it with what our adapters send and read (`tests/teachers/te
 from __future__ import annotations
 
 import base64
+import hashlib
 import importlib.metadata
 import json
 import platform
@@ -60,6 +61,15 @@ OPENPI_RECEIVED: Mapping[str, dict[Any, Any]] = {
 FITTED: tuple[tuple[int, int, int], ...] = ((2, 3, 4), (5, 8, 16), (8, 5, 16), (7, 7, 4), (9, 4, 5), (4, 4, 4))
 """Height and width of a frame, and the square that it is fitted into."""
 
+LIBERO: Mapping[str, Any] = {
+    "size": 256,
+    "eef_pos": ACTIONS[0, :3],
+    "eef_axis_angle": ACTIONS[1, :3],
+    "gripper_qpos": ACTIONS[2, :2],
+    "instruction": "pick up the black bowl and place it on the plate",
+}
+"""An observation of LIBERO's environment; its frames are `libero_frames`."""
+
 VLAGENTS_ASKED: Mapping[str, dict[str, Any]] = {
     "chunk": {"right/rgb_side": FRAME, "language_instruction": "chunk"},
     "one action": {"right/rgb_side": FRAME, "right/joints": ACTIONS[0], "language_instruction": "one action"},
@@ -73,6 +83,27 @@ def frame(height: int, width: int) -> np.ndarray:
     return (np.arange(height * width * 3) * 37 % 251).astype(np.uint8).reshape(height, width, 3)
 
 
+def libero_frames() -> tuple[np.ndarray, np.ndarray]:
+    """Of both cameras, turned by 180 degrees as LIBERO's environment gives them."""
+    agentview = frame(LIBERO["size"], LIBERO["size"])
+    return agentview, np.ascontiguousarray(agentview.transpose(1, 0, 2))
+
+
+def libero_element() -> dict[str, Any]:
+    """What openpi's LIBERO client makes of it, by the package's functions: MuJoCo's numbers are doubles."""
+    from openpi_client import image_tools
+
+    upright = [np.ascontiguousarray(raw[::-1, ::-1]) for raw in libero_frames()]
+    image, wrist = (image_tools.convert_to_uint8(image_tools.resize_with_pad(each, 224, 224)) for each in upright)
+    parts = [LIBERO[name].astype(np.float64) for name in ("eef_pos", "eef_axis_angle", "gripper_qpos")]
+    return {
+        "observation/image": image,
+        "observation/wrist_image": wrist,
+        "observation/state": np.concatenate(parts),
+        "prompt": LIBERO["instruction"],
+    }
+
+
 def vlagents_answer(instruction: str | None) -> np.ndarray:
     """What the recorded agent answers, [horizon, 7]; the gripper is the last number."""
     return ACTIONS[:1] if instruction == "one action" else ACTIONS
@@ -83,7 +114,9 @@ def record_openpi() -> dict[str, Any]:
 
     packed = {name: _text(msgpack_numpy.packb(message)) for name, message in (OPENPI_SENT | OPENPI_RECEIVED).items()}
     fitted = {str(sizes): _text(image_tools.resize_with_pad(frame(*sizes[:2]), *sizes[2:] * 2)) for sizes in FITTED}
-    return {"made with": _versions(("openpi-client", "msgpack", "numpy", "pillow")), "packed": packed, "fitted": fitted}
+    made_with = _versions(("openpi-client", "msgpack", "numpy", "pillow"))
+    libero = hashlib.sha256(msgpack_numpy.packb(libero_element())).hexdigest()
+    return {"made with": made_with, "packed": packed, "fitted": fitted, "libero": libero}
 
 
 def record_vlagents() -> dict[str, Any]:
