@@ -3,7 +3,7 @@
   python -m launch.evaluate --run=runs/quickstart
   python -m launch.evaluate --run=runs/quickstart --episodes=500 --env=maniskill:PickCube-v1 --output=somewhere
   python -m launch.evaluate --preset=quickstart-vla --config.env.name=tabletop:PushCube-v1 --output=somewhere
-  python -m launch.evaluate --config.teacher.name=scripted --env=libero:Object --episodes=50 --output=somewhere
+  python -m launch.evaluate --teacher=scripted --env=libero:Object --episodes=50
 
 With --run everything goes into the directory `evaluation` of the run unless --output says otherwise. The run's teacher
 is evaluated as well, but nothing that the run's config names is started, connected to or fetched unless --teacher says
@@ -16,6 +16,7 @@ each task. With --resume one that was killed goes on where it stood.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -23,7 +24,7 @@ from absl import flags, logging
 
 import rpd_jax
 from launch.flags import define_config, define_optional, run
-from rpd_jax.config import ConfigError, TeacherConfig
+from rpd_jax.config import TeacherConfig
 from rpd_jax.envs.registry import tasks_of
 from rpd_jax.runs.checkpoint import load_config
 from rpd_jax.runs.directory import EVALUATION
@@ -42,7 +43,9 @@ _TEACHER = define_optional(
     "Evaluate the run's teacher as well; by default if that starts, connects to and fetches nothing. Or the name of "
     "another kind of teacher, with its default settings.",
 )
-_OUTPUT = flags.DEFINE_string("output", "", "Directory for the results.")
+_OUTPUT = flags.DEFINE_string(
+    "output", "", "Directory for the results; empty: in the run, or runs/evaluations/TEACHER-ENV."
+)
 _RESUME = flags.DEFINE_bool("resume", False, "Go on with the evaluation of a set of tasks.")
 _OVERWRITE = flags.DEFINE_bool("overwrite", False, "Replace results that are there.")
 
@@ -95,17 +98,17 @@ def run_teacher(config: TeacherConfig) -> TeacherFactory | None:
 
 def evaluate_teacher() -> None:
     config = _CONFIG.value
-    if not _OUTPUT.value:
-        raise ConfigError("--output is missing: say where the results are to go, or name a run with --run")
     config = adapted(config, _ENV.value, _EPISODES.value, _VIDEOS.value)
     if isinstance(_TEACHER.value, str):
         config.teacher.name = _TEACHER.value
     teacher = teacher_factory(config.teacher)
+    plain = re.sub(r"[^\w-]+", "-", f"{config.teacher.name}-{config.env.name}")
+    target = Path(_OUTPUT.value or Path("runs") / "evaluations" / plain)
     if len(tasks_of(config.env)) > 1:
-        rpd_jax.evaluate_suite(config, teacher, _OUTPUT.value, resume=_RESUME.value, overwrite=_OVERWRITE.value)
+        rpd_jax.evaluate_suite(config, teacher, target, resume=_RESUME.value, overwrite=_OVERWRITE.value)
     else:
-        rpd_jax.evaluate_teacher(config, teacher, _OUTPUT.value, overwrite=_OVERWRITE.value)
-    show(Path(_OUTPUT.value))
+        rpd_jax.evaluate_teacher(config, teacher, target, overwrite=_OVERWRITE.value)
+    show(target)
 
 
 def show(output: Path) -> None:

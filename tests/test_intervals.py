@@ -137,7 +137,7 @@ def episodes_of(successes: int, episodes: int) -> Episodes:
 def test_rows_have_the_interval_of_their_seeds(seeds: int) -> None:
     successes = [6, 5, 2][:seeds]
     cost = summary.Cost(100, [0] * seeds, 1.0)
-    row = summary._row("toy:Reach-v0", "ppo", [episodes_of(k, 8) for k in successes], seeds, cost)
+    row = summary.row("toy:Reach-v0", "ppo", [episodes_of(k, 8) for k in successes], seeds, cost)
     expected = success_rates([successes], [[8] * seeds])
     assert (row.low, row.high, row.interval) == (expected.low[0], expected.high[0], expected.kind)
 

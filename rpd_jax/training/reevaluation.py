@@ -131,7 +131,9 @@ def evaluate_teacher(
         videos = min(config.eval.videos, env.num_envs) if env.spec.frame_shape is not None else 0
         replan_every = config.teacher.replan_every
         episodes, films = teacher_episodes(env, made, config.eval, videos, replan_every)
-        table = Table([summary.teacher_row(config.env.name, made.spec.name, episodes, replan_every)])
+        protocol = summary.protocol_note(env.spec) if env.spec.versions else ""
+        row = summary.teacher_row(config.env.name, made.spec.name, episodes, replan_every, protocol)
+        table = Table([row])
         claim.clear()
         shown = {teacher_label(made.spec): films} if films else {}
         summary.write(target, config, table, [], shown, made.spec)

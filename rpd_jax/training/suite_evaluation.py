@@ -23,7 +23,7 @@ from rpd_jax import runtime
 from rpd_jax.algorithms.base import MemberState
 from rpd_jax.algorithms.variants import resolved
 from rpd_jax.config import Config, ConfigError
-from rpd_jax.envs.base import EnvSpec, VectorEnv, begin_episode
+from rpd_jax.envs.base import VectorEnv, begin_episode
 from rpd_jax.envs.registry import check_env, make_env, tasks_of
 from rpd_jax.keys import stream
 from rpd_jax.report.results import FILES
@@ -181,16 +181,10 @@ class Players:
                 players[name] = _lists(concatenate(episodes[start : start + settings.num_envs]))
                 columns += _column(name, films[p * filmed : (p + 1) * filmed])
         digest = self._teacher.spec.checkpoint if self._teacher else ""
-        return Shard(players, protocol_note(self._env.spec), digest), columns
+        return Shard(players, summary.protocol_note(self._env.spec), digest), columns
 
     def _episodes(self, policy: Any, number: int, film: Iterable[int]) -> tuple[list[Episodes], list[Film]]:
         return run_episodes(self._env, policy, 1, list(film), begin=lambda: begin_episode(self._env, number))
-
-
-def protocol_note(spec: EnvSpec) -> str:
-    """What results depend on: the steps of an episode, and the simulator's version."""
-    versions = [f"{name} {spec.versions[name]}" for name in ("mujoco",) if name in spec.versions]
-    return ", ".join([f"at most {spec.max_episode_steps} steps", *versions])
 
 
 def _agree(path: Path, protocol: Mapping[str, Any]) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 
 from rpd_jax.algorithms.variants import resolved
 from rpd_jax.config import Config
+from rpd_jax.envs.base import EnvSpec
 from rpd_jax.report.intervals import success_rates
 from rpd_jax.report.plots import Curve, TeacherLevel, learning_curves
 from rpd_jax.report.results import (
@@ -130,22 +131,32 @@ def rows(env: str, population: Population, assessment: Assessment, cost: Cost, n
 
     Intervals are of success_once, see `report.intervals.success_rates`; a teacher's is over its episodes.
     """
-    table = Table()
+    table, protocol = Table(), protocol_note(population.spec) if population.spec.versions else ""
     if assessment.teacher is not None and assessment.teacher_spec is not None:
         replan_every = population.config.teacher.replan_every
-        table.append(teacher_row(env, assessment.teacher_spec.name, assessment.teacher, replan_every))
+        table.append(teacher_row(env, assessment.teacher_spec.name, assessment.teacher, replan_every, protocol))
     for spec in population.specs:
         mine = [i for i, member in enumerate(population.members) if member.variant.name == spec.name]
         theirs = cost._replace(labels=[cost.labels[i] for i in mine])
         made = row(env, spec.name, [assessment.students[i] for i in mine], len(mine), theirs)
-        table.append(dataclasses.replace(made, note=notes.get(spec.name, "")))
+        table.append(dataclasses.replace(made, note=_joined(notes.get(spec.name, ""), protocol)))
     return table
 
 
-def teacher_row(env: str, name: str, episodes: Episodes, replan_every: int = 1) -> ResultRow:
+def teacher_row(env: str, name: str, episodes: Episodes, replan_every: int = 1, protocol: str = "") -> ResultRow:
     """A teacher's row of the table, with a note where it executed several actions of a chunk."""
     made = row(env, TEACHER_PREFIX + name, [episodes], seeds=0, cost=Cost(0, [], 0.0))
-    return dataclasses.replace(made, note=f"replan_every={replan_every}" if replan_every > 1 else "")
+    return dataclasses.replace(made, note=_joined(f"replan_every={replan_every}" if replan_every > 1 else "", protocol))
+
+
+def _joined(*notes: str) -> str:
+    return ", ".join(filter(None, notes))
+
+
+def protocol_note(spec: EnvSpec) -> str:
+    """What results depend on: the steps of an episode, and the simulator's version."""
+    versions = [f"{name} {spec.versions[name]}" for name in ("mujoco",) if name in spec.versions]
+    return ", ".join([f"at most {spec.max_episode_steps} steps", *versions])
 
 
 def write(
