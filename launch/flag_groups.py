@@ -25,6 +25,7 @@ def define_fields(defaults: Fields, help_of: Mapping[str, str]) -> Callable[[], 
         int: flags.DEFINE_integer,
         float: flags.DEFINE_float,
         str: flags.DEFINE_string,
+        tuple: flags.DEFINE_list,
     }
     given: dict[str, flags.FlagHolder[Any]] = {}
     for field in dataclasses.fields(defaults):  # type: ignore[arg-type]  # a dataclass

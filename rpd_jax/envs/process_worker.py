@@ -85,6 +85,7 @@ class Worker(abc.ABC):
     def attach(self, fields: dict[str, Any]) -> None:
         arrays = SharedArrays.attach(fields["descriptor"], fields["table"])
         rows = slice(self._first, self._first + len(self._envs))
+        self._arrays = {name: arrays[name][rows] for name, *_ in fields["table"]}
         self._seed = arrays["seed"][rows]
         self._age = arrays["age"][rows]
         self._action = arrays["action"][rows]
