@@ -135,8 +135,8 @@ def collect(
         cameras = cameras_of(env.spec, settings)
         if settings.format == "lerobot" and not (cameras or settings.privileged or "proprio" in env.spec.observation):
             raise ConfigError(
-                f"format='lerobot' cannot work in {env.spec.name}: a policy would see nothing, there are neither frames "
-                "nor proprioception; set privileged=True or format='hdf5'"
+                f"format='lerobot' cannot work in {env.spec.name}: it has neither frames nor proprioception, and a "
+                "policy is to see nothing else; set privileged=True or format='hdf5'"
             )
         teacher, replan_every = make_teacher(env), config.teacher.replan_every
         check_replanning(teacher, replan_every, env.spec)
