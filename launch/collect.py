@@ -6,8 +6,8 @@
 
 --config is that of launch.train; env and teacher are used. A teacher whose answers are chunks executes
 config.teacher.replan_every actions of each, by default one. The directory --output gets trajectory.h5 and
-trajectory.json in ManiSkill's layout and dataset_statistics.json, or a LeRobot v3 data set. SIGTERM and Ctrl-C finish
-the round and stop; `--resume` goes on from there.
+trajectory.json in ManiSkill's layout and dataset_statistics.json, or (--format=lerobot) a LeRobot v3 data set, without
+what only the simulator knows. SIGTERM and Ctrl-C finish the round and stop; `--resume` goes on from there.
 """
 
 from __future__ import annotations
@@ -34,11 +34,13 @@ _SETTINGS = define_fields(
         "episodes": "Episodes to keep.",
         "successful_only": "Keep only those that end in success.",
         "images": "Record frames of config.env.image_size pixels.",
+        "cameras": "Entries to record them as, e.g. rgb,rgb_wrist; by default all that the task has.",
         "perturb": "Std of the noise on executed, not on recorded actions.",
         "hold_steps": "Steps to record after the first success.",
         "seed": "All episodes follow from it.",
         "num_envs": "Environments side by side.",
         "format": f"{' or '.join(FORMATS)}.",
+        "privileged": "As LeRobot's format, also store what only the simulator knows.",
         "attempts": "Episodes to try at most, for each one to keep.",
     },
 )

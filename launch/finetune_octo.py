@@ -28,7 +28,7 @@ from rpd_jax.runs.interrupt import exit_status
 from teachers.octo.finetune.settings import FinetuneSettings
 
 if TYPE_CHECKING:
-    from rpd_jax.demonstrations.reading import Demonstrations
+    from rpd_jax.demonstrations.sets import DemonstrationSet
     from teachers.octo.model import Octo
 
 _CONFIG = define_settings(FinetuneSettings())
@@ -91,11 +91,11 @@ def _read_config(path: Path) -> dict[str, Any]:
     return config
 
 
-def _open(path: str) -> Demonstrations:
-    from rpd_jax.demonstrations.reading import Demonstrations
+def _open(path: str) -> DemonstrationSet:
+    from rpd_jax.demonstrations.sets import open_demonstrations
 
     try:
-        return Demonstrations(path)
+        return open_demonstrations(path)
     except ValueError as error:
         raise ConfigError(f"--data={path!r} cannot be read: {error}") from error
 

@@ -25,6 +25,7 @@ def define_fields(defaults: Fields, help_of: Mapping[str, str]) -> Callable[[], 
         int: flags.DEFINE_integer,
         float: flags.DEFINE_float,
         str: flags.DEFINE_string,
+        tuple: flags.DEFINE_list,
     }
     given: dict[str, flags.FlagHolder[Any]] = {}
     for field in dataclasses.fields(defaults):  # type: ignore[arg-type]  # a dataclass
@@ -70,7 +71,9 @@ class FinetuningFlags(NamedTuple):
 def define_finetuning() -> FinetuningFlags:
     """Defines --data, --output, --resume and --overwrite."""
     return FinetuningFlags(
-        flags.DEFINE_multi_string("data", [], "Demonstrations, a directory or .h5; several are mixed."),
+        flags.DEFINE_multi_string(
+            "data", [], "Demonstrations: a .h5, or a directory of one, LeRobot or RLDS; several mix."
+        ),
         flags.DEFINE_string("output", "", "Directory of the run."),
         flags.DEFINE_bool("resume", False, "Go on with the run in --output, if there is one."),
         flags.DEFINE_bool("overwrite", False, "Delete the run in --output first."),

@@ -14,7 +14,7 @@ from PIL import Image
 
 from rpd_jax.config.validation import ConfigError
 from rpd_jax.demonstrations.episode import Episode
-from rpd_jax.demonstrations.reading import Demonstrations
+from rpd_jax.demonstrations.sets import DemonstrationSet
 from rpd_jax.demonstrations.statistics import action_mask, action_statistics
 from rpd_jax.types import ActionContract
 from teachers.trained_on import TrainedOn, describe
@@ -24,7 +24,7 @@ NO_INSTRUCTION = ""
 
 
 class Episodes(Protocol):
-    """A set of demonstrations: `Demonstrations`, or a list of episodes."""
+    """A set of demonstrations: a `DemonstrationSet`, or a list of episodes."""
 
     def __len__(self) -> int: ...
 
@@ -142,7 +142,7 @@ def load(
 
 def _read(source: Episodes, index: int, keys: tuple[str, ...]) -> Episode:
     """An episode with at least these observations; without others where reading them would cost."""
-    return source.episode(index, keys) if isinstance(source, Demonstrations) else source[index]
+    return source.episode(index, keys) if isinstance(source, DemonstrationSet) else source[index]
 
 
 def _outline(sources: Sequence[Episodes], settings: Selection) -> list[tuple[int, int, Episode]]:
@@ -195,7 +195,7 @@ def _allocate(shapes: Mapping[str, tuple[int, ...]], max_memory: float) -> dict[
 def _name(sources: Sequence[Episodes], number: int) -> str:
     """A set's file, or its number where it has none."""
     source = sources[number]
-    return str(source.path) if isinstance(source, Demonstrations) else f"set {number + 1}"
+    return str(source.path) if isinstance(source, DemonstrationSet) else f"set {number + 1}"
 
 
 def _conventions(sources: Sequence[Episodes], settings: Selection) -> tuple[ActionContract | None, str]:
@@ -209,10 +209,10 @@ def _conventions(sources: Sequence[Episodes], settings: Selection) -> tuple[Acti
     for number, source in enumerate(sources):
         if len(source):
             says: dict[str, Any] = {"contract": None, "control_mode": "", 'camera "rgb"': ""}
-            if isinstance(source, Demonstrations):
+            if isinstance(source, DemonstrationSet):
                 says["contract"] = source.info.contract if source.info else None
                 says["control_mode"] = source.control_mode
-                says['camera "rgb"'] = source.camera_path if with_rgb else ""
+                says['camera "rgb"'] = source.camera_name if with_rgb else ""
             said.append((_name(sources, number), says))
     for name, says in said[1:]:
         first_name, first = said[0]

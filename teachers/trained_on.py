@@ -17,7 +17,7 @@ from absl import logging
 from rpd_jax.config.validation import ConfigError
 from rpd_jax.demonstrations.checks import one_line, typed
 from rpd_jax.demonstrations.episode import DatasetInfo, Episode
-from rpd_jax.demonstrations.reading import Demonstrations
+from rpd_jax.demonstrations.sets import DemonstrationSet
 from rpd_jax.envs.base import Camera, EnvSpec
 
 TRAINED_ON_FILE = "trained_on.json"
@@ -57,7 +57,7 @@ class TrainedOn:
 
 def describe(sources: Sequence[Any], episodes: Sequence[Episode], image_sizes: Sequence[int]) -> TrainedOn:
     """What is known of sets of demonstrations, and of the episodes that were read from them, with frames of a size."""
-    sets = [source for source in sources if isinstance(source, Demonstrations)]
+    sets = [source for source in sources if isinstance(source, DemonstrationSet)]
     known = [camera for each in sets if (camera := _camera(each.info))]
     if len(set(known)) > 1:
         logging.warning("the demonstrations were recorded with several cameras: %s", _some(list(map(_words, known))))

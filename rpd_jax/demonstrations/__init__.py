@@ -1,8 +1,8 @@
-"""Demonstrations: recording episodes, storing them in ManiSkill's and LeRobot's formats, and reading them again.
+"""Demonstrations: recording episodes, storing them in ManiSkill's and LeRobot's formats, and reading these and RLDS.
 
-    from rpd_jax.demonstrations import Demonstrations
+    from rpd_jax.demonstrations import open_demonstrations
 
-    with Demonstrations("demos/pick") as demonstrations:        # as launch.collect writes, or ManiSkill publishes
+    with open_demonstrations("demos/pick") as demonstrations:   # as launch.collect writes, or others publish
         for episode in demonstrations:
             episode.observation["state"], episode.action        # [T + 1, D], [T, A]
 
@@ -11,5 +11,6 @@
 
 from rpd_jax.demonstrations.episode import DatasetInfo, Episode
 from rpd_jax.demonstrations.reading import Demonstrations
+from rpd_jax.demonstrations.sets import DemonstrationSet, open_demonstrations
 
-__all__ = ["DatasetInfo", "Demonstrations", "Episode"]
+__all__ = ["DatasetInfo", "DemonstrationSet", "Demonstrations", "Episode", "open_demonstrations"]

@@ -19,12 +19,12 @@ from typing import Any, NamedTuple
 
 import jax
 
-from rpd_jax.config import Config, ConfigError
-from rpd_jax.config.validation import check, setting
+from rpd_jax.config import Config, ConfigError, EnvConfig
+from rpd_jax.config.validation import check, require, setting
 from rpd_jax.demonstrations.episode import DatasetInfo
 from rpd_jax.demonstrations.partial import COLLECTION_FILE, KIND, Work, check_same, read_description
-from rpd_jax.demonstrations.record import record
-from rpd_jax.envs.base import VectorEnv
+from rpd_jax.demonstrations.record import frame_entries, record
+from rpd_jax.envs.base import EnvSpec, VectorEnv
 from rpd_jax.envs.registry import check_env, env_seeds, make_env, task_info
 from rpd_jax.runs.interrupt import stop_on_signal
 from rpd_jax.runs.metrics import ProgressBar
@@ -45,27 +45,32 @@ class Settings:
       episodes: how many to keep.
       successful_only: keep only those whose last state counts as success.
       images: record frames, of `env.image_size` pixels; toy tasks have none.
+      cameras: entries of observations to record them as, e.g. ("rgb", "rgb_wrist"); empty: all that the task has.
       perturb: see `record.record`.
       hold_steps: see `record.record`.
       seed: all episodes follow from it.
       num_envs: environments side by side.
       format: one of FORMATS.
+      privileged: as LeRobot's format, also store what only the simulator knows ("simulator.state"); HDF5 has it anyway.
       attempts: episodes to try at most, for each one to keep.
     """
 
     episodes: int = setting(100, low=1)
     successful_only: bool = True
     images: bool = True
+    cameras: tuple[str, ...] = ()
     perturb: float = setting(0.0, low=0)
     hold_steps: int = setting(0, low=0)
     seed: int = setting(0, low=0)
     num_envs: int = setting(8, low=1)
     format: str = setting("hdf5", choices=FORMATS)
+    privileged: bool = False
     attempts: int = setting(20, low=1)
 
     def validate(self) -> Settings:
         """Raises ConfigError for the first impossible value; returns self."""
         check(self)
+        require(self.images or not self.cameras, "cameras", self.cameras, "empty with images=False")
         return self
 
 
@@ -124,8 +129,15 @@ def collect(
     with contextlib.ExitStack() as stack:
         stop = stack.enter_context(stop_on_signal())
         seeds = env_seeds(settings.seed, settings.num_envs)
-        env = make_env(config.env, seeds, rgb=settings.images, end_on_success=settings.hold_steps == 0)
+        drawing = _drawing(config.env, settings)
+        env = make_env(drawing, seeds, rgb=settings.images, end_on_success=settings.hold_steps == 0)
         stack.callback(env.close)
+        cameras = cameras_of(env.spec, settings)
+        if settings.format == "lerobot" and not (cameras or settings.privileged or "proprio" in env.spec.observation):
+            raise ConfigError(
+                f"format='lerobot' cannot work in {env.spec.name}: it has neither frames nor proprioception, and a "
+                "policy is to see nothing else; set privileged=True or format='hdf5'"
+            )
         teacher, replan_every = make_teacher(env), config.teacher.replan_every
         check_replanning(teacher, replan_every, env.spec)
         claim = Claim(partial, KIND, check)
@@ -141,6 +153,7 @@ def collect(
             perturb=settings.perturb,
             hold_steps=settings.hold_steps,
             first_round=len(work.shards),
+            cameras=cameras,
         )
         initial = min(work.kept, settings.episodes)
         with ProgressBar(settings.episodes, initial=initial, description="collecting") as progress:
@@ -156,7 +169,7 @@ def collect(
                 progress.update(new, {"success": work.succeeded / work.attempted})
         if work.kept < settings.episodes:
             return Collected(partial, work.kept, work.attempted, work.succeeded, stop.signal)
-        work.finish(output, settings.episodes, settings.format, replace)
+        work.finish(output, settings.episodes, settings.format, replace, settings.privileged)
         claim.close()
         with contextlib.suppress(OSError):  # something was set aside there
             partial.rmdir()
@@ -165,14 +178,14 @@ def collect(
 
 def describe(config: Config, env: VectorEnv, teacher: Teacher, settings: Settings) -> DatasetInfo:
     """What holds for all episodes that would be collected."""
-    frames = env.spec.observation.get("rgb")
+    cameras = cameras_of(env.spec, settings)
     return DatasetInfo(
         env_name=env.spec.name,
         instruction=env.spec.instruction,
         max_episode_steps=env.spec.max_episode_steps,
         contract=env.spec.contract,
         layout={name: {part: list(at) for part, at in parts.items()} for name, parts in env.spec.layout.items()},
-        image_size=frames.shape[0] if frames else None,
+        image_size=env.spec.observation[cameras[0]].shape[0] if cameras else None,
         teacher=teacher.spec.name,
         is_scripted=teacher.spec.is_scripted,
         seed=settings.seed,
@@ -180,9 +193,28 @@ def describe(config: Config, env: VectorEnv, teacher: Teacher, settings: Setting
         perturb=settings.perturb,
         hold_steps=settings.hold_steps,
         successful_only=settings.successful_only,
-        camera=env.spec.camera if frames else None,
+        camera=env.spec.camera if "rgb" in cameras else None,
+        cameras=cameras,
+        robot=env.spec.robot,
+        control_hz=task_info(config.env).control_hz,
         **_config_of(config),
     )
+
+
+def cameras_of(spec: EnvSpec, settings: Settings) -> tuple[str, ...]:
+    """The entries of frames that are recorded; raises ConfigError for one that observations do not hold."""
+    held = frame_entries(spec)
+    for entry in settings.cameras:
+        require(entry in held, "cameras", settings.cameras, f"of {held}, which {spec.name} draws")
+    return tuple(entry for entry in held if entry in (settings.cameras or held)) if settings.images else ()
+
+
+def _drawing(config: EnvConfig, settings: Settings) -> EnvConfig:
+    """The environment, drawing at every step what is to be recorded of it."""
+    entries = settings.cameras or task_info(config).frames
+    if not settings.images or set(entries) <= {"rgb"} or config.observation == "ee":
+        return config
+    return dataclasses.replace(config, observation="+".join(entries))
 
 
 def _config_of(config: Config) -> dict[str, Any]:

@@ -12,13 +12,29 @@ from rpd_jax.demonstrations.checks import first_not_finite, typed
 from rpd_jax.envs.base import Camera
 from rpd_jax.types import ActionContract
 
-CONTROL_HZ = 20  # steps per second, of both suites
+CONTROL_HZ = 20.0  # steps per second, where a set does not say
+FIRST_CAMERA = "base_camera"  # what the camera of "rgb" is called in files, as in ManiSkill's
+
+
+def camera_name(entry: str) -> str:
+    """What the camera of an observation's entry is called in files: "rgb" -> "base_camera", "rgb_wrist" -> "wrist"."""
+    return FIRST_CAMERA if entry == "rgb" else entry.removeprefix("rgb_")
+
+
+def camera_entry(name: str) -> str:
+    """Inverse of `camera_name`."""
+    return "rgb" if name == FIRST_CAMERA else f"rgb_{name}"
+
+
+def is_frames(values: np.ndarray) -> bool:
+    """Whether an entry of an episode's observation is a camera's: uint8 [T + 1, H, W, 3]."""
+    return values.dtype == np.uint8 and values.ndim == 4
 
 
 class Episode(NamedTuple):
     """T steps. Entries that a file of somebody else's may lack are None there."""
 
-    observation: dict[str, np.ndarray]  # [T + 1, ...]: "state", "proprio", "ee", "rgb" (uint8) where there are
+    observation: dict[str, np.ndarray]  # [T + 1, ...]: "state", "proprio", "ee", "rgb", "rgb_..." (uint8)
     action: np.ndarray  # [T, A] float32, within the box; where it was perturbed, the policy's own
     reward: np.ndarray | None  # [T] float32
     terminated: np.ndarray  # [T] bool
@@ -27,6 +43,7 @@ class Episode(NamedTuple):
     seed: int | None  # what the environment was reset with
     instruction: str
     env_name: str  # "suite:task"
+    env_states: dict[str, np.ndarray] | None = None  # by path: "actors/cube" [T + 1, 13]; None: not told
 
     @property
     def length(self) -> int:
@@ -56,7 +73,7 @@ class DatasetInfo:
       max_episode_steps: the time limit.
       contract: what the actions mean; None where they are no end-effector deltas.
       layout: names of the slices of observations, see `envs.base.EnvSpec`.
-      image_size: pixels of "rgb", square; None without.
+      image_size: pixels of frames, square; None without.
       teacher: who acted.
       teacher_settings: how, see `config.TeacherConfig`; among it after how many steps it planned anew (`replan_every`).
       is_scripted: the teacher is a script that sees the simulator's state: a toy.
@@ -67,6 +84,9 @@ class DatasetInfo:
       hold_steps: steps recorded after the first success.
       successful_only: whether only episodes were kept whose last state counts as success.
       camera: of "rgb"; None where it is not known, as in older files.
+      cameras: entries of observations that hold frames; None in older files, which have "rgb" at most.
+      robot: as data sets name it; empty where it is not known.
+      control_hz: steps a second; None where it is not known.
     """
 
     env_name: str
@@ -85,6 +105,9 @@ class DatasetInfo:
     hold_steps: int
     successful_only: bool
     camera: Camera | None = None
+    cameras: tuple[str, ...] | None = None
+    robot: str = ""
+    control_hz: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it: lists for tuples."""

@@ -2,11 +2,12 @@
 
 The .h5 holds a group "traj_<episode_id>" per episode: `actions` [T, A]; `terminated`, `truncated`, `success` and
 `rewards` [T]; `obs` [T + 1]: "state", "proprio" and "ee" under their names, frames as
-"sensor_data/base_camera/rgb", where readers of ManiSkill's files look for them. The .json names the environment and
-lists the episodes. What ManiSkill's layout has no place for is under its key "rpd_jax".
+"sensor_data/base_camera/rgb", where readers of ManiSkill's files look for them; `env_states`, each [T + 1, ...], where
+the simulator tells its state: ManiSkill's `replay_trajectory` takes them with --use-env-states and
+--use-first-env-state. The .json names the environment and lists the episodes. What ManiSkill's layout has no place for
+is under its key "rpd_jax".
 
-Source: the docstring of `RecordEpisode` and `ManiSkillTrajectoryDataset` of ManiSkill 3.0.1. States of the simulator
-("env_states") are not written: an episode is reset from its seed.
+Source: the docstring of `RecordEpisode` and `ManiSkillTrajectoryDataset` of ManiSkill 3.0.1.
 """
 
 from __future__ import annotations
@@ -18,10 +19,10 @@ from typing import Any
 import h5py
 import numpy as np
 
-from rpd_jax.demonstrations.episode import DatasetInfo, Episode
+from rpd_jax.demonstrations.episode import FIRST_CAMERA, DatasetInfo, Episode, camera_name, is_frames
 from rpd_jax.runs.files import atomic_path, write_json
 
-RGB = "sensor_data/base_camera/rgb"
+RGB = f"sensor_data/{FIRST_CAMERA}/rgb"
 GZIP = 1  # of frames; higher levels take longer and rendered frames come out no smaller
 OWN_KEY = "rpd_jax"
 
@@ -31,12 +32,14 @@ def write_episode(parent: h5py.Group, name: str, episode: Episode) -> None:
     group = parent.create_group(name, track_order=True)
     observations = group.create_group("obs", track_order=True)
     for key, values in episode.observation.items():
-        if values.dtype == np.uint8 and values.ndim == 4:  # a camera's; a chunk is a frame: single ones can be read
+        if is_frames(values):  # a chunk is a frame: single ones can be read
             chunks = (1, *values.shape[1:])
-            at = RGB if key == "rgb" else f"sensor_data/{key.removeprefix('rgb_')}/rgb"
+            at = f"sensor_data/{camera_name(key)}/rgb"
             observations.create_dataset(at, data=values, chunks=chunks, compression="gzip", compression_opts=GZIP)
         else:
             observations.create_dataset(key, data=values)
+    for path, states in (episode.env_states or {}).items():
+        group.create_dataset(f"env_states/{path}", data=states)
     group.create_dataset("actions", data=np.asarray(episode.action, np.float32))
     group.create_dataset("terminated", data=np.asarray(episode.terminated, bool))
     group.create_dataset("truncated", data=np.asarray(episode.truncated, bool))

@@ -22,6 +22,7 @@ from rpd_jax.runs.output_directory import Kind, remove, remove_temporaries, set_
 COLLECTION_FILE = "collection.json"
 ROUNDS = "rounds"
 FORMERLY = {"replan_every": 1}  # what held where older collections note nothing
+NOT_NOTED = ("camera", "cameras", "robot", "control_hz")  # in older collections
 KIND = Kind(
     field="output",
     what="a collection of demonstrations",
@@ -80,7 +81,7 @@ class Work:
         write_shard(self._next(), kept, len(episodes), len(successful))
         self._count(len(kept), len(episodes), len(successful))
 
-    def finish(self, output: Path, episodes: int, format: str, replace: bool) -> None:
+    def finish(self, output: Path, episodes: int, format: str, replace: bool, privileged: bool = False) -> None:
         """Puts the data together and renames them to `output`."""
         whole = self.path / "whole"
         if whole.exists():  # of a run that was killed here
@@ -96,7 +97,7 @@ class Work:
             else:
                 from rpd_jax.demonstrations import lerobot
 
-                lerobot.export(demonstrations, whole)
+                lerobot.export(demonstrations, whole, privileged=privileged)
         described = {"info": self.info.to_dict(), "episodes": episodes, "format": format}
         write_json(whole / COLLECTION_FILE, described | counts)
         if replace:
@@ -125,5 +126,5 @@ def check_same(before: Any, now: dict[str, Any], path: Path) -> None:
             check_same(before[name], value, path)
             continue
         was = before.get(name, FORMERLY.get(name))
-        if was != value and not (name == "camera" and was is None):  # not noted formerly
+        if was != value and not (name in NOT_NOTED and was in (None, "")):
             raise ConfigError(f"{name}={value!r} cannot work: {path}, to be resumed, was begun with {was!r}")

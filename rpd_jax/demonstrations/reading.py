@@ -1,10 +1,10 @@
-"""Reading demonstrations: our own files and those that ManiSkill publishes."""
+"""Reading ManiSkill's trajectory files: our own, and those that ManiSkill publishes."""
 
 from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,19 +13,19 @@ import numpy as np
 
 from rpd_jax.config.validation import ConfigError
 from rpd_jax.demonstrations.checks import first_not_finite, one_line, open_hdf5
-from rpd_jax.demonstrations.episode import DatasetInfo, Episode
+from rpd_jax.demonstrations.episode import DatasetInfo, Episode, camera_entry
 from rpd_jax.demonstrations.hdf5 import OWN_KEY, RGB
-from rpd_jax.demonstrations.statistics import action_mask, action_statistics
+from rpd_jax.demonstrations.sets import DemonstrationSet
 from rpd_jax.envs.maniskill.tasks import TASKS
 
 TRAJECTORY_FILE = "trajectory.h5"
 
 
-class Demonstrations:
+class Demonstrations(DemonstrationSet):
     """The episodes of a ManiSkill trajectory file, read when asked for.
 
-    Observations are named as the simulators name them here ("state", "proprio", "ee", "rgb"); what else a published
-    file has goes by its path, e.g. "agent/qpos". A file may lack observations, rewards and success.
+    Observations are named as the simulators name them here ("state", "proprio", "ee", "rgb", "rgb_wrist"); what else a
+    published file has goes by its path, e.g. "agent/qpos". A file may lack observations, rewards and success.
 
       with Demonstrations("demos/pick") as demonstrations:
           episode = demonstrations[0]
@@ -54,37 +54,21 @@ class Demonstrations:
     def __len__(self) -> int:
         return len(self._names)
 
-    def __getitem__(self, index: int) -> Episode:
-        return self.episode(index)
-
-    def __iter__(self) -> Iterator[Episode]:
-        return (self.episode(index) for index in range(len(self)))
-
-    def __enter__(self) -> Demonstrations:
-        return self
-
-    def __exit__(self, *unused: object) -> None:
-        self.close()
-
     def close(self) -> None:
-        """Closes the file. Idempotent."""
         self._file.close()
 
     @property
     def env_name(self) -> str:
-        """As "suite:task"."""
         return self.info.env_name if self.info else f"maniskill:{self.metadata['env_info']['env_id']}"
 
     @property
     def control_mode(self) -> str:
-        """Of all episodes; empty where the file does not say."""
         return self._listed[0].control_mode if self._listed else ""
 
     @functools.cached_property
-    def camera_path(self) -> str:
-        """Where episodes have the frames that go by the name "rgb"; empty where none has any."""
+    def camera_name(self) -> str:
         found = (self._paths(self._file[name]).get("rgb") for name in self._names)
-        return next((path for path in found if path), "")
+        return next((path.split("/")[1] for path in found if path), "")
 
     @property
     def instruction(self) -> str:
@@ -95,15 +79,7 @@ class Demonstrations:
         return task.instruction if task else ""
 
     def episode(self, index: int, keys: Collection[str] | None = None) -> Episode:
-        """Reads an episode, of its observations only `keys` if given.
-
-        Raises:
-          IndexError: there is none of that index; negative ones count from the end.
-          ConfigError: something is missing, has another length than the rest, is no finite number or cannot be read.
-        """
-        if not -len(self) <= index < len(self):
-            raise IndexError(f"index {index} is out of range: {self.path} has {len(self)} episodes")
-        name = self._names[index]
+        name = self._names[self._position(index)]
         group = self._file[name]
         try:
             action = self._read(group, "actions")
@@ -118,10 +94,10 @@ class Demonstrations:
         for key, length in lengths.items():
             if length != len(action):
                 raise ConfigError(f"{self.path}: {name} has {len(action)} actions and {key} for {length} steps")
-        if "rgb" in observation and paths["rgb"] != self.camera_path:
+        if "rgb" in observation and f"sensor_data/{self.camera_name}/rgb" != paths["rgb"]:
             raise ConfigError(
-                f"{self.path}: {name} has frames at {paths['rgb']}, episodes before it at {self.camera_path}: "
-                "all of a file must be of one camera"
+                f"{self.path}: {name} has frames at {paths['rgb']}, episodes before it at "
+                f"sensor_data/{self.camera_name}/rgb: all of a file must be of one camera"
             )
         with np.errstate(over="ignore"):  # what float32 cannot hold is refused below
             action = action.astype(np.float32, copy=False)
@@ -150,18 +126,6 @@ class Demonstrations:
             raise ConfigError(f"{self.path}: {self._names[index]}/env_states/{where} is no finite number")
         return states
 
-    @functools.cached_property
-    def statistics(self) -> dict[str, Any]:
-        """Of actions and, where it was recorded, proprioception; see `statistics.action_statistics`."""
-        episodes = [self.episode(index, keys=("proprio",)) for index in range(len(self))]
-        actions = [episode.action for episode in episodes]
-        if not actions:
-            raise ConfigError(f"{self.path} holds no episodes: there are no statistics of it")
-        proprio = None
-        if all("proprio" in episode.observation for episode in episodes):
-            proprio = [episode.observation["proprio"][:-1] for episode in episodes]
-        return action_statistics(actions, action_mask(self.control_mode, actions[0].shape[1]), proprio)
-
     def _read(self, group: h5py.Group, key: str) -> np.ndarray:
         if not isinstance(group.get(key), h5py.Dataset):
             raise ConfigError(f"{self.path}: {group.name[1:]}/{key} is missing: this is no ManiSkill 3 trajectory")
@@ -173,19 +137,22 @@ class Demonstrations:
             )
         return values
 
-    @staticmethod
-    def _paths(group: h5py.Group) -> dict[str, str | tuple[()]]:
-        return observation_paths(group["obs"]) if "obs" in group else {}
+    def _paths(self, group: h5py.Group) -> dict[str, str | tuple[()]]:
+        return _observation_paths(group["obs"], own=self.info is not None) if "obs" in group else {}
 
 
-def observation_paths(obs: h5py.Group | h5py.Dataset) -> dict[str, str | tuple[()]]:
-    """Name of each observation -> where it is in an episode's "obs", which may be one array: the state."""
+def _observation_paths(obs: h5py.Group | h5py.Dataset, own: bool) -> dict[str, str | tuple[()]]:
+    """Name of each observation -> where it is in an episode's "obs", which may be one array: the state.
+
+    Cameras of `own` files go by the names that they were recorded as.
+    """
     if isinstance(obs, h5py.Dataset):
         return {"state": ()}
     leaves = _leaves(obs)
     frames = [at for at in leaves if at.startswith("sensor_data/") and at.endswith("/rgb")]
     camera = RGB if RGB in frames else frames[0] if len(frames) == 1 else None
-    return {"rgb" if at == camera else at: at for at in leaves}
+    further = {at: camera_entry(at.split("/")[1]) for at in frames} if own else {}
+    return {"rgb" if at == camera else further.get(at, at): at for at in leaves}
 
 
 def _leaves(group: h5py.Group) -> list[str]:

@@ -13,8 +13,8 @@ import numpy as np
 
 from rpd_jax.config import Config
 from rpd_jax.config.validation import ConfigError
-from rpd_jax.demonstrations import reading
 from rpd_jax.demonstrations.episode import Episode
+from rpd_jax.demonstrations.sets import open_demonstrations
 from rpd_jax.envs.base import INSTRUCTION, EnvSpec
 from rpd_jax.types import Array, Observation
 
@@ -55,7 +55,7 @@ def load(config: Config, spec: EnvSpec, keys: Sequence[str]) -> Demonstrations:
     """What is in `algorithm.demonstrations`, with the entries `keys` of the observations.
 
     Several directories take turns, so that the first episodes are of all of them. The entry "instruction" is that of
-    the directory.
+    the episode.
 
     Raises:
       ConfigError: no episodes there, or they were recorded with other actions or observations than the environment has,
@@ -76,15 +76,16 @@ def _episodes(path: str, config: Config, spec: EnvSpec, keys: Sequence[str]) -> 
     recorded = [key for key in keys if key != INSTRUCTION]
     if not Path(path).exists():
         raise ConfigError(f"{where} cannot work: nothing is there; launch.collect records demonstrations")
-    with reading.Demonstrations(path) as demonstrations:
+    with open_demonstrations(path) as demonstrations:
         if not len(demonstrations):
             raise ConfigError(f"{where} cannot work: there are no episodes")
-        info, said = demonstrations.info, demonstrations.instruction
+        info = demonstrations.info
         if info is not None and info.contract != spec.contract:
             raise ConfigError(f"{where} cannot work in {spec.name}: its actions have another contract")
         episodes = [demonstrations.episode(index, recorded) for index in range(len(demonstrations))]
-    if INSTRUCTION in keys and said not in spec.instructions:
-        raise ConfigError(f"{where} cannot work in {spec.name}: {said!r} is none of {list(spec.instructions)}")
+    unknown = {episode.instruction for episode in episodes} - set(spec.instructions)
+    if INSTRUCTION in keys and unknown:
+        raise ConfigError(f"{where} cannot work in {spec.name}: {min(unknown)!r} is none of {list(spec.instructions)}")
     for key in recorded:
         shape = spec.observation[key].shape
         found = {episode.observation[key].shape[1:] if key in episode.observation else None for episode in episodes}
@@ -102,7 +103,7 @@ def _episodes(path: str, config: Config, spec: EnvSpec, keys: Sequence[str]) -> 
     def transitions(episode: Episode) -> Demonstrated:
         observation: Observation = {key: episode.observation[key][:-1] for key in recorded}
         if INSTRUCTION in keys:
-            observation[INSTRUCTION] = np.full(len(episode.action), spec.instructions.index(said), np.int32)
+            observation[INSTRUCTION] = np.full(episode.length, spec.instructions.index(episode.instruction), np.int32)
         return Demonstrated(observation, episode.action)
 
     return [transitions(episode) for episode in episodes]

@@ -18,6 +18,10 @@ INSTRUCTION = "instruction"
 """The entry of an observation that says, of several tasks, which a row has: a position in `EnvSpec.instructions`."""
 
 
+SIMULATOR = "simulator"
+"""The entry of an observation that holds the simulator's whole state, see `TellsSimulatorState`."""
+
+
 class SimulatorFailed(RuntimeError):
     """A simulator that cannot go on; the message ends with its last output."""
 
@@ -57,6 +61,7 @@ class EnvSpec:
     # Of further cameras, by the name of the entry that their frames are in an observation, e.g. "rgb_wrist".
     further_cameras: Mapping[str, tuple[int, int, int]] = dataclasses.field(default_factory=dict)
     versions: Mapping[str, str] = dataclasses.field(default_factory=dict)  # of the simulator's parts, where known
+    robot: str = ""  # as data sets name it, e.g. "panda"; empty where it is not known
     instructions: tuple[str, ...] = ()  # of several tasks: row n of a vector has number n % K; empty: `instruction`
 
     def instructions_of(self, rows: Sequence[int] | np.ndarray) -> Instructions | str:
@@ -176,6 +181,15 @@ class BeginsEpisodes(Protocol):
         ...
 
 
+@runtime_checkable
+class TellsSimulatorState(Protocol):
+    """A vector environment that can tell the simulator's whole state, for recordings that are replayed from it."""
+
+    def tell_simulator_state(self) -> Mapping[str, tuple[int, int]]:
+        """From the next reset on, observations have the entry "simulator" [B, D]; returns the names of its slices."""
+        ...
+
+
 class FunctionalEnv(Protocol):
     """One environment as pure functions of JAX arrays; the caller vmaps and resets."""
 
@@ -195,6 +209,11 @@ def begin_episode(env: VectorEnv, number: int) -> Observation:
     if not isinstance(env, BeginsEpisodes):
         raise TypeError(f"{env.spec.name} has no begin_episode: whole episodes from shared beginnings need it")
     return env.begin_episode(number)
+
+
+def tell_simulator_state(env: VectorEnv) -> Mapping[str, tuple[int, int]]:
+    """See `TellsSimulatorState`; empty where the environment cannot."""
+    return env.tell_simulator_state() if isinstance(env, TellsSimulatorState) else {}
 
 
 def draw_missing(env: VectorEnv, keys: Sequence[str], seen: Observation, indices: Sequence[int]) -> Observation:

@@ -12,7 +12,15 @@ import numpy as np
 
 from rpd_jax.config import ConfigError
 from rpd_jax.envs import ee
-from rpd_jax.envs.base import ArraySpec, EnvSpec, StepResult, VectorEnv, begin_episode, slices
+from rpd_jax.envs.base import (
+    ArraySpec,
+    EnvSpec,
+    StepResult,
+    VectorEnv,
+    begin_episode,
+    slices,
+    tell_simulator_state,
+)
 from rpd_jax.types import Array, Observation
 
 FINGERS = 2  # the last joints of "qpos": metres of each finger from closed
@@ -68,6 +76,14 @@ class EEVectorEnv:
 
     def frames(self, indices: Sequence[int], camera: str = "rgb") -> Array:
         return self._env.frames(indices) if camera == "rgb" else self._env.frames(indices, camera)
+
+    def tell_simulator_state(self) -> Mapping[str, tuple[int, int]]:
+        return tell_simulator_state(self._env)
+
+    @property
+    def next_seeds(self) -> list[int]:
+        """The environment's own, see `ProcessEnv`; AttributeError where it has none."""
+        return self._env.next_seeds  # type: ignore[attr-defined]
 
     def state_dict(self) -> dict[str, np.ndarray]:
         return self._env.state_dict()

@@ -140,6 +140,11 @@ class ProcessEnv(abc.ABC):
         self._write_seeds(range(self.num_envs))
         self._observation = None
 
+    @property
+    def next_seeds(self) -> list[int]:
+        """What the next episode of each environment is reset with."""
+        return self._seeds.tolist()
+
     def metrics(self) -> dict[str, float]:
         return {"env/worker_restarts": float(self._pool.restarts), "env/not_finite": float(self._not_finite)}
 

@@ -23,6 +23,7 @@ class TaskInfo:
     horizon_scale: int = 1  # see `base.EnvSpec`
     control_hz: float | None = None  # actions a second
     success: str = ""  # what counts as success, in words
+    frames: tuple[str, ...] = ("rgb",)  # entries of an observation that cameras draw; a task may lack the first
     cameras: Mapping[str, Camera] = dataclasses.field(default_factory=dict)  # entry of an observation -> what takes it
     # Part of an observation -> its length and its unit, where its name does not tell (see export/manifest.py).
     units: Mapping[str, tuple[int, str]] = dataclasses.field(default_factory=dict)

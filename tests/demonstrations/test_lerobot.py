@@ -5,6 +5,7 @@ ManiSkill.
 """
 
 import dataclasses
+import importlib
 import importlib.util
 import json
 import sys
@@ -32,7 +33,7 @@ def smooth(length, seed):
     frames = np.broadcast_to(colours[:, None, None, None], (length + 1, 16, 24, 3)).copy()
     frames[..., 1] = 10 * seed
     episode = make_episode(length, seed)
-    return episode._replace(observation=episode.observation | {"rgb": frames})
+    return episode._replace(observation=episode.observation | {"rgb": frames, "rgb_wrist": frames[:, ::-1, :16]})
 
 
 EPISODES = [smooth(length, seed) for seed, length in enumerate(LENGTHS, 1)]
@@ -44,7 +45,7 @@ def directory(tmp_path):
     write_shard(tmp_path / "0.h5", EPISODES, 4, 4)
     merge_shards([tmp_path / "0.h5"], tmp_path / "demos.h5", 4, make_info(), {"attempted": 4, "succeeded": 4})
     with Demonstrations(tmp_path / "demos.h5") as demonstrations:
-        lerobot.export(demonstrations, tmp_path / "lerobot", frames_per_file=6)
+        lerobot.export(demonstrations, tmp_path / "lerobot", frames_per_file=6, privileged=True)
     return tmp_path / "lerobot"
 
 
@@ -62,10 +63,13 @@ def test_data_and_episodes(directory):
         "data/chunk-000/file-001.parquet",
         "meta/episodes/chunk-000/file-000.parquet",
         "meta/info.json",
+        "meta/rpd_jax.json",
         "meta/stats.json",
         "meta/tasks.parquet",
         "videos/observation.images.base_camera/chunk-000/file-000.mp4",
         "videos/observation.images.base_camera/chunk-000/file-001.mp4",
+        "videos/observation.images.wrist/chunk-000/file-000.mp4",
+        "videos/observation.images.wrist/chunk-000/file-001.mp4",
     ]
     second = read(directory / "data/chunk-000/file-001.parquet")
     assert second["episode_index"] == [2, 2, 2, 3, 3, 3, 3, 3] and second["index"] == list(range(6, 14))
@@ -73,7 +77,7 @@ def test_data_and_episodes(directory):
     np.testing.assert_array_equal(np.array(second["action"][3:], np.float32), EPISODES[3].action)
     states = np.array(second["observation.state"][:3], np.float32)
     np.testing.assert_array_equal(states, EPISODES[2].observation["proprio"][:-1])  # those that were acted in
-    states = np.array(second["observation.environment_state"][:3], np.float32)
+    states = np.array(second["simulator.state"][:3], np.float32)
     np.testing.assert_array_equal(states, EPISODES[2].observation["state"][:-1])
     assert second["next.done"] == [False, False, True, False, False, False, False, True] == second["next.success"]
     rows = read(directory / "meta/episodes/chunk-000/file-000.parquet")
@@ -85,7 +89,24 @@ def test_data_and_episodes(directory):
     assert read(directory / "meta/tasks.parquet") == {"task_index": [0], "__index_level_0__": ["move to the goal"]}
     info = json.loads((directory / "meta/info.json").read_text())
     assert info["codebase_version"] == "v3.0" and info["total_frames"] == 14 and info["fps"] == 20
-    assert info["features"]["action"]["names"][-1] == "gripper" and info["splits"] == {"train": "0:4"}
+    assert info["splits"] == {"train": "0:4"} and info["robot_type"] == "toy"
+    features = info["features"]
+    assert features["action"]["names"] == ["x", "y", "z", "roll", "pitch", "yaw", "gripper"]
+    assert features["simulator.state"]["names"] == [
+        f"{part}.{axis}" for part in ("tcp_pos", "goal_pos") for axis in "xyz"
+    ]
+    assert features["observation.state"]["names"] == ["proprio.0", "proprio.1", "proprio.2"]
+    assert features["observation.images.wrist"]["shape"] == [16, 16, 3]
+
+
+@needs_extra
+def test_what_only_the_simulator_knows_is_there_on_request_alone(directory):
+    with Demonstrations(directory.parent / "demos.h5") as demonstrations:
+        lerobot.export(demonstrations, directory.parent / "plain")
+    features = json.loads((directory.parent / "plain/meta/info.json").read_text())["features"]
+    cameras = {"observation.images.base_camera", "observation.images.wrist"}
+    assert {name for name in features if name.startswith("observation")} == {"observation.state", *cameras}
+    assert not any(name.startswith("simulator") for name in features)
 
 
 @needs_extra
@@ -108,7 +129,7 @@ def test_stats_of_the_whole(directory):
     actions = np.concatenate([episode.action for episode in EPISODES]).astype(np.float64)
     np.testing.assert_allclose(stats["action"]["mean"], actions.mean(axis=0))
     np.testing.assert_allclose(stats["action"]["q99"], np.quantile(actions, 0.99, axis=0))
-    assert stats["action"]["count"] == [14] and np.shape(stats[lerobot.CAMERA]["mean"]) == (3, 1, 1)
+    assert stats["action"]["count"] == [14] and np.shape(stats["observation.images.wrist"]["mean"]) == (3, 1, 1)
 
 
 def test_pooled_statistics_are_those_of_the_whole():
@@ -130,12 +151,15 @@ def test_image_statistics_by_hand():
 def test_a_collection_in_lerobots_format(tmp_path):
     config = Config(env=EnvConfig(name="toy:Reach-v0"), teacher=TeacherConfig(name="toy", noise=0.3))
     settings = Settings(episodes=3, num_envs=2, format="lerobot")
+    with pytest.raises(ConfigError, match="toy:Reach-v0: it has neither frames nor proprioception"):
+        collect(config, teacher_factory(config.teacher), settings, tmp_path / "demos")
+    settings = dataclasses.replace(settings, privileged=True)
     result = collect(config, teacher_factory(config.teacher), settings, tmp_path / "demos")
     assert result.kept == 3 and not (tmp_path / "demos.partial").exists()
     assert sorted(x.name for x in (tmp_path / "demos").iterdir()) == ["collection.json", "data", "meta"]
     info = json.loads((tmp_path / "demos/meta/info.json").read_text())
     assert info["total_episodes"] == 3 and info["video_path"] is None
-    assert info["features"]["observation.state"]["shape"] == [6]
+    assert info["features"]["simulator.state"]["shape"] == [6]
     odd = dataclasses.replace(config, env=EnvConfig(name="tabletop:PickCube-v1", image_size=65))
     with pytest.raises(ConfigError, match=r"env.image_size=65 cannot work in a LeRobot video: it must be even"):
         collect(odd, teacher_factory(TeacherConfig()), settings, tmp_path / "odd")
@@ -183,6 +207,10 @@ def test_lerobot_itself_loads_the_data_set(directory):
             np.testing.assert_array_equal(item["observation.state"], episode.observation["proprio"][t])
             frame = item["observation.images.base_camera"].numpy().transpose(1, 2, 0) * 255
             assert np.abs(frame - episode.observation["rgb"][t]).max() < 16
+            assert item["observation.images.wrist"].shape == (3, 16, 16)
             assert bool(item["next.done"]) == (t == episode.length - 1) and item["task"] == "move to the goal"
         start += episode.length
     assert dataset.meta.stats["action"]["mean"].shape == (7,)
+    inputs = importlib.import_module("lerobot.datasets.utils").dataset_to_policy_features(dataset.meta.features)
+    cameras = {"observation.images.base_camera", "observation.images.wrist"}
+    assert set(inputs) == {"observation.state", "action", *cameras}  # nothing that only the simulator knows

@@ -40,6 +40,9 @@ class Env:
     def observation(self):
         return tensor([[0.0] * 25 + [self.seed % 1000, self.steps]])
 
+    def get_state_dict(self):
+        return {"actors": {"cube": tensor([[self.seed % 1000, self.steps]])}, "articulations": {"a": tensor([[1.0]])}}
+
     def reset(self, seed):
         self.seed, self.steps = seed, 0
         if os.environ.get("FAKE_BAD_RESET") == "1" and not os.path.exists(os.environ["FAKE_MARK"]):

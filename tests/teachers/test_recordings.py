@@ -30,7 +30,7 @@ SETS = {
         ("own", "other sign", ("contract of", "rotation_sign=1", "rotation_sign=-1")),
         ("published", "target", ("control_mode of", "'pd_ee_delta_pose'", "'pd_ee_target_delta_pose'")),
         ("published", "no mode", ("control_mode of", "'pd_ee_delta_pose'", "not said")),
-        ("published", "hand", ('camera "rgb" of', "base_camera/rgb", "hand_camera/rgb")),
+        ("published", "hand", ('camera "rgb" of', "base_camera", "hand_camera")),
     ],
 )
 def test_sets_that_disagree_are_refused_by_name(tmp_path, one, other, words, swapped):

@@ -122,6 +122,7 @@ class LiberoVectorEnv(PoolEnv):
             contract=tasks.CONTRACT,
             frame_shape=image,
             further_cameras={name: image for name in tasks.CAMERAS if name != "rgb"},
+            robot="panda",
             versions=made["versions"],
         )
 

@@ -35,6 +35,7 @@ class LiberoSuite:
             control_hz=tasks.CONTROL_HZ,
             ee_objects=tasks.EE[0],
             ee_goals=tasks.EE[1],
+            frames=tuple(tasks.CAMERAS),
             success=tasks.SUCCESS,
         )
 

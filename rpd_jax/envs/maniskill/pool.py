@@ -6,14 +6,18 @@ checks both. This process imports neither torch nor mani_skill.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
-from rpd_jax.envs.base import Camera
+from rpd_jax.envs.base import SIMULATOR, Camera, EnvSpec, slices
 from rpd_jax.envs.maniskill.base import ManiSkillEnv
 from rpd_jax.envs.maniskill.settings import Settings, divide_motion
+from rpd_jax.envs.process_arrays import array_specs
 from rpd_jax.envs.process_pool import PoolEnv
+from rpd_jax.ipc.arrays import SharedArrays
+from rpd_jax.types import Observation
 
 _WORKER = "rpd_jax.envs.maniskill.worker"
 
@@ -93,8 +97,29 @@ class ManiSkillVectorEnv(ManiSkillEnv, PoolEnv):
             )
         )
 
+    def tell_simulator_state(self) -> Mapping[str, tuple[int, int]]:
+        """See `base.TellsSimulatorState`: ManiSkill's `get_state_dict`, parts named by their paths, "actors/cube"."""
+        self._shared["tells"][...] = True
+        return self._simulator
+
     def _module(self) -> str:
         return _WORKER
+
+    def _specify(self, made: Mapping[str, Any]) -> EnvSpec:
+        self._simulator = slices(dict(made["simulator"]))
+        return super()._specify(made)
+
+    def _lay_out(self) -> None:
+        size = max(stop for _, stop in self._simulator.values())
+        own = {"tells": ((), "bool"), SIMULATOR: ((size,), "float32"), f"final_{SIMULATOR}": ((size,), "float32")}
+        own_specs = {name: ((self.num_envs, *shape), dtype) for name, (shape, dtype) in own.items()}
+        self._arrays = SharedArrays.create(array_specs(self.spec, self.num_envs) | own_specs, self._descriptor)
+
+    def _read(self, *names: str) -> Observation:
+        observation = super()._read(*names)
+        if self._shared["tells"].any():
+            observation[SIMULATOR] = self._shared[("final_" if "final_" in names[0] else "") + SIMULATOR].copy()
+        return observation
 
     def _adjust(self, action: np.ndarray) -> None:
         divide_motion(action, self._settings.horizon_scale)

@@ -126,6 +126,7 @@ def env_spec(settings: Settings, made: Mapping[str, Any]) -> EnvSpec:
         contract=divided(contract, settings.horizon_scale),
         frame_shape=image,
         horizon_scale=settings.horizon_scale,
+        robot=made["robot"],
     )
 
 

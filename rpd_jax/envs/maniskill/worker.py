@@ -19,19 +19,28 @@ class Worker(process_worker.Worker):
         return make_envs(fields, fields["count"])
 
     def _describe(self, fields: dict[str, Any]) -> dict[str, Any]:
-        return describe(self._envs[0], fields)
+        return describe(self._envs[0], fields) | {"simulator": _slices(self._envs[0].get_state_dict())}
 
     def _reset(self, row: int, seed: int) -> np.ndarray:
         observation, _ = self._envs[row].reset(seed=seed)
+        self._tell(row, "simulator")
         return observation.numpy()[0]
 
     def _step(self, row: int, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool]:
         observation, reward, ended, _, info = self._envs[row].step(action)
         success = "success" in info and info["success"].item()
+        self._tell(row, "simulator", "final_simulator")
         return observation.numpy()[0], reward.item(), ended.item(), success
 
     def _picture(self, row: int, camera: str) -> np.ndarray:
         return self._envs[row].render()[0].numpy()
+
+    def _tell(self, row: int, *names: str) -> None:
+        """Writes the simulator's state into these arrays, if it is wanted."""
+        if self._arrays["tells"][row]:
+            state = np.concatenate(_values(self._envs[row].get_state_dict()))
+            for name in names:
+                self._arrays[name][row] = state
 
 
 def make_envs(
@@ -131,6 +140,13 @@ def _slices(tree: Any, path: tuple[str, ...] = ()) -> list[list[Any]]:
     if isinstance(tree, dict):
         return [row for name, value in tree.items() for row in _slices(value, (*path, name))]
     return [["/".join(path), int(np.prod(tree.shape[1:], dtype=np.int64))]]
+
+
+def _values(tree: Any) -> list[np.ndarray]:
+    """The leaves of a nested state of one environment, flat, in the order of `_slices`."""
+    if isinstance(tree, dict):
+        return [leaf for value in tree.values() for leaf in _values(value)]
+    return [tree.numpy()[0].reshape(-1)]
 
 
 if __name__ == "__main__":

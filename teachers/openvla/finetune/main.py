@@ -43,14 +43,14 @@ def main(arguments: Sequence[str]) -> int:
 
 def _run(options: argparse.Namespace) -> int:
     """Returns the exit status."""
-    from rpd_jax.demonstrations.reading import Demonstrations
+    from rpd_jax.demonstrations.sets import open_demonstrations
 
     settings = FinetuneSettings.from_dict(json.loads(options.settings))
     with contextlib.ExitStack() as stack:
         sources = []
         for path in options.data:
             try:
-                sources.append(stack.enter_context(Demonstrations(path)))
+                sources.append(stack.enter_context(open_demonstrations(path)))
             except ValueError as error:
                 raise ConfigError(f"--data={path!r} cannot be read: {error}") from error
         from teachers.openvla.finetune.train import finetune  # torch and PEFT, which take seconds
