@@ -52,23 +52,23 @@ def _listening(settings: OpenVLASettings) -> list[Listening]:
 
 def _processes(env_spec: EnvSpec, settings: OpenVLASettings) -> list[Replica]:
     """Processes to start."""
-    from teachers.conventions import CONTRACT_FILE, CONTRACTS
+    from teachers.conventions import CONTRACT_FILE, CONTRACTS, ENVIRONMENT
+    from teachers.openvla.fitting import check_environment
     from teachers.openvla.processes import replicas
-    from teachers.openvla.server.oft.settings import platform
+    from teachers.openvla.server.oft.settings import oft_settings
     from teachers.trained_on import say_differences
 
     path, contract, oft = settings.path, settings.contract, settings.oft
     if not path:
         raise ValueError("teacher.path is empty: name a checkpoint directory")
-    if contract not in CONTRACTS and (contract or not (Path(path) / CONTRACT_FILE).is_file()):
+    if contract not in (*CONTRACTS, ENVIRONMENT) and (contract or not (Path(path) / CONTRACT_FILE).is_file()):
         raise ValueError(
             f"teacher.contract={contract!r} is unknown: an OpenVLA checkpoint does not say what its actions mean; "
-            f"choose from {sorted(CONTRACTS)}"
+            f"choose from {sorted([*CONTRACTS, ENVIRONMENT])}"
         )
     say_differences(f"openvla:{Path(path).name}", Path(path), env_spec)
     if oft:
-        proprio = env_spec.observation.get("proprio")
-        platform(oft, samples=settings.samples, proprio=proprio.shape[0] if proprio else 0)
+        check_environment(oft_settings(oft), oft, env_spec)
     given = {"checkpoint": path, "contract": contract, "oft": oft}
     names = ("statistics_key", "dtype", "frames", "prompt", "samples", "std", "min_std")
     given |= {name.replace("_", "-"): getattr(settings, name) for name in names} | {"max-batch": settings.rows}

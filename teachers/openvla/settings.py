@@ -6,8 +6,8 @@ import dataclasses
 from typing import ClassVar
 
 from rpd_jax.config.teacher import TeacherConfig
-from rpd_jax.config.validation import setting
-from teachers.openvla.server.oft.settings import PLATFORMS
+from rpd_jax.config.validation import ConfigError, setting
+from teachers.openvla.server.oft.settings import check_samples, oft_settings
 from teachers.sampling import Sampling
 from teachers.sidecar import ROWS
 
@@ -40,10 +40,18 @@ class OpenVLASettings(Sampling, TeacherConfig):
     # "libero": first made as LIBERO's data were (JPEG, Lanczos), often with center_crop; empty: as is.
     frames: str = setting("", choices=("", *FRAMES))
     prompt: str = setting("", choices=("", *PROMPTS))  # style of its prompts; empty: as its config.json says
-    # What an OpenVLA-OFT checkpoint was trained for; empty: it is OpenVLA's. Where it reads proprio, only the number of
-    # values is checked, not what they mean.
-    oft: str = setting("", choices=("", *PLATFORMS))
+    # What an OpenVLA-OFT checkpoint was trained for, a platform or fields or both, e.g. libero,chunk=16: see
+    # server/oft/settings.py; empty: it is OpenVLA's.
+    oft: str = ""
     ready_seconds: float = setting(900.0, above=0)  # for a process to load the model
+
+    def check_together(self) -> None:
+        """See `TeacherConfig.check_together`."""
+        if self.oft:
+            try:
+                check_samples(oft_settings(self.oft), self.samples)
+            except ConfigError as error:
+                raise ConfigError(f"teacher.{error}") from error
 
     def starts(self) -> str:
         """See `TeacherConfig.starts`."""

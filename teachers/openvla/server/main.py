@@ -15,12 +15,12 @@ import numpy as np
 import torch
 
 from rpd_jax.types import TeacherSpec
-from teachers.conventions import CONTRACTS, contract_of
+from teachers.conventions import CONTRACTS, ENVIRONMENT, contract_of
 from teachers.digest import digest
 from teachers.openvla.server.answers import Tokens, label_answer, score_answer
 from teachers.openvla.server.oft.policy import OFTPolicy
 from teachers.openvla.server.oft.serving import OFTModel
-from teachers.openvla.server.oft.settings import PLATFORMS, platform
+from teachers.openvla.server.oft.settings import check_samples, oft_settings
 from teachers.openvla.server.policy import OpenVLAPolicy
 from teachers.openvla.server.prompts import TEMPLATES
 from teachers.sidecar.server import describe, instructions_of, serve_model
@@ -73,8 +73,10 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """The flags; those of `serve_model` pass."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--checkpoint", required=True)
-    parser.add_argument("--contract", default="", choices=["", *sorted(CONTRACTS)], help="empty: a fine-tuned model's")
-    parser.add_argument("--oft", default="", choices=["", *PLATFORMS], help="what an OpenVLA-OFT checkpoint is for")
+    parser.add_argument(
+        "--contract", default="", choices=["", ENVIRONMENT, *sorted(CONTRACTS)], help="empty: a fine-tuned model's"
+    )
+    parser.add_argument("--oft", default="", help="what an OpenVLA-OFT checkpoint is for, see oft/settings.py")
     parser.add_argument("--statistics-key", default=None)
     parser.add_argument("--dtype", default="bf16")
     parser.add_argument("--device", default=None)
@@ -98,7 +100,8 @@ def load(options: argparse.Namespace) -> OpenVLAModel | OFTModel:
     how = {key: getattr(options, key) for key in ("dtype", "device", "statistics_key", "center_crop")}
     how |= {"libero": options.frames == "libero", "template": options.prompt, "remedy": _REMEDY}
     if options.oft:
-        settings = platform(options.oft, samples=options.samples)
+        settings = oft_settings(options.oft)
+        check_samples(settings, options.samples)
         return OFTModel(OFTPolicy.load(path, settings, max_batch=options.max_batch, **how), name, options)
     batch = max(options.max_batch, options.samples)  # a frame's samples are computed together
     return OpenVLAModel(OpenVLAPolicy.load(path, max_batch=batch, **how), name, options)
