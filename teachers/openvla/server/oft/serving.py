@@ -40,7 +40,7 @@ class OFTModel:
             token_bins=parts.tokens.bins if settings.head == "tokens" else 0,
             checkpoint=digest(*parts.directories),
         )
-        return describe(spec, settings.action_dim, inputs, parts.gpus, parts.remarks)
+        return describe(spec, settings.action_dim, inputs, parts.gpus, [*parts.remarks, *self._options.remarks])
 
     def label(self, arrays: Mapping[str, Any], fields: Mapping[str, Any]) -> dict[str, np.ndarray]:
         """Chunks for uint8 [B, H, W, 3] of each camera and, where it is read, "proprio" [B, P] in the data's units.
