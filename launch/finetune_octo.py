@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from teachers.octo.model import Octo
 
 _CONFIG = define_settings(FinetuneSettings())
-_CHECKPOINT = flags.DEFINE_string("checkpoint", "", "Model to fine-tune: a directory, or hf://org/name.")
+_CHECKPOINT = flags.DEFINE_string("checkpoint", "", "Model to fine-tune: a directory, or hf://org/name@revision.")
 _STEP = flags.DEFINE_integer("step", None, "Which parameters of --checkpoint; by default the latest.")
 _INIT = flags.DEFINE_string("init", "", "Train a model from nothing instead: nano.")
 _MODEL_CONFIG = flags.DEFINE_string("model_config", "", "Or one of this official configuration, a JSON file.")

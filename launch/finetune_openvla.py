@@ -29,12 +29,14 @@ from rpd_jax.config import ConfigError
 from rpd_jax.ipc.process import environment_for
 from rpd_jax.runs.output_directory import check_path
 from teachers.finetuning.settings import KIND
+from teachers.hub import local
 from teachers.openvla.finetune.settings import FinetuneSettings
+from teachers.openvla.server.files import is_complete
 
 MODULE = "teachers.openvla.finetune.main"
 
 _CONFIG = define_settings(FinetuneSettings())
-_CHECKPOINT = flags.DEFINE_string("checkpoint", "", "Model to fine-tune: a directory in the layout of Hugging Face.")
+_CHECKPOINT = flags.DEFINE_string("checkpoint", "", "Model to fine-tune: a directory, or hf://org/name@revision.")
 _RUN = define_finetuning()
 _PYTHON = flags.DEFINE_string("python", sys.executable, "The interpreter, perhaps of another virtual environment.")
 
@@ -42,13 +44,14 @@ _PYTHON = flags.DEFINE_string("python", sys.executable, "The interpreter, perhap
 def main(argv: Sequence[str]) -> None:
     settings = _CONFIG.value.validate()
     _RUN.check()
-    if not (Path(_CHECKPOINT.value) / "config.json").is_file():
+    checkpoint = local(_CHECKPOINT.value, is_complete)
+    if not (checkpoint / "config.json").is_file():
         raise ConfigError(f"--checkpoint={_CHECKPOINT.value!r} cannot be used: it must be a directory with config.json")
     python = shutil.which(_PYTHON.value)
     if python is None:
         raise ConfigError(f"--python={_PYTHON.value!r} cannot work: it must be a program that can be run")
     check_path(Path(_RUN.output.value), KIND, _RUN.resume.value, _RUN.overwrite.value)
-    command = [python, "-m", MODULE, f"--checkpoint={_CHECKPOINT.value}", f"--output={_RUN.output.value}"]
+    command = [python, "-m", MODULE, f"--checkpoint={checkpoint}", f"--output={_RUN.output.value}"]
     command += [f"--data={path}" for path in _RUN.data.value]
     command += [f"--settings={json.dumps(settings.to_dict())}"]
     command += [f"--{flag.name}" for flag in (_RUN.resume, _RUN.overwrite) if flag.value]

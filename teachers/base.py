@@ -92,6 +92,7 @@ def make(env_spec: EnvSpec | None, settings: TeacherConfig) -> Teacher:
     """
     settings = dataclasses.replace(settings)
     check(settings, "teacher.")
+    settings.check_together()
     if env_spec is None and settings.needs_environment:
         raise ConfigError(f"teacher.name={settings.name!r} cannot work without an environment: give an env_spec")
     factory = settings.factory

@@ -59,14 +59,23 @@ CONTRACTS: Mapping[str, ActionContract] = {
 """Contracts that a model's data can be said to have."""
 
 
-def contract_of(directory: Path | None, name: str) -> ActionContract:
+ENVIRONMENT = "environment"
+"""In place of a contract's name: a model's actions are those of the environment, which are not converted.
+
+For actions that are no end-effector deltas, such as joint positions of two arms.
+"""
+
+
+def contract_of(directory: Path | None, name: str) -> ActionContract | None:
     """The contract of this name, or if it is empty the one that a fine-tuned model's directory brings.
 
-    Raises ValueError if the name is unknown, or the file is missing or cannot be read.
+    None for `ENVIRONMENT`. Raises ValueError if the name is unknown, or the file is missing or cannot be read.
     """
+    if name == ENVIRONMENT:
+        return None
     if name:
         if name not in CONTRACTS:
-            raise ValueError(f"contract={name!r} is unknown: choose from {sorted(CONTRACTS)}")
+            raise ValueError(f"contract={name!r} is unknown: choose from {sorted([*CONTRACTS, ENVIRONMENT])}")
         return CONTRACTS[name]
     path = directory / CONTRACT_FILE if directory else None
     if path is None or not path.exists():

@@ -1,4 +1,4 @@
-"""What a model was trained on: a file beside it, and what is said where an environment is another.
+"""What a model was trained on, as its serving file has it, and what is said where an environment is another.
 
 Neither jax nor torch is needed here.
 """
@@ -14,13 +14,16 @@ from typing import Any
 import numpy as np
 from absl import logging
 
-from rpd_jax.config.validation import ConfigError
-from rpd_jax.demonstrations.checks import one_line, typed
+from rpd_jax.demonstrations.checks import typed
 from rpd_jax.demonstrations.episode import DatasetInfo, Episode
 from rpd_jax.demonstrations.sets import DemonstrationSet
 from rpd_jax.envs.base import Camera, EnvSpec
+from rpd_jax.runs.files import read_json
+from teachers.serving import SERVING_FILE, read_serving
 
-TRAINED_ON_FILE = "trained_on.json"
+TRAINED_ON_FILE = "trained_on.json"  # of models fine-tuned by earlier versions, in place of the serving file
+SHOWN = {"image_primary": "rgb"}
+"""What a teacher's model is shown in an environment: its image -> the entry of an observation."""
 _FIELDS = ("camera_eye", "camera_target", "camera_fov", "camera_shift")  # of EnvConfig
 
 
@@ -75,13 +78,22 @@ def say_differences(name: str, directory: Path | None, spec: EnvSpec) -> None:
 
     A model that does not say is not warned of. Raises ConfigError for a file that cannot be read.
     """
-    if directory is None or not (path := directory / TRAINED_ON_FILE).is_file():
+    if directory is None:
         return
-    try:
-        values = json.loads(path.read_text())
-    except (OSError, RecursionError, ValueError) as error:
-        raise ConfigError(f"{path} cannot be read: it is not JSON ({one_line(error)})") from error
-    for line in typed(TrainedOn, values, str(path)).differences(spec):
+    lines: list[str] = []
+    serving, values, where = read_serving(directory), None, directory / TRAINED_ON_FILE
+    if serving is not None:
+        values, where = serving.trained_on or None, directory / SERVING_FILE
+        lines += [
+            f"was trained with {image} from the recordings' {key!r}; it is shown {seen!r}: expect it to fail"
+            for image, key in serving.cameras.items()
+            if key != (seen := SHOWN.get(image, "nothing"))
+        ]
+    elif where.is_file():
+        values = read_json(where)
+    if values is not None:
+        lines += typed(TrainedOn, values, str(where)).differences(spec)
+    for line in lines:
         logging.warning("%s %s", name, line)
 
 

@@ -41,6 +41,7 @@ MAY_IMPORT_TORCH = (
 )
 JAX = {"jax", "jaxlib", "flax", "optax", "orbax", "chex"}
 TORCH = {"torch", "torchvision", "timm", "transformers", "safetensors", "bitsandbytes", "peft", "accelerate"}
+LIGHT = ("files", "look", "oft.settings")  # modules of the server that the learner imports
 MAY_BE_IMPORTED_BY_OPENVLA_SERVER = (
     OPENVLA_SERVER,
     "rpd_jax.types",
@@ -49,6 +50,8 @@ MAY_BE_IMPORTED_BY_OPENVLA_SERVER = (
     "teachers.sidecar.server",
     "teachers.conventions",
     "teachers.digest",
+    "teachers.hub",
+    "teachers.serving",
 )
 
 
@@ -187,9 +190,16 @@ def test_only_its_training_imports_the_openvla_server() -> None:
     users = {m: {n for n in imports(m) if inside(n, OPENVLA_SERVER) and n in MODULES} for m in MODULES}
     trainings = (OPENVLA_SERVER, OPENVLA_FINETUNE, OPENVLA_DISTILL)
     others = {m for m in users if users[m] and not inside_any(m, trainings)}
-    assert others == {"teachers.openvla", "teachers.openvla.settings"}
-    assert users["teachers.openvla"] == users["teachers.openvla.settings"] == {f"{OPENVLA_SERVER}.oft.settings"}
-    assert not modules_after(f"import {OPENVLA_SERVER}.oft.settings") & TORCH
+    assert others == {
+        "teachers.openvla",
+        "teachers.openvla.fitting",
+        "teachers.openvla.settings",
+        "launch.check_teacher",
+        "launch.finetune_openvla",
+    }
+    assert set.union(*map(users.get, others)) == {f"{OPENVLA_SERVER}.{each}" for each in LIGHT}
+    for each in LIGHT:
+        assert not modules_after(f"import {OPENVLA_SERVER}.{each}") & (TORCH | JAX)
 
 
 @pytest.mark.parametrize("training", [OPENVLA_FINETUNE, OPENVLA_DISTILL])

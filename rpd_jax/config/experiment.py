@@ -132,6 +132,7 @@ class Config(Settings):
         require(len(set(self.seeds)) == len(self.seeds), "seeds", self.seeds, "no seed twice")
         self.env.check_kind()
         self.env.check_together()
+        self.teacher.check_together()
         self.algorithm.check_kind()
         self.algorithm.validate(self.env.num_envs)
         low, high = self.network.log_std_min, self.network.log_std_max

@@ -36,6 +36,9 @@ class TeacherConfig(Tagged, section="teacher"):
 
         def __init__(self, name: str = "scripted", **fields: Any) -> None: ...
 
+    def check_together(self) -> None:
+        """Raises ConfigError for values that are each possible, but not together."""
+
     def starts(self) -> str:
         """What making the teacher would start, connect to or fetch, in words; empty: nothing outside this process."""
         return ""

@@ -17,7 +17,7 @@ KIND = Kind(
     keys=frozenset({"seed", "steps", "accumulation", "save_every", "keep_checkpoints", "data", "optimizer"}),
     entries=(
         *("checkpoints", "metrics.jsonl", "tensorboard", "wandb"),
-        *("dataset_statistics.json", "action_contract.json", "trained_on.json"),
+        *("dataset_statistics.json", "action_contract.json", "serving.json", "trained_on.json"),
         *(NUMBER, "config.json", "example_batch.msgpack", "vocabulary.json", "tokenizer.json"),  # Octo's
         *("adapter_config.json", "adapter_model.safetensors", "merged"),  # OpenVLA's
     ),

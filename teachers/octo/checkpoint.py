@@ -25,8 +25,8 @@ from flax import serialization, traverse_util
 
 from rpd_jax.runs.checkpoint import CheckpointError
 from rpd_jax.runs.files import atomic_path
+from teachers import hub
 from teachers.digest import digest
-from teachers.octo import hub
 
 CONFIG_FILE = "config.json"
 EXAMPLE_BATCH_FILE = "example_batch.msgpack"
@@ -53,26 +53,34 @@ def read_checkpoint(path: str | Path, step: int | None = None) -> CheckpointFile
     """Reads a checkpoint directory.
 
     Args:
-      path: the directory, or "hf://org/name" for a repository of the Hugging Face hub; what is in the hub's cache is
-        not asked for again.
+      path: the directory, or "hf://org/name@revision" for a repository of the Hugging Face hub; what is in the
+        hub's cache is not asked for again.
       step: which parameters; None: the latest.
     Raises:
       CheckpointError: the directory, a file or the step is not there or cannot be read, an array of it is not finite,
         or a step was given for a repository of the hub.
+      ConfigError: it is not in the cache and cannot be downloaded.
     """
+    files = read_small_files(path, step)
+    folder = files.directory / str(files.step) / PARAMS_FOLDER
+    files = files._replace(params=_read_params(folder))
+    _check_finite(folder, flatten(files.params))
+    return files
+
+
+def read_small_files(path: str | Path, step: int | None = None) -> CheckpointFiles:
+    """As `read_checkpoint`, without the parameters."""
     directory = _directory(path, step)
-    chosen = _choose(directory, step)
     files = CheckpointFiles(
         directory=directory,
-        step=chosen,
+        step=_choose(directory, step),
         config=_read(directory / CONFIG_FILE, _parse_config),
         example_batch=_read(directory / EXAMPLE_BATCH_FILE, _parse_example_batch),
         statistics=_read(directory / STATISTICS_FILE, _parse_statistics),
-        params=_read_params(directory / str(chosen) / PARAMS_FOLDER),
+        params={},
     )
     actions = {name: leaf for name, leaf in flatten(files.statistics).items() if "action" in name.split("/")}
     _check_finite(directory / STATISTICS_FILE, actions)
-    _check_finite(directory / str(chosen) / PARAMS_FOLDER, flatten(files.params))
     return files
 
 
@@ -168,10 +176,10 @@ def _some(names: list[str]) -> str:
 
 
 def _directory(path: str | Path, step: int | None) -> Path:
-    if str(path).startswith(hub.PREFIX):
+    if hub.is_address(path):
         if step is not None:
             raise CheckpointError(f"step={step} cannot be chosen for {str(path)!r}: leave it out, the latest is read")
-        return hub.snapshot(str(path).removeprefix(hub.PREFIX), _is_complete)
+        return hub.local(path, _is_complete)
     directory = Path(path)
     if not directory.is_dir():
         raise CheckpointError(f"{str(path)!r} is not a directory: name a checkpoint directory or hf://org/name")

@@ -7,9 +7,8 @@ from typing import ClassVar
 
 from rpd_jax.config.teacher import TeacherConfig
 from rpd_jax.config.validation import setting
+from teachers.hub import is_address
 from teachers.sampling import Sampling
-
-HUB = "hf://"  # how the address of a checkpoint on the Hugging Face hub begins
 
 
 @dataclasses.dataclass
@@ -20,10 +19,10 @@ class OctoSettings(Sampling, TeacherConfig):
     needs_environment: ClassVar[bool] = False
 
     name: str = setting("octo", required=True)
-    path: str = ""  # of the checkpoint, or hf://org/name
+    path: str = ""  # of the checkpoint, or hf://org/name@revision
     contract: str = ""  # what the actions of its data mean, see teachers/conventions.py; empty: as the checkpoint says
     statistics_key: str = ""  # the data set in whose units its actions are, where it knows several
 
     def starts(self) -> str:
         """See `TeacherConfig.starts`."""
-        return f"fetches {self.path}" if self.path.startswith(HUB) else ""
+        return f"fetches {self.path}" if is_address(self.path) else ""

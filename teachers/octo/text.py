@@ -15,8 +15,9 @@ from typing import Any, Protocol
 import numpy as np
 from absl import logging
 
+from rpd_jax.config import ConfigError
 from rpd_jax.runs.checkpoint import CheckpointError
-from teachers.octo import hub
+from teachers import hub
 
 PAD, END, UNKNOWN = 0, 1, 2
 SPECIAL = ("<pad>", "</s>", "<unk>")
@@ -154,7 +155,7 @@ def _official(kwargs: dict[str, Any], directory: Path) -> T5Tokenizer:
             )
         try:
             path = hub.file(name if "/" in name else f"google-t5/{name}", TOKENIZER_FILE)
-        except CheckpointError as error:
+        except ConfigError as error:
             raise CheckpointError(f"{path} is missing, and {error}") from error
     return T5Tokenizer.from_file(path, options["max_length"])
 

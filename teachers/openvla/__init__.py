@@ -52,28 +52,37 @@ def _listening(settings: OpenVLASettings) -> list[Listening]:
 
 def _processes(env_spec: EnvSpec, settings: OpenVLASettings) -> list[Replica]:
     """Processes to start."""
-    from teachers.conventions import CONTRACT_FILE, CONTRACTS
+    from teachers.conventions import CONTRACT_FILE, CONTRACTS, ENVIRONMENT
+    from teachers.hub import local
+    from teachers.openvla.fitting import check_environment
     from teachers.openvla.processes import replicas
-    from teachers.openvla.server.oft.settings import platform
+    from teachers.openvla.server.files import is_complete
+    from teachers.openvla.server.look import look
+    from teachers.openvla.server.oft.settings import oft_settings
+    from teachers.serving import read_serving
     from teachers.trained_on import say_differences
 
     path, contract, oft = settings.path, settings.contract, settings.oft
     if not path:
-        raise ValueError("teacher.path is empty: name a checkpoint directory")
-    if contract not in CONTRACTS and (contract or not (Path(path) / CONTRACT_FILE).is_file()):
+        raise ValueError("teacher.path is empty: name a checkpoint directory, or hf://org/name")
+    path, base = (str(local(each, is_complete)) if each else "" for each in (path, settings.base))
+    if contract not in (*CONTRACTS, ENVIRONMENT) and (contract or not (Path(path) / CONTRACT_FILE).is_file()):
         raise ValueError(
             f"teacher.contract={contract!r} is unknown: an OpenVLA checkpoint does not say what its actions mean; "
-            f"choose from {sorted(CONTRACTS)}"
+            f"choose from {sorted([*CONTRACTS, ENVIRONMENT])}"
         )
     say_differences(f"openvla:{Path(path).name}", Path(path), env_spec)
     if oft:
-        proprio = env_spec.observation.get("proprio")
-        platform(oft, samples=settings.samples, proprio=proprio.shape[0] if proprio else 0)
-    given = {"checkpoint": path, "contract": contract, "oft": oft}
+        check_environment(oft_settings(oft), oft, env_spec)
+    given = {"checkpoint": path, "base": base, "contract": contract, "oft": oft}
     names = ("statistics_key", "dtype", "frames", "prompt", "samples", "std", "min_std")
     given |= {name.replace("_", "-"): getattr(settings, name) for name in names} | {"max-batch": settings.rows}
     arguments = [f"--{name}={value}" for name, value in given.items() if value not in (None, "")]
     if settings.center_crop:
         arguments.append("--center-crop")
     python = settings.python or None
-    return replicas(arguments, settings.devices, python=python, cpus=settings.cpus, log=settings.log)
+    found = replicas(arguments, settings.devices, python=python, cpus=settings.cpus, log=settings.log)
+    serving = read_serving(Path(path))
+    key = settings.statistics_key or (serving.statistics_key if serving else "")
+    look(Path(path), base=base, oft=oft_settings(oft) if oft else None, key=key, dtype=settings.dtype)
+    return found

@@ -6,8 +6,9 @@ import dataclasses
 from typing import ClassVar
 
 from rpd_jax.config.teacher import TeacherConfig
-from rpd_jax.config.validation import setting
-from teachers.openvla.server.oft.settings import PLATFORMS
+from rpd_jax.config.validation import ConfigError, setting
+from teachers.hub import is_address
+from teachers.openvla.server.oft.settings import check_samples, oft_settings
 from teachers.sampling import Sampling
 from teachers.sidecar import ROWS
 
@@ -25,7 +26,8 @@ class OpenVLASettings(Sampling, TeacherConfig):
     factory: ClassVar[str] = "teachers.openvla:make"
 
     name: str = setting("openvla", required=True)
-    path: str = ""  # of the checkpoint, or of a fine-tuned adapter
+    path: str = ""  # of the checkpoint, or of a fine-tuned adapter; a directory, or hf://org/name@revision
+    base: str = ""  # likewise the checkpoint that an adapter is added to; empty: the one that the adapter names
     contract: str = ""  # what its actions mean, see teachers/conventions.py; empty: what the fine-tuned model brings
     statistics_key: str = ""  # the data set in whose units its actions are, where it knows several
     python: str = ""  # interpreter of the processes' virtual environment; empty: this one
@@ -35,19 +37,30 @@ class OpenVLASettings(Sampling, TeacherConfig):
     log: str = ""  # file that a process's output is appended to; of several processes: with .0, .1 ... at its end
     socket: str = ""  # of a server of launch.serve_teacher that runs already: then nothing else is said of the model
     dtype: str = setting("bf16", choices=DTYPES)
-    # Where `oft` names a platform, both of these besides what it needs:
+    # Both besides what `oft` or the serving file of a fine-tuned model says:
     center_crop: bool = False  # for checkpoints that were trained with random crops
     # "libero": first made as LIBERO's data were (JPEG, Lanczos), often with center_crop; empty: as is.
     frames: str = setting("", choices=("", *FRAMES))
-    prompt: str = setting("", choices=("", *PROMPTS))  # style of its prompts; empty: as its config.json says
-    # What an OpenVLA-OFT checkpoint was trained for; empty: it is OpenVLA's. Where it reads proprio, only the number of
-    # values is checked, not what they mean.
-    oft: str = setting("", choices=("", *PLATFORMS))
+    prompt: str = setting(
+        "", choices=("", *PROMPTS)
+    )  # style of its prompts; empty: as its serving file or config.json says
+    # What an OpenVLA-OFT checkpoint was trained for, a platform or fields or both, e.g. libero,chunk=16: see
+    # server/oft/settings.py; empty: it is OpenVLA's.
+    oft: str = ""
     ready_seconds: float = setting(900.0, above=0)  # for a process to load the model
+
+    def check_together(self) -> None:
+        """See `TeacherConfig.check_together`."""
+        if self.oft:
+            try:
+                check_samples(oft_settings(self.oft), self.samples)
+            except ConfigError as error:
+                raise ConfigError(f"teacher.{error}") from error
 
     def starts(self) -> str:
         """See `TeacherConfig.starts`."""
         if self.socket:
             return f"connects to the socket {self.socket}"
         log = f", whose output goes to {self.log}" if self.log else ""
-        return f"starts {self.python or 'a process of this interpreter'}{log}"
+        fetched = "".join(f"fetches {each}, " for each in (self.path, self.base) if is_address(each))
+        return f"{fetched}starts {self.python or 'a process of this interpreter'}{log}"

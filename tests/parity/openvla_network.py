@@ -146,7 +146,7 @@ class Recorder:
     def oft_l1(self, rows: Sequence[int], wrist: np.ndarray, proprio: np.ndarray) -> Arrays:
         """The L1 head with two images and the robot's state."""
         parts: dict[str, list[np.ndarray]] = {"l1_proprio_norm": [], "l1_hidden": [], "l1_actions": []}
-        settings = OFTSettings(images=2, proprio_dim=proprio.shape[1], head="l1")
+        settings = OFTSettings(images=("rgb", "rgb_wrist"), proprio=(str(proprio.shape[1]),), head="l1")
         policies = {key: self._oft(settings, "oft", key) for key in set(self.keys)}
         for row in rows:
             policy = policies[self.keys[row]]

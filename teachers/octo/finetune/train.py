@@ -18,6 +18,7 @@ from rpd_jax.runs.checkpoint import Checkpoint, CheckpointError, CheckpointStore
 from rpd_jax.runs.interrupt import stop_on_signal
 from teachers.conventions import CONTRACT_FILE
 from teachers.finetuning.run import Run, check_directory, digest
+from teachers.octo.checkpoint import digest_checkpoint
 from teachers.octo.finetune.adapt import adapt, image_sizes, new_octo, text_files
 from teachers.octo.finetune.data import Windows, iterate
 from teachers.octo.finetune.optimizer import frozen_patterns, is_frozen, make_schedule
@@ -26,7 +27,7 @@ from teachers.octo.finetune.step import Array, Batch, Params, Trainer, TrainStat
 from teachers.octo.losses import batch_loss
 from teachers.octo.model import LANGUAGE, Octo
 from teachers.recordings import CAMERAS, Episodes, Recordings, load
-from teachers.trained_on import TRAINED_ON_FILE
+from teachers.serving import SERVING_FILE, Serving
 
 MAX_ENCODED = 1024  # instructions whose encodings are kept; of more, the ids are
 
@@ -69,7 +70,7 @@ def finetune(
       sources: sets of demonstrations, which are mixed in proportion to their steps.
       settings: validated first.
       directory: gets finetune_config.json, metrics.jsonl and checkpoints, and at the end what `load_octo` reads,
-        with trained_on.json, see `teachers.trained_on`.
+        with serving.json, see `teachers.serving`.
       resume: go on with the run in the directory, if there is one; the same model and data must be given.
       overwrite: delete that run first.
       callbacks: called after every step.
@@ -97,7 +98,17 @@ def finetune(
     octo = adapt(model, recordings, settings) if isinstance(model, Octo) else new_octo(model, recordings, settings)
     with contextlib.ExitStack() as stack:
         stop = stack.enter_context(stop_on_signal())
-        run = _Run(octo, recordings, settings)
+        data, base = settings.data, model if isinstance(model, Octo) else None
+        cameras = {"primary": data.primary, "wrist": data.wrist}
+        serving = Serving(
+            planned=settings.steps,
+            cameras={f"image_{name}": key for name, key in cameras.items() if f"image_{name}" in recordings.images},
+            trained_on=recordings.trained_on.to_json(),
+        )
+        if base is not None and base.directory:
+            digested = digest_checkpoint(base.directory, base.step)
+            serving = dataclasses.replace(serving, base=str(base.directory), base_digest=digested)
+        run = _Run(octo, recordings, settings, serving)
         run.open(directory, stack, check, resume=resume)
         run.run(stop, callbacks)
         if run.done:
@@ -110,7 +121,8 @@ class _Run(Run):
 
     _settings: FinetuneSettings
 
-    def __init__(self, octo: Octo, recordings: Recordings, settings: FinetuneSettings) -> None:
+    def __init__(self, octo: Octo, recordings: Recordings, settings: FinetuneSettings, serving: Serving) -> None:
+        self._serving = serving
         patterns = frozen_patterns(settings, octo.config)
         language = octo.text is not None and bool(octo.module.config.task_tokenizers)
         table = _instruction_table(octo, recordings.instructions, patterns) if language else None
@@ -170,7 +182,8 @@ class _Run(Run):
         if (self._directory / str(self.step)).exists():
             return
         files = text_files(self._base)
-        files[TRAINED_ON_FILE] = json.dumps(self._recordings.trained_on.to_json(), indent=1).encode()
+        serving = dataclasses.replace(self._serving, steps=self.step)
+        files[SERVING_FILE] = json.dumps(dataclasses.asdict(serving), indent=1).encode()
         if self._recordings.contract is not None:
             files[CONTRACT_FILE] = json.dumps(dataclasses.asdict(self._recordings.contract), indent=1).encode()
         self.octo.save(self._directory, self.step, files)

@@ -63,9 +63,8 @@ def _run(options: argparse.Namespace) -> int:
     names = ("train/loss", "train/action_accuracy", "validation/loss", "validation/action_accuracy")
     last = [f"{name} {result.history[-1][name]:.4g}" for name in names if name in result.history[-1]]
     print(f"{result.directory}: {result.step} steps  " + "  ".join(last))
-    crop = " --config.teacher.center_crop" if settings.augment.enabled else ""
     contract = "" if (Path(options.output) / CONTRACT_FILE).exists() else " --config.teacher.contract=..."
-    print(f"launch.train --config.teacher.name=openvla --config.teacher.path={result.directory}{crop}{contract}")
+    print(f"launch.train --config.teacher.name=openvla --config.teacher.path={result.directory}{contract}")
     return 0
 
 

@@ -13,7 +13,7 @@ from teachers.openvla.server.checkpoint import empty_model, tensor_files
 from teachers.openvla.server.config import ModelConfig, read_json
 from teachers.openvla.server.lora import Adapter
 from teachers.openvla.server.statistics import STATISTICS_FILE
-from teachers.trained_on import TRAINED_ON_FILE
+from teachers.serving import SERVING_FILE
 
 DIRECTORY = "merged"
 
@@ -42,7 +42,7 @@ def write_merged(checkpoint: Path, adapter: Path, directory: Path) -> None:
         for path in checkpoint.iterdir():
             if path.is_file() and path.suffix != ".safetensors":
                 shutil.copy(path, temporary)
-        for name in (STATISTICS_FILE, CONTRACT_FILE, TRAINED_ON_FILE):
+        for name in (STATISTICS_FILE, CONTRACT_FILE, SERVING_FILE):
             if (adapter / name).is_file():
                 shutil.copy(adapter / name, temporary)
         if directory.exists():

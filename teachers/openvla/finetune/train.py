@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -15,8 +16,8 @@ from absl import logging
 from torch import Tensor
 
 from rpd_jax.config.validation import ConfigError
-from rpd_jax.runs.files import write_json
 from rpd_jax.runs.interrupt import stop_on_signal
+from teachers.digest import digest as digest_of_base
 from teachers.finetuning.run import Run, check_directory, digest
 from teachers.openvla.finetune.adapter import adapter_config, add_lora, write_description, write_weights
 from teachers.openvla.finetune.data import Samples, read
@@ -28,8 +29,9 @@ from teachers.openvla.finetune.step import Trainer, learning_rate
 from teachers.openvla.server.checkpoint import tensor_files
 from teachers.openvla.server.config import ModelConfig, read_json
 from teachers.openvla.server.loading import Parts, load_parts
+from teachers.openvla.server.prompts import choose_template
 from teachers.recordings import Episodes, Recordings
-from teachers.trained_on import TRAINED_ON_FILE
+from teachers.serving import Serving
 
 ALSO_MAY_CHANGE = ("device", "gradient_checkpointing", "merge")
 """Settings that a resumed run may have otherwise, besides `MAY_CHANGE` of every fine-tuning."""
@@ -73,7 +75,7 @@ def finetune(
       sources: sets of demonstrations, which are mixed in proportion to their steps.
       settings: validated first.
       directory: gets finetune_config.json, metrics.jsonl, checkpoints, and in PEFT's layout the matrices, with
-        dataset_statistics.json, trained_on.json and what the actions mean: all that `OpenVLAPolicy.load(directory)`
+        dataset_statistics.json, serving.json and what the actions mean: all that `OpenVLAPolicy.load(directory)`
         needs besides the checkpoint, whose place it notes. If asked, a whole checkpoint too.
       resume: go on with the run in the directory, if there is one; the same checkpoint and data must be given.
       overwrite: delete that run first.
@@ -104,11 +106,21 @@ def finetune(
         raise ConfigError(f"checkpoint={str(checkpoint)!r} cannot be fine-tuned here: it is OpenVLA-OFT's")
     with contextlib.ExitStack() as stack:
         stop = stack.enter_context(stop_on_signal())
-        run = _Run(parts, recordings, settings, {"checkpoint": digest_of_files(tensor_files(checkpoint))})
+        serving = Serving(
+            planned=settings.steps,
+            cameras={"image_primary": settings.data.primary},
+            statistics_key=settings.data.name,
+            prompt=choose_template(None, config.language_model)[0],
+            center_crop=settings.augment.enabled,
+            base=str(checkpoint),
+            base_digest=digest_of_base(checkpoint),
+            trained_on=recordings.trained_on.to_json(),
+        )
+        given = {"checkpoint": digest_of_files(tensor_files(checkpoint))}
+        run = _Run(parts, recordings, settings, given, serving)
         run.open(directory, stack, check, resume=resume)
         described = adapter_config(run.trainer.trainable, settings.lora, checkpoint)
         write_description(directory, described, {settings.data.name: recordings.statistics}, recordings.contract)
-        write_json(directory / TRAINED_ON_FILE, recordings.trained_on.to_json())
         try:
             run.run(stop, callbacks)
         except torch.OutOfMemoryError as error:
@@ -126,12 +138,17 @@ class _Run(Run):
     _settings: FinetuneSettings
 
     def __init__(
-        self, parts: Parts, recordings: Recordings, settings: FinetuneSettings, given: Mapping[str, str]
+        self,
+        parts: Parts,
+        recordings: Recordings,
+        settings: FinetuneSettings,
+        given: Mapping[str, str],
+        serving: Serving,
     ) -> None:
         words = [recordings.instructions[each] for each in recordings.instruction]
         demonstrations = [recordings.action.tobytes(), recordings.length.tobytes(), json.dumps(words).encode()]
         super().__init__(settings, {**given, "demonstrations": digest(demonstrations)})
-        self._device = parts.model.device
+        self._device, self._serving = parts.model.device, serving
         matrices = add_lora(parts.model, settings.lora, settings.seed)
         if settings.gradient_checkpointing:
             parts.model.language_model.recompute_activations()
@@ -158,8 +175,9 @@ class _Run(Run):
         )  # fmt: skip
 
     def save(self) -> None:
-        """Writes the matrices as well."""
+        """Writes the matrices as well, and how they are to be served."""
         write_weights(self._directory, self.trainer.trainable)
+        dataclasses.replace(self._serving, steps=self.step).write(self._directory)
         if self.step == 0 or self.step in self._store.steps():
             return
         self._store.save(

@@ -93,6 +93,8 @@ def distill(
         check()
     source = look(checkpoint, settings.oft, settings.statistics_key)
     contract = contract_of(source.adapter or source.base, settings.contract)
+    if contract is None:
+        raise ConfigError(f"contract={settings.contract!r} cannot work: its actions must be end-effector deltas, named")
     with contextlib.ExitStack() as stack:
         # Before the models, which take minutes to read, and before CUDA starts: simulators are processes.
         envs, held_out = _environments(settings, contract, accelerator, stack)

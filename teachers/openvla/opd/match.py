@@ -10,7 +10,7 @@ import numpy as np
 
 from rpd_jax.config.validation import ConfigError
 from teachers.openvla.server.config import ModelConfig, read_json
-from teachers.openvla.server.loading import find_base, statistics_of
+from teachers.openvla.server.files import find_base, statistics_of
 from teachers.openvla.server.oft.settings import PLATFORMS, OFTSettings
 from teachers.openvla.server.statistics import Bounds, select_statistics
 

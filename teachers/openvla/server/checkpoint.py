@@ -11,6 +11,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from teachers.openvla.server.config import ModelConfig, read_json
+from teachers.openvla.server.files import tensor_files
 from teachers.openvla.server.finite import check_finite
 from teachers.openvla.server.lora import Adapter
 from teachers.openvla.server.model import OpenVLA
@@ -80,26 +81,6 @@ def empty_model(config: ModelConfig, proprio_dim: int | None = None) -> OpenVLA:
 
 def expected_shapes(model: nn.Module) -> Shapes:
     return {name: tuple(value.shape) for name, value in model.state_dict().items()}
-
-
-def tensor_files(directory: Path) -> list[Path]:
-    """The safetensors files that the index lists, or the only one."""
-    index = directory / "model.safetensors.index.json"
-    names = ["model.safetensors"]
-    if index.is_file():
-        listed = read_json(index).get("weight_map")
-        if not isinstance(listed, dict) or not all(_is_file_name(name) for name in listed.values()):
-            raise ValueError(f"{index} is damaged: its weight_map must give the name of a file for each tensor")
-        names = sorted(set(listed.values()))
-    missing = [name for name in names if not (directory / name).is_file()]
-    if missing:
-        raise ValueError(f"{directory} is incomplete: it has no {', '.join(missing)}")
-    return [directory / name for name in names]
-
-
-def _is_file_name(value: object) -> bool:
-    """Of a file beside the index: a path could lead anywhere."""
-    return isinstance(value, str) and value == Path(value).name != ""
 
 
 def read_shapes(files: list[Path]) -> Shapes:

@@ -13,11 +13,11 @@ from rpd_jax.ipc.cuda import gpu_uuid
 from teachers.openvla.server.action_tokens import ActionTokens
 from teachers.openvla.server.checkpoint import load_model
 from teachers.openvla.server.config import ModelConfig, read_json
-from teachers.openvla.server.lora import ADAPTER_CONFIG
+from teachers.openvla.server.files import find_base, statistics_of
 from teachers.openvla.server.model import OpenVLA
 from teachers.openvla.server.preprocessing import Preprocessor
 from teachers.openvla.server.prompts import Prompter, choose_template
-from teachers.openvla.server.statistics import STATISTICS_FILE, read_statistics, select_statistics
+from teachers.openvla.server.statistics import select_statistics
 
 DTYPES = {"bf16": torch.bfloat16, "f32": torch.float32, "nf4": torch.bfloat16}
 """Names of number formats -> type of activations; "nf4" has the language model's weights in four bits."""
@@ -106,28 +106,6 @@ def load_parts(
     directories = (directory,) if adapter is None else (directory, adapter)
     four_bits = dtype == "nf4"
     return Parts(model, prompter, preprocessor, dict(statistics), tokens, four_bits, directories, (remark,))
-
-
-def statistics_of(directory: Path, adapter: Path | None, config: ModelConfig) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The checkpoint's own statistics by data set, or its adapter's, and those of the base model besides."""
-    own, base = read_statistics(directory, config.norm_stats)
-    if adapter is not None and (adapter / STATISTICS_FILE).is_file():
-        return read_statistics(adapter, base | own)
-    return own, base
-
-
-def find_base(path: Path, adapter: Path | None) -> tuple[Path, Path | None]:
-    """The directories of the checkpoint and of the adapter, where `path` may be the adapter's alone.
-
-    Raises ValueError if the checkpoint that the adapter names is not there.
-    """
-    described = path / ADAPTER_CONFIG
-    if adapter is not None or not described.is_file() or (path / "config.json").is_file():
-        return path, adapter
-    base = read_json(described).get("base_model_name_or_path")
-    if not base or not Path(base).is_dir():
-        raise ValueError(f"{described}: base_model_name_or_path={base!r} is no directory: name its checkpoint's")
-    return Path(base), path
 
 
 def find_device(name: str | None) -> torch.device:

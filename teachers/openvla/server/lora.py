@@ -12,9 +12,9 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from teachers.openvla.server.config import read_json
+from teachers.openvla.server.files import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 from teachers.openvla.server.finite import check_finite
 
-ADAPTER_CONFIG, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 PREFIX = "base_model.model."
 _MATRIX = re.compile(r".*\.lora_[AB]\.weight")
 _REFUSED = ("use_dora", "fan_in_fan_out", "rank_pattern", "alpha_pattern", "modules_to_save")

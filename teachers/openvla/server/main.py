@@ -15,14 +15,17 @@ import numpy as np
 import torch
 
 from rpd_jax.types import TeacherSpec
-from teachers.conventions import CONTRACTS, contract_of
+from teachers.conventions import CONTRACTS, ENVIRONMENT, contract_of
 from teachers.digest import digest
+from teachers.hub import local
 from teachers.openvla.server.answers import Tokens, label_answer, score_answer
+from teachers.openvla.server.files import find_base, is_complete
 from teachers.openvla.server.oft.policy import OFTPolicy
 from teachers.openvla.server.oft.serving import OFTModel
-from teachers.openvla.server.oft.settings import PLATFORMS, platform
+from teachers.openvla.server.oft.settings import check_samples, oft_settings
 from teachers.openvla.server.policy import OpenVLAPolicy
 from teachers.openvla.server.prompts import TEMPLATES
+from teachers.serving import Serving, read_serving
 from teachers.sidecar.server import describe, instructions_of, serve_model
 
 _REMEDY = (
@@ -49,7 +52,7 @@ class OpenVLAModel:
             checkpoint=digest(*parts.directories),
         )
         inputs = {"rgb": ((None, None, 3), "uint8")}
-        return describe(spec, self._policy.bounds.dims, inputs, parts.gpus, parts.remarks)
+        return describe(spec, self._policy.bounds.dims, inputs, parts.gpus, [*parts.remarks, *self._options.remarks])
 
     def label(self, arrays: Mapping[str, Any], fields: Mapping[str, Any]) -> dict[str, np.ndarray]:
         """Labels frames uint8 [B, H, W, 3]; the std is that of the token distribution unless a fixed one is given.
@@ -73,8 +76,11 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """The flags; those of `serve_model` pass."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--checkpoint", required=True)
-    parser.add_argument("--contract", default="", choices=["", *sorted(CONTRACTS)], help="empty: a fine-tuned model's")
-    parser.add_argument("--oft", default="", choices=["", *PLATFORMS], help="what an OpenVLA-OFT checkpoint is for")
+    parser.add_argument("--base", default="", help="checkpoint that an adapter is added to; empty: that it names")
+    parser.add_argument(
+        "--contract", default="", choices=["", ENVIRONMENT, *sorted(CONTRACTS)], help="empty: a fine-tuned model's"
+    )
+    parser.add_argument("--oft", default="", help="what an OpenVLA-OFT checkpoint is for, see oft/settings.py")
     parser.add_argument("--statistics-key", default=None)
     parser.add_argument("--dtype", default="bf16")
     parser.add_argument("--device", default=None)
@@ -94,14 +100,35 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 
 def load(options: argparse.Namespace) -> OpenVLAModel | OFTModel:
     """The model that the flags describe. Raises ValueError if it cannot be loaded."""
-    path, name = options.checkpoint, Path(options.checkpoint).name
+    # a server that was started by hand may be given addresses
+    options.checkpoint, options.base = (
+        str(local(each, is_complete)) if each else "" for each in (options.checkpoint, options.base)
+    )
+    name, serving = Path(options.checkpoint).name, obey(options)
+    path, adapter = find_base(Path(options.checkpoint), None, options.base)
+    options.remarks = serving.remarks(path if adapter else None) if serving else []
     how = {key: getattr(options, key) for key in ("dtype", "device", "statistics_key", "center_crop")}
     how |= {"libero": options.frames == "libero", "template": options.prompt, "remedy": _REMEDY}
+    how["adapter"] = adapter
     if options.oft:
-        settings = platform(options.oft, samples=options.samples)
-        return OFTModel(OFTPolicy.load(path, settings, max_batch=options.max_batch, **how), name, options)
+        settings = oft_settings(options.oft)
+        check_samples(settings, options.samples)
+        return OFTModel(
+            OFTPolicy.load(path, settings, heads=options.checkpoint, max_batch=options.max_batch, **how), name, options
+        )
     batch = max(options.max_batch, options.samples)  # a frame's samples are computed together
     return OpenVLAModel(OpenVLAPolicy.load(path, max_batch=batch, **how), name, options)
+
+
+def obey(options: argparse.Namespace) -> Serving | None:
+    """Changes the flags as the serving file of a fine-tuned model says, where they say nothing themselves."""
+    serving = read_serving(Path(options.checkpoint))
+    if serving is not None:
+        options.center_crop = options.center_crop or serving.center_crop
+        options.frames = options.frames or serving.frames
+        options.prompt = options.prompt or serving.prompt or None
+        options.statistics_key = options.statistics_key or serving.statistics_key or None
+    return serving
 
 
 def main() -> None:

@@ -14,7 +14,7 @@ from teachers.openvla.server.action_tokens import token_statistics
 from teachers.openvla.server.batching import chunks, instructions_of, sampling_temperature, uniform_numbers
 from teachers.openvla.server.decoding import Decoded, Scored, decode, score
 from teachers.openvla.server.loading import Parts, load_parts
-from teachers.openvla.server.oft.settings import PLATFORMS
+from teachers.openvla.server.look import foreign
 from teachers.openvla.server.selftest import check_image_matters
 from teachers.openvla.server.statistics import Bounds
 from teachers.openvla.server.stepping import Fixed, Growing, Stepping, rows_reserved
@@ -57,12 +57,12 @@ class OpenVLAPolicy:
         """
         heads = sorted(each.name for each in Path(path).glob("*--*_checkpoint.pt"))
         if heads:
-            raise ValueError(_foreign(path, heads[0]))
+            raise ValueError(foreign(path, heads[0]))
         has_graphs = graphs is not False and options.get("dtype") != "nf4"
         fixed_rows = rows_reserved(max_batch) if has_graphs else 0
         parts = load_parts(path, max_batch=max_batch, fixed_rows=fixed_rows, **options)
         if parts.model.proprio_projector is not None:
-            raise ValueError(_foreign(path, "a proprio_projector"))
+            raise ValueError(foreign(path, "a proprio_projector"))
         policy = cls(parts, max_batch=max_batch, allow_non_action=allow_non_action, graphs=graphs)
         check_image_matters(policy._first_logits, parts.preprocessor.size)
         return policy
@@ -208,10 +208,3 @@ def stepping_for(parts: Parts, graphs: bool | None) -> Stepping:
     if graphs and not on_gpu:
         raise ValueError("graphs=True: CUDA graphs need a model on a GPU")
     return Fixed(graph=True) if graphs or (graphs is None and on_gpu and not parts.four_bits) else Growing()
-
-
-def _foreign(path: str | Path, found: str) -> str:
-    return (
-        f"{path} holds {found}: it is OpenVLA-OFT's, say what it was trained for with --oft=<platform> (teacher.oft), "
-        f"one of {', '.join(PLATFORMS)}; in a program load it with OFTPolicy"
-    )

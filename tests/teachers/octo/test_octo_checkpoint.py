@@ -11,6 +11,7 @@ import orbax.checkpoint as ocp
 import pytest
 from flax import serialization
 
+from rpd_jax.config import ConfigError
 from rpd_jax.runs.checkpoint import CheckpointError
 from teachers.octo.checkpoint import check_params, digest_checkpoint, flatten, read_checkpoint, write_checkpoint
 
@@ -167,15 +168,15 @@ def test_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
     asked: list[bool] = []
 
-    def snapshot_download(repository: str, local_files_only: bool) -> str:
-        assert repository == "some/model"
+    def snapshot_download(repository: str, local_files_only: bool, revision: str | None = None) -> str:
+        assert (repository, revision) == ("some/model", None)
         asked.append(local_files_only)
         if not local_files_only:
             raise ConnectionError("no route")
         return str(tmp_path)
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot_download)
-    with pytest.raises(CheckpointError, match=r"'hf://some/model' .* cannot be downloaded \(ConnectionError\)"):
+    with pytest.raises(ConfigError, match=r"'hf://some/model' .* cannot be downloaded \(ConnectionError\)"):
         read_checkpoint("hf://some/model")
     assert asked == [True, False]
     write_checkpoint(tmp_path, 7, **EVERYTHING)

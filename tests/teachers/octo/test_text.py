@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
+from rpd_jax.config import ConfigError
 from rpd_jax.runs.checkpoint import CheckpointError
-from teachers.octo import hub
+from teachers import hub
 from teachers.octo.text import WordTokenizer, make_text_processor
 
 OFFICIAL = {
@@ -64,7 +65,7 @@ def test_t5_tokens_from_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert processor.encode(["the cube"])["input_ids"][0, :3].tolist() == [5, 6, 1]
 
     def missing(repository: str, name: str) -> Path:
-        raise CheckpointError(f"{repository}/{name} cannot be downloaded")
+        raise ConfigError(f"{repository}/{name} cannot be downloaded")
 
     monkeypatch.setattr(hub, "file", missing)
     with pytest.raises(CheckpointError, match=r"elsewhere/tokenizer.json is missing, and google-t5/t5-base"):

@@ -17,7 +17,7 @@ from rpd_jax.config.validation import ConfigError
 from teachers.finetuning.run import Diverged
 from teachers.finetuning.settings import SETTINGS_FILE
 from teachers.openvla.finetune.settings import DataSettings, LoraSettings, OptimizerSettings
-from teachers.trained_on import TRAINED_ON_FILE
+from teachers.serving import SERVING_FILE, read_serving
 
 pytest.importorskip("peft", reason="fine-tuning needs peft: pip install -r teachers/openvla/requirements.txt")
 
@@ -185,7 +185,10 @@ def test_what_a_run_writes(straight: Result) -> None:
     assert list(statistics) == ["demonstrations"] and statistics["demonstrations"]["num_trajectories"] == 4
     assert statistics["demonstrations"]["action"]["mask"] == [True] * 6 + [False]
     assert sorted(path.name for path in (straight.directory / "checkpoints").iterdir()) == ["6.safetensors"]
-    trained_on = json.loads((straight.directory / TRAINED_ON_FILE).read_text())
+    serving = read_serving(straight.directory)
+    assert (serving.steps, serving.planned, serving.prompt) == (straight.step, straight.step, "openvla")
+    assert (serving.statistics_key, serving.cameras) == ("demonstrations", {"image_primary": "rgb"})
+    trained_on = serving.trained_on
     assert trained_on["instructions"] == list(INSTRUCTIONS) and trained_on["image_sizes"] == [64]
     assert not straight.interrupted and straight.step == 6
 
@@ -221,7 +224,7 @@ def test_merging_when_asked(straight: Result, checkpoint: Path, tmp_path: Path) 
     shutil.copytree(straight.directory, copy)
     result = run(checkpoint, copy, settings(merge=True), resume=True)
     assert result.step == 6 and (copy / "merged" / "model.safetensors.index.json").is_file()
-    assert (copy / "merged" / TRAINED_ON_FILE).read_bytes() == (copy / TRAINED_ON_FILE).read_bytes()
+    assert (copy / "merged" / SERVING_FILE).read_bytes() == (copy / SERVING_FILE).read_bytes()
 
 
 def test_stopping_between_two_rows_loses_no_metrics(straight: Result, checkpoint: Path, tmp_path: Path) -> None:

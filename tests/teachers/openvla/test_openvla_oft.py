@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
     from teachers.openvla.server.oft.policy import OFTPolicy
 
+TWO = ("rgb", "rgb_wrist")
+
 
 def load(golden: Path, heads: str | Path = "oft", **settings: object) -> OFTPolicy:
     from teachers.openvla.server.oft.policy import OFTPolicy
@@ -52,12 +54,23 @@ def test_the_same_request_has_the_same_answer(golden: Path, frames: np.ndarray) 
 
 
 def test_every_input_counts(golden: Path, frames: np.ndarray) -> None:
-    policy = load(golden, head="l1", images=2, proprio_dim=8)
+    policy = load(golden, head="l1", images=TWO, proprio=("8",))
     both, state = np.stack([frames[:1], frames[1:2]], 1), np.full((1, 8), 0.1)
     action = policy.label(both, "push", state)["action"]
     assert np.abs(policy.label(both[:, ::-1].copy(), "push", state)["action"] - action).max() > 1e-3
     assert np.abs(policy.label(both, "push", state + 0.1)["action"] - action).max() > 1e-3
     assert np.abs(policy.label(both, "pull", state)["action"] - action).max() > 1e-3
+
+
+def test_three_images_and_fewer_bins(golden: Path, frames: np.ndarray) -> None:
+    """Cameras may differ in size; they are given one by one or as one array."""
+    policy = load(golden, images=("rgb", "rgb_left_wrist", "rgb_right_wrist"), bins=128)
+    cameras = [frames[:2], frames[2:4], frames[4:6]]
+    answer = policy.label(cameras, "push")
+    np.testing.assert_array_equal(policy.label(np.stack(cameras, 1), "push")["tokens"], answer["tokens"])
+    assert answer["action_logits"].shape == (2, 56, 128) and (answer["tokens"] >= 32000 - 128).all()
+    other = policy.label([frames[:2], frames[2:4], frames[4:6, :100, :100]], "push")
+    assert np.abs(other["action_logits"] - answer["action_logits"]).max() > 1e-3
 
 
 def test_film_takes_the_instruction_to_the_images(golden: Path, frames: np.ndarray) -> None:
@@ -72,11 +85,13 @@ def test_film_takes_the_instruction_to_the_images(golden: Path, frames: np.ndarr
 def test_requests_that_do_not_fit_the_training(golden: Path, tokens_policy: OFTPolicy, frames: np.ndarray) -> None:
     state = np.zeros((2, 8))
     two = np.repeat(frames[:2, None], 2, axis=1)
-    with pytest.raises(ValueError, match=r"need \[B, 1, H, W, 3\]: the checkpoint was trained with images=1"):
+    with pytest.raises(
+        ValueError, match=r"need \[B, 1, H, W, 3\], or 1 of \[B, H, W, 3\]: the checkpoint was trained with images=rgb"
+    ):
         tokens_policy.label(two, "push")
     with pytest.raises(ValueError, match="proprio is given: proprio_dim=None"):
         tokens_policy.label(frames[:2, None], "push", state)
-    policy = load(golden, head="l1", images=2, proprio_dim=8)
+    policy = load(golden, head="l1", images=TWO, proprio=("8",))
     with pytest.raises(ValueError, match="proprio is missing: proprio_dim=8"):
         policy.label(two, "push")
     with pytest.raises(ValueError, match=r"proprio is \(2, 7\), need \(2, 8\)"):
@@ -89,7 +104,7 @@ def test_requests_that_do_not_fit_the_training(golden: Path, tokens_policy: OFTP
     ("settings", "message"),
     [
         ({"action_dim": 6}, "action_dim=6: the statistics have 7 action dimensions"),
-        ({"proprio_dim": 7}, "fc1.weight .64, 8. instead of .64, 7."),
+        ({"proprio": ("7",)}, "fc1.weight .64, 8. instead of .64, 7."),
         ({"head": "diffusion"}, "superfluous: model.layer_norm1.weight"),
         ({"head": "l1", "film": True}, "need one vision_backbone--<step>_checkpoint.pt, there is none"),
         ({"head": "l1", "action_dim": 5}, "instead of .320,."),
@@ -218,13 +233,13 @@ def test_a_projector_of_the_state_inside_the_checkpoint(golden: Path, tmp_path: 
     options = {"dtype": "f32", "device": "cpu", "statistics_key": "bridge_orig"}
     state = np.full((1, 8), 0.1)
     got, want = (
-        OFTPolicy.load(directory, OFTSettings(proprio_dim=8), heads=tiny / "oft", **options).label(
+        OFTPolicy.load(directory, OFTSettings(proprio=("8",)), heads=tiny / "oft", **options).label(
             frames[:1, None], "push", state
         )["action_logits"]
         for directory in (place, tiny / "checkpoint")
     )
     np.testing.assert_array_equal(got, want)
     with pytest.raises(ValueError, match="proprio_dim=7: the checkpoint's proprio_projector takes 8 numbers"):
-        OFTPolicy.load(place, OFTSettings(proprio_dim=7), **options)
+        OFTPolicy.load(place, OFTSettings(proprio=("7",)), **options)
     with pytest.raises(ValueError, match=r"it is OpenVLA-OFT's.*--oft="):
         OpenVLAPolicy.load(place, **options)

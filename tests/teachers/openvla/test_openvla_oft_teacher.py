@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import dataclasses
 import json
 import shutil
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ import numpy as np
 import pytest
 
 from rpd_jax.config import Config, ConfigError, TeacherConfig
-from rpd_jax.envs.base import ArraySpec, EnvSpec
+from rpd_jax.envs.base import ArraySpec, EnvSpec, draw_missing, slices
 from teachers.base import load
 from teachers.conventions import MANISKILL_EE
 from teachers.sidecar.server import instructions_fields
@@ -31,8 +32,15 @@ INSTRUCTION = "pick up the cube"
 STATE = 7  # numbers of the state that platform "bridge" reads
 
 
-def spec_with(proprio: int) -> EnvSpec:
-    observation = {"state": ArraySpec((36,), "float32")}
+WRIST = {"rgb_wrist": (128, 128, 3)}
+LIBERO_STATE = {"eef_pos": 3, "eef_axis_angle": 3, "gripper_qpos": 2}
+
+
+def spec_with(proprio: int | dict[str, int], cameras: dict | None = None) -> EnvSpec:
+    """Of an environment with so many numbers of proprio, or with these parts, and with further cameras."""
+    observation, layout = {"state": ArraySpec((36,), "float32")}, {}
+    if isinstance(proprio, dict):
+        layout, proprio = {"proprio": slices(proprio)}, sum(proprio.values())
     if proprio:
         observation["proprio"] = ArraySpec((proprio,), "float32")
     return EnvSpec(
@@ -43,25 +51,28 @@ def spec_with(proprio: int) -> EnvSpec:
         action_low=(-1.0,) * 7,
         action_high=(1.0,) * 7,
         observation=observation,
-        layout={},
+        layout=layout,
         contract=MANISKILL_EE,
         frame_shape=(256, 256, 3),
+        further_cameras=cameras or {},
     )
 
 
 @contextlib.contextmanager
-def served(path: Path, proprio: int, **values) -> Iterator[SidecarTeacher]:
+def served(path: Path, proprio: int | dict[str, int], cameras=None, **values) -> Iterator[SidecarTeacher]:
     """A process with the settings that a run would give it."""
     settings = {"path": str(path), "contract": "maniskill", "statistics_key": "bridge_orig", "dtype": "f32"}
     settings |= {"devices": ("cpu",), **values}
-    teacher = load("openvla", spec_with(proprio), **settings)
+    teacher = load("openvla", spec_with(proprio, cameras), **settings)
     try:
         yield teacher
     finally:
         teacher.close()
 
 
-def ask(path: Path, proprio: int, observation: dict[str, np.ndarray], **values) -> tuple[TeacherLabels, TeacherSpec]:
+def ask(
+    path: Path, proprio: int | dict[str, int], observation: dict[str, np.ndarray], **values
+) -> tuple[TeacherLabels, TeacherSpec]:
     """Labels of such a process."""
     with served(path, proprio, **values) as teacher:
         return teacher.label(observation, INSTRUCTION, KEY), teacher.spec
@@ -200,21 +211,86 @@ def test_where_the_state_is_read_it_is_given(bridge: Path, frames: np.ndarray) -
     np.testing.assert_array_equal(answer["std"], np.float32(0.01))
 
 
+class StandIn:
+    """An environment of two cameras of different sizes that only draws what it is asked for."""
+
+    def __init__(self, frames: np.ndarray) -> None:
+        self.spec = spec_with(LIBERO_STATE, WRIST)
+        self._frames = {"rgb": frames, "rgb_wrist": np.ascontiguousarray(frames[::-1, :128, :128])}
+
+    def frames(self, indices, camera: str = "rgb") -> np.ndarray:
+        return self._frames[camera][list(indices)]
+
+
+def test_two_images_and_the_state_of_libero(golden: Path, frames: np.ndarray, tmp_path: Path) -> None:
+    """Chunks over the bridge are those of the policy that golden data check, for frames drawn camera by camera."""
+    from teachers.openvla.server.oft.policy import OFTPolicy
+    from teachers.openvla.server.oft.settings import PLATFORMS
+
+    shutil.copytree(golden / "tiny" / "checkpoint", tmp_path / "libero")
+    for name in ("action_head--1000_checkpoint.pt", "proprio_projector--1000_checkpoint.pt"):
+        shutil.copy(golden / "tiny" / "oft" / name, tmp_path / "libero")
+    env = StandIn(frames)
+    proprio = np.random.default_rng(0).uniform(-0.1, 0.1, (len(frames), 8)).astype(np.float32)
+    keys = PLATFORMS["libero"].observation_keys
+    assert keys == ("rgb", "rgb_wrist", "proprio")
+    observation = draw_missing(env, keys, {"proprio": proprio}, range(len(frames)))
+    policy = OFTPolicy.load(tmp_path / "libero", PLATFORMS["libero"], **OPTIONS)
+    cameras = [observation["rgb"], observation["rgb_wrist"]]
+    direct = policy.label(cameras, INSTRUCTION, proprio)["action"]
+    assert np.abs(policy.label(cameras[::-1], INSTRUCTION, proprio)["action"] - direct).max() > 1e-3
+    with served(tmp_path / "libero", LIBERO_STATE, WRIST, oft="libero", rows=4) as teacher:
+        assert teacher.spec.observation_keys == keys and teacher.spec.chunk == 8
+        chunks = teacher.label_chunk(observation, INSTRUCTION, KEY)
+    np.testing.assert_allclose(chunks.action, direct, atol=1e-5)
+    assert chunks.action.shape == (len(frames), 8, 7) and chunks.valid.all()
+    # the same in one's own words, the contract being the environment's
+    text = "head=l1,images=rgb+rgb_wrist,proprio=eef_pos:3+eef_axis_angle:3+gripper_qpos:2,center_crop=true,libero=true"
+    with served(tmp_path / "libero", LIBERO_STATE, WRIST, oft=text, contract="environment") as teacher:
+        assert teacher.spec.contract is None
+        own = teacher.label_chunk(observation, INSTRUCTION, KEY)
+    np.testing.assert_allclose(own.action, direct, atol=1e-5)
+
+
+def test_own_settings_in_one_string() -> None:
+    from teachers.openvla.server.oft.settings import PLATFORMS, OFTSettings, oft_settings
+
+    assert oft_settings("libero") == PLATFORMS["libero"]
+    changed = oft_settings("libero,chunk=16,normalization=range,images=rgb")
+    assert changed == dataclasses.replace(PLATFORMS["libero"], chunk=16, normalization="range", images=("rgb",))
+    assert oft_settings("bins=128,proprio=8") == OFTSettings(bins=128, proprio=("8",))
+    assert oft_settings("libero,proprio=").proprio_dim is None and PLATFORMS["aloha"].proprio_dim == 14
+    assert PLATFORMS["libero"].parts == tuple(LIBERO_STATE.items())
+
+
 @pytest.mark.parametrize(
     ("values", "proprio", "message"),
     [
-        ({"oft": "bridge"}, 25, "oft='bridge' reads 7 numbers of proprio, the environment has 25"),
-        ({"oft": "bridge"}, 0, "oft='bridge' reads 7 numbers of proprio, the environment has none"),
-        ({"oft": "bridge", "samples": 2}, STATE, "samples=2: the l1 head of oft='bridge' gives one action, need 1"),
-        ({"oft": "libero"}, 8, "oft='libero' needs 2 images of every .* one frame: choose from bridge, libero-tokens"),
-        ({"oft": "aloha"}, 14, "oft='aloha' needs 3 images"),
-        ({"oft": "mars"}, 0, "oft='mars' is unknown: choose from libero, aloha, bridge, libero-tokens"),
+        ({"oft": "bridge"}, 25, "oft='bridge' reads proprio of 7 numbers, made:Up-v0 has 25 numbers"),
+        ({"oft": "bridge"}, 0, "oft='bridge' reads proprio of 7 numbers, made:Up-v0 has none"),
+        ({"oft": "bridge", "samples": 2}, STATE, "teacher.samples=2: the l1 head of OpenVLA-OFT gives one action"),
+        (
+            {"oft": "libero,images=rgb"},
+            {"qpos": 9, "qvel": 9, "tcp_pose": 7},
+            "reads proprio of eef_pos 3 + eef_axis_angle 3 + gripper_qpos 2, made:Up-v0 has qpos 9 + qvel 9",
+        ),
+        ({"oft": "libero,images=rgb"}, {"tcp_pos": 3, "gripper": 5}, "made:Up-v0 has tcp_pos 3 [+] gripper 5: choose"),
+        ({"oft": "libero"}, 8, "needs the cameras rgb, rgb_wrist: made:Up-v0 lacks rgb_wrist, it has rgb; name its"),
+        ({"oft": "aloha"}, 14, "made:Up-v0 lacks rgb_left_wrist, rgb_right_wrist"),
+        ({"oft": "aloha,images=rgb"}, 14, "gives actions of 14 numbers, made:Up-v0 takes 7"),
+        ({"oft": "mars"}, 0, "teacher.oft='mars' is unknown: choose from libero, aloha, bridge, libero-tokens"),
+        ({"oft": "chnk=8"}, 0, "teacher.oft.<field>='chnk' is unknown: .*; did you mean 'chunk'"),
+        ({"oft": "chunk=0"}, 0, "teacher.oft.chunk=0 cannot work: it must be at least 1"),
+        ({"oft": "chunk=many"}, 0, "teacher.oft.chunk='many' cannot work: it must be a whole number"),
+        ({"oft": "bridge,film"}, 0, "teacher.oft='bridge,film' cannot work: .* a platform and then FIELD=VALUE"),
+        ({"oft": "images=rgb+rgb"}, 0, "teacher.oft.images=.*: it must be no camera twice"),
+        ({"oft": "proprio=eef_pos"}, 0, "teacher.oft.proprio='eef_pos' cannot work: it must be NAME:NUMBERS"),
     ],
 )
-def test_what_a_platform_needs_is_said_before_a_process_is_started(
-    values: dict, proprio: int, message: str, tmp_path: Path
+def test_what_does_not_fit_is_said_before_a_process_is_started(
+    values: dict, proprio: int | dict[str, int], message: str, tmp_path: Path
 ) -> None:
-    with pytest.raises(ValueError, match=message) as error:
+    with pytest.raises(ValueError, match=message.replace(" + ", " [+] ")) as error:
         ask(tmp_path, proprio, {}, **values)
     assert "\n" not in str(error.value)
 

@@ -30,6 +30,8 @@ def made(monkeypatch: pytest.MonkeyPatch) -> Made:
         "teachers.sidecar.teacher.SidecarTeacher", lambda env, servers, **options: found.append((servers, options))
     )
 
+    monkeypatch.setattr("teachers.openvla.server.look.look", lambda path, **options: None)
+
     def make(**values: Any) -> tuple[list[Any], dict[str, Any]]:
         load("openvla", ENV, **values)
         return found[-1]
@@ -137,6 +139,7 @@ def test_a_server_that_runs_has_its_settings_already(made: Made, tmp_path: Path)
     )
     for name, value in (
         ("path", "somewhere"),
+        ("base", "somewhere"),
         ("contract", "maniskill"),
         ("statistics_key", "bridge_orig"),
         ("dtype", "f32"),

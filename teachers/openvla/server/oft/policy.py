@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import torch
@@ -25,6 +26,8 @@ from teachers.openvla.server.statistics import Bounds
 
 _EPSILON = 1e-8
 Answer = dict[str, np.ndarray]
+Frames: TypeAlias = np.ndarray | Tensor | Sequence[np.ndarray | Tensor]
+"""uint8 [B, images, H, W, 3], or of each camera [B, H, W, 3]: these may differ in size. The primary camera is first."""
 
 
 class Extras(NamedTuple):
@@ -39,12 +42,13 @@ class Extras(NamedTuple):
 class Request(NamedTuple):
     """A checked request; rows can be taken from it."""
 
-    frames: np.ndarray | Tensor  # [B, images, H, W, 3]
+    frames: tuple[np.ndarray | Tensor, ...]  # of each camera [B, H, W, 3]; they may differ in size
     ids: list[tuple[int, ...]]
     proprio: Tensor | None  # [B, P] normalised
 
     def rows(self, which: slice) -> Request:
-        return Request(self.frames[which], self.ids[which], None if self.proprio is None else self.proprio[which])
+        proprio = None if self.proprio is None else self.proprio[which]
+        return Request(tuple(each[which] for each in self.frames), self.ids[which], proprio)
 
 
 class OFTPolicy:
@@ -95,7 +99,9 @@ class OFTPolicy:
         """
         for name in ("center_crop", "libero"):
             options[name] = options.get(name, False) or getattr(settings, name)
-        parts = load_parts(path, max_batch=max_batch, images=settings.images, **options)
+        parts = load_parts(path, max_batch=max_batch, images=len(settings.images), **options)
+        if settings.bins:
+            parts = parts._replace(tokens=dataclasses.replace(parts.tokens, bins=settings.bins))
         directory = Path(heads or path)
         like = parts.model.language_model.model.norm.weight
         film = load_film(directory, parts.model.vision_backbone, like) if settings.film else None
@@ -112,7 +118,7 @@ class OFTPolicy:
     @torch.inference_mode()
     def label(
         self,
-        frames: np.ndarray | Tensor,
+        frames: Frames,
         instruction: str | Sequence[str],
         proprio: np.ndarray | None = None,
         *,
@@ -124,7 +130,7 @@ class OFTPolicy:
         """A chunk of actions for every observation.
 
         Args:
-          frames: [B, images, H, W, 3] uint8, the primary camera first.
+          frames: of every camera, see `Frames`.
           instruction: the task in words, one for all or one each.
           proprio: [B, P] in the data set's units; where the settings have no proprio_dim, None.
           samples: chunks drawn for every observation (tokens only).
@@ -161,9 +167,7 @@ class OFTPolicy:
         return {"action": self.bounds.unnormalize(done.float().cpu().numpy()).astype(np.float32)}
 
     @torch.inference_mode()
-    def hidden(
-        self, frames: np.ndarray | Tensor, instruction: str | Sequence[str], proprio: np.ndarray | None = None
-    ) -> np.ndarray:
+    def hidden(self, frames: Frames, instruction: str | Sequence[str], proprio: np.ndarray | None = None) -> np.ndarray:
         """What the head reads, [B, K * A, D] float32; arguments as of `label`. Not for the diffusion head."""
         asked = self._request(frames, instruction, proprio)
         parts = [self._hidden(asked.rows(rows)) for rows in chunks(len(asked.ids), self.max_batch)]
@@ -194,32 +198,34 @@ class OFTPolicy:
     def _chunked(self, values: np.ndarray) -> np.ndarray:
         return values.reshape(*values.shape[:-1], self.settings.chunk, self.settings.action_dim)
 
-    def _request(
-        self, frames: np.ndarray | Tensor, instruction: str | Sequence[str], proprio: np.ndarray | None
-    ) -> Request:
-        if frames.ndim != 5 or frames.shape[1] != self.settings.images or not len(frames):
+    def _request(self, frames: Frames, instruction: str | Sequence[str], proprio: np.ndarray | None) -> Request:
+        images = len(self.settings.images)
+        cameras = tuple(_by_camera(frames))
+        sizes = {len(each) for each in cameras}
+        if len(cameras) != images or len(sizes) != 1 or sizes == {0}:
+            shapes = [tuple(each.shape) for each in cameras]
             raise ValueError(
-                f"frames are {tuple(frames.shape)}, need [B, {self.settings.images}, H, W, 3]: the checkpoint was "
-                f"trained with images={self.settings.images}"
+                f"frames are {shapes}, need [B, {images}, H, W, 3], or {images} of [B, H, W, 3]: the checkpoint was "
+                f"trained with images={'+'.join(self.settings.images)}"
             )
-        ids = [self.parts.prompter(each) for each in instructions_of(instruction, len(frames))]
+        ids = [self.parts.prompter(each) for each in instructions_of(instruction, len(cameras[0]))]
         if (proprio is None) != (self.settings.proprio_dim is None):
             raise ValueError(
                 f"proprio is {'missing' if proprio is None else 'given'}: proprio_dim={self.settings.proprio_dim}"
             )
         if proprio is None:
-            return Request(frames, ids, None)
-        if np.shape(proprio) != (len(frames), self.settings.proprio_dim):
-            raise ValueError(f"proprio is {np.shape(proprio)}, need {(len(frames), self.settings.proprio_dim)}")
+            return Request(cameras, ids, None)
+        if np.shape(proprio) != (len(ids), self.settings.proprio_dim):
+            raise ValueError(f"proprio is {np.shape(proprio)}, need {(len(ids), self.settings.proprio_dim)}")
         assert self.proprio_bounds is not None, "there are some where there is a proprio_dim"
-        return Request(frames, ids, torch.as_tensor(self.proprio_bounds.normalize(proprio)).to(self.parts.model.device))
+        return Request(
+            cameras, ids, torch.as_tensor(self.proprio_bounds.normalize(proprio)).to(self.parts.model.device)
+        )
 
     def _context(self, request: Request) -> Tensor:
         """Patches of all images and the token of the robot's state: [B, M, D]."""
         model, extras = self.parts.model, self.extras
-        batch, count = request.frames.shape[:2]
-        flat = request.frames.reshape(batch * count, *request.frames.shape[2:])
-        pixels = self.parts.preprocessor(flat, model.device).unflatten(0, (batch, count))
+        pixels = torch.stack([self.parts.preprocessor(each, model.device) for each in request.frames], dim=1)
         film = None if extras.film is None else extras.film(mean_embedding(model, request.ids))
         images = model.embed_images(pixels, film)
         if request.proprio is None:
@@ -257,10 +263,19 @@ class OFTPolicy:
 
     @torch.inference_mode()
     def _hidden_of(self, frames: Tensor) -> Tensor:
-        repeated = frames[:, None].expand(-1, self.settings.images, -1, -1, -1)
+        repeated = [frames] * len(self.settings.images)
         bounds = self.proprio_bounds
         state = None if bounds is None else np.zeros((len(frames), bounds.dims))
         return self._hidden(self._request(repeated, "pick up the cube", state))
+
+
+def _by_camera(frames: Frames) -> Sequence[np.ndarray | Tensor]:
+    """Of each image [B, ...]. Raises ValueError for arrays of other ranks."""
+    if not isinstance(frames, np.ndarray | Tensor):
+        return frames
+    if frames.ndim != 5:
+        raise ValueError(f"frames are {tuple(frames.shape)}, need [B, images, H, W, 3]")
+    return [frames[:, number] for number in range(frames.shape[1])]
 
 
 def _proprio_projector(model: OpenVLA, directory: Path, dim: int, like: Tensor) -> nn.Module:

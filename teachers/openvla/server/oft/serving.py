@@ -19,7 +19,7 @@ from teachers.sidecar.server import describe, instructions_of
 
 
 class OFTModel:
-    """A policy of one image as `serve_model` expects it."""
+    """A policy as `serve_model` expects it; its cameras are entries of an observation."""
 
     def __init__(self, policy: OFTPolicy, name: str, options: argparse.Namespace) -> None:
         self._policy, self._name, self._options = policy, name, options
@@ -27,29 +27,30 @@ class OFTModel:
     def spec(self) -> dict[str, Any]:
         """See `teachers.sidecar.server.describe`."""
         settings, parts = self._policy.settings, self._policy.parts
-        inputs: dict[str, tuple[tuple[int | None, ...], str]] = {"rgb": ((None, None, 3), "uint8")}
+        inputs: dict[str, tuple[tuple[int | None, ...], str]] = {}
+        inputs |= {camera: ((None, None, 3), "uint8") for camera in settings.images}
         if settings.proprio_dim is not None:
             inputs["proprio"] = ((settings.proprio_dim,), "float32")
         spec = TeacherSpec(
             name=f"openvla-oft:{self._name}",
-            observation_keys=tuple(inputs),
+            observation_keys=settings.observation_keys,
             contract=contract_of(Path(self._options.checkpoint), self._options.contract),
             chunk=settings.chunk,
             samples_actions=settings.head == "diffusion",
             token_bins=parts.tokens.bins if settings.head == "tokens" else 0,
             checkpoint=digest(*parts.directories),
         )
-        return describe(spec, settings.action_dim, inputs, parts.gpus, parts.remarks)
+        return describe(spec, settings.action_dim, inputs, parts.gpus, [*parts.remarks, *self._options.remarks])
 
     def label(self, arrays: Mapping[str, Any], fields: Mapping[str, Any]) -> dict[str, np.ndarray]:
-        """Chunks for frames uint8 [B, H, W, 3], and "proprio" [B, P] in the data set's units where it is read.
+        """Chunks for uint8 [B, H, W, 3] of each camera and, where it is read, "proprio" [B, P] in the data's units.
 
         Of tokens the std is that of their distribution, at least min_std; several samples have its mean, which is known
         exactly, for their action, and the most likely tokens. The distributions do not depend on tokens: to score given
         ones is to give them. Other heads say nothing of their noise: the std is the fixed one, or min_std.
         """
         options = self._options
-        frames = torch.from_dlpack(arrays["rgb"])[:, None]
+        frames = [torch.from_dlpack(arrays[camera]) for camera in self._policy.settings.images]
         proprio = torch.from_dlpack(arrays["proprio"]).cpu().numpy() if "proprio" in arrays else None
         answer = self._policy.label(frames, instructions_of(fields), proprio, seed=fields["seed"])
         tokens = self._first_tokens(answer)

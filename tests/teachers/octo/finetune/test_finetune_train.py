@@ -20,7 +20,7 @@ from teachers.octo.finetune.train import finetune
 from teachers.octo.fresh import nano_config
 from teachers.octo.model import load_octo
 from teachers.octo.text import WordTokenizer
-from teachers.trained_on import TRAINED_ON_FILE
+from teachers.serving import read_serving
 
 
 def small_config() -> dict:
@@ -88,7 +88,9 @@ def test_what_a_run_leaves_loads_as_octo(straight):
 
 
 def test_what_it_was_trained_on_is_written(straight):
-    found = json.loads((straight.directory / TRAINED_ON_FILE).read_text())
+    serving = read_serving(straight.directory)
+    assert serving.steps == serving.planned > 0 and serving.cameras["image_primary"] == "rgb"
+    found = serving.trained_on
     assert found["instructions"] == ["push the cube", "lift it"] and found["image_sizes"] == [16]
     assert found["environments"] == ["made:Up-v0"] and found["cameras"] == []
 
