@@ -132,24 +132,18 @@ def test_maniskill_replays_the_recorded_states(tmp_path):
         f"--output={tmp_path}/a",
         "--episodes=1",
     )
-    for switch in ("--use-first-env-state", "--use-env-states"):
-        command = [
-            sys.executable,
-            "-m",
-            "mani_skill.trajectory.replay_trajectory",
-            switch,
-            "--save-traj",
-            "-o",
-            "state",
-        ]
-        done = subprocess.run(
-            [*command, f"--traj-path={tmp_path}/a/trajectory.h5"], cwd=tmp_path, capture_output=True, text=True
-        )
+    # The tool writes what a step from each state leads to. How a held cube is gripped is no part of PhysX's states: it
+    # may turn a little in the hand where every step begins in a state that was set anew.
+    for switch, tolerance in (("--use-first-env-state", 1e-4), ("--use-env-states", 2e-2)):
+        command = [sys.executable, "-m", "mani_skill.trajectory.replay_trajectory", switch, "--save-traj", "-o=state"]
+        command.append(f"--traj-path={tmp_path}/a/trajectory.h5")
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
         assert done.returncode == 0 and "1/1=100.00% demos saved" in done.stdout, done.stdout + done.stderr
         (replayed,) = (tmp_path / "a").glob("trajectory.state.*.h5")
         with h5py.File(replayed) as one, h5py.File(tmp_path / "a" / "trajectory.h5") as other:
-            for path in ("actors/cube", "articulations/panda"):
-                at = f"traj_0/env_states/{path}"
-                assert one[at].shape == other[at].shape
-                np.testing.assert_allclose(one[at][-1, :7], other[at][-1, :7], atol=2e-3)
+            for path, error in (("actors/cube", tolerance), ("articulations/panda", 1e-4)):
+                states = [
+                    file[f"traj_0/env_states/{path}"][:, :7] for file in (one, other)
+                ]  # poses, and not velocities
+                np.testing.assert_allclose(*states, atol=error)
         replayed.unlink()
