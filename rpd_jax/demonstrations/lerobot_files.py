@@ -106,7 +106,7 @@ def read_video(path: Path, start: float, count: int, fps: float) -> np.ndarray:
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
         stream.thread_type = "AUTO"
-        container.seek(max(int(start / stream.time_base), 0), stream=stream)  # to the key frame before
+        container.seek(max(int(start * av.time_base), 0))  # to the key frame before
         for frame in container.decode(stream):
             number = round((frame.time - start) * fps)
             if 0 <= number < count:

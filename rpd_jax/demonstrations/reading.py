@@ -150,9 +150,11 @@ def _observation_paths(obs: h5py.Group | h5py.Dataset, own: bool) -> dict[str, s
         return {"state": ()}
     leaves = _leaves(obs)
     frames = [at for at in leaves if at.startswith("sensor_data/") and at.endswith("/rgb")]
-    camera = RGB if RGB in frames else frames[0] if len(frames) == 1 else None
-    further = {at: camera_entry(at.split("/")[1]) for at in frames} if own else {}
-    return {"rgb" if at == camera else further.get(at, at): at for at in leaves}
+    if own:
+        names = {at: camera_entry(at.split("/")[1]) for at in frames}
+    else:
+        names = {at: "rgb" for at in frames if at == RGB or len(frames) == 1}
+    return {names.get(at, at): at for at in leaves}
 
 
 def _leaves(group: h5py.Group) -> list[str]:

@@ -79,6 +79,14 @@ def info(**changes):
     return spoil
 
 
+def published_with_another_camera(path):
+    with h5py.File(path, "a") as file:
+        file.move("traj_1/obs/sensor_data/base_camera", "traj_1/obs/sensor_data/hand_camera")
+    values = json.loads(path.with_suffix(".json").read_text())
+    del values["rpd_jax"]
+    path.with_suffix(".json").write_text(json.dumps(values))
+
+
 REFUSED = {
     "external link": (
         replace("traj_1/actions", lambda file, directory: h5py.ExternalLink("other.h5", "secret")),
@@ -111,9 +119,7 @@ REFUSED = {
     ),
     "no group": (replace("traj_1", lambda file, directory: np.zeros(3)), r"traj_1 is missing, which demos\.json lists"),
     "another camera": (
-        lambda path: h5py.File(path, "a").move(
-            "traj_1/obs/sensor_data/base_camera", "traj_1/obs/sensor_data/hand_camera"
-        ),
+        published_with_another_camera,
         r"traj_1 has frames at sensor_data/hand_camera/rgb, episodes before it at sensor_data/base_camera/rgb",
     ),
     "nested without end": (
