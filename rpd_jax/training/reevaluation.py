@@ -130,9 +130,9 @@ def evaluate_teacher(
         made = make_teacher(teacher, config, env, stack)
         assert made is not None
         videos = min(config.eval.videos, env.num_envs) if env.spec.frame_shape is not None else 0
-        replan_every = config.teacher.replan_every
-        episodes, films = teacher_episodes(env, made, config.eval, videos, replan_every)
-        table = Table([summary.teacher_row(config.env.name, made.spec.name, episodes, replan_every)])
+        acting = config.teacher.acting
+        episodes, films = teacher_episodes(env, made, config.eval, videos, acting)
+        table = Table([summary.teacher_row(config.env.name, made.spec.name, episodes, acting.note)])
         claim.clear()
         shown = {teacher_label(made.spec): films} if films else {}
         summary.write(target, config, table, [], shown, made.spec)
