@@ -73,16 +73,18 @@ class TeacherLabels(NamedTuple):
     `action` is the mean action, `std` the standard deviation of the teacher's diagonal Gaussian (exact,
     fitted to samples, or a fixed one for a deterministic teacher). Where `valid` is False the other
     leaves are zero (std one) and no loss may use them. Labels of chunks [B, C, ...] hold an action for the present
-    step and for each of the C - 1 steps after it.
+    step and for each of the C - 1 steps after it. `clipped` says where a conversion into the environment's contract
+    cut a wish short (`actions.contracts.converted`); None: nothing was converted.
     """
 
     action: Array  # [..., A] in the environment's action contract
     valid: Array  # [...] bool
     std: Array  # [..., A]
+    clipped: Array | None = None  # [...] bool
 
     def first(self) -> TeacherLabels:
         """Of chunks [B, C, ...] the actions for the present step, [B, ...]."""
-        return TeacherLabels(*(leaf[:, 0] for leaf in self))
+        return TeacherLabels(*(None if leaf is None else leaf[:, 0] for leaf in self))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,7 +7,7 @@ import functools
 from collections.abc import Callable
 from typing import cast
 
-from rpd_jax.actions.contracts import check_convertible, convert, convert_std
+from rpd_jax.actions.contracts import check_convertible, convert_std, converted
 from rpd_jax.envs.base import EnvSpec
 from rpd_jax.guidance.stream import BackgroundTeacher
 from rpd_jax.types import (
@@ -85,7 +85,6 @@ class ConvertedTeacher:
         return lambda: self._converted(wait())
 
     def _converted(self, labels: TeacherLabels) -> TeacherLabels:
-        return labels._replace(
-            action=convert(labels.action, self._source, self._target, self._gripper),
-            std=convert_std(labels.std, self._source, self._target, self._gripper),
-        )
+        action, clipped = converted(labels.action, self._source, self._target, self._gripper)
+        std = convert_std(labels.std, self._source, self._target, self._gripper)
+        return labels._replace(action=action, std=std, clipped=clipped)

@@ -24,7 +24,7 @@ class Refusal:
         A label is none if its action or std is not finite, its std is not positive, or `also` [B] is False there;
         neutral is action 0, std 1.
         """
-        action, valid, std = (np.array(leaf) for leaf in labels)
+        action, valid, std = (np.array(leaf) for leaf in (labels.action, labels.valid, labels.std))
         sound = np.isfinite(action).all(-1) & np.isfinite(std).all(-1) & (std > 0).all(-1) & also
         refused = valid & ~sound
         if refused.any():

@@ -8,7 +8,7 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from rpd_jax.actions import rotations
-from rpd_jax.actions.contracts import check_convertible, convert, convert_std
+from rpd_jax.actions.contracts import check_convertible, convert, convert_std, converted
 from rpd_jax.types import ActionContract, ActionStatistics
 
 EULER = ActionContract(1.0, 1.0, "euler_xyz", 1, "base", 0.0, 1.0, low=None, high=None)
@@ -136,3 +136,15 @@ def test_no_contract_and_bad_arguments_are_refused():
         said([0.0] * 7, METRIC, gripper="open")
     with pytest.raises(ValueError, match=r"action of shape \(8,\)"):
         said([0.0] * 8, METRIC)
+
+
+def test_what_is_cut_short_is_told_from_what_is_rounded():
+    """50 looks like 1 after clipping, and is said to be cut short; 1.05 of a box of width 2 is not."""
+    found, clipped = converted(np.array([50.0, 1.05, 1.0, 1.11, -1.11])[:, None] * np.ones(7), EE, EE)
+    np.testing.assert_array_equal(clipped, [True, False, False, True, True])
+    np.testing.assert_array_equal(found[:, 0], [1, 1, 1, 1, -1])
+    one = np.zeros(7)
+    one[6] = 50.0
+    assert converted(one, EE, EE)[1].shape == () and converted(one, EE, EE)[1]
+    unbounded = dataclasses.replace(EE, low=None, high=None)
+    assert not converted(one, EE, unbounded)[1]

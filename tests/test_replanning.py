@@ -10,6 +10,7 @@ from arm_spec import arm_spec
 
 import rpd_jax
 from rpd_jax.config import Config, ConfigError, EnvConfig, EvalConfig, TeacherConfig
+from rpd_jax.config.teacher import Acting
 from rpd_jax.demonstrations.collect import Settings, collect
 from rpd_jax.demonstrations.reading import Demonstrations
 from rpd_jax.envs.toy.reach import TOY_CONTRACT, Reach
@@ -47,7 +48,7 @@ class Counting:
 
 def acted(teacher, replan_every, starts=STARTS):
     """The first number of every action, [T, B]."""
-    policy = TeacherPolicy(teacher, ENV, jax.random.key(0), replan_every=replan_every)
+    policy = TeacherPolicy(teacher, ENV, jax.random.key(0), acting=Acting(replan_every))
     states = [{"state": np.full((3, 3), step, np.float32)} for step in range(len(starts))]
     return np.array([policy(state, each)[:, 0] for state, each in zip(states, starts, strict=True)])
 
@@ -88,8 +89,8 @@ def test_each_action_of_a_chunk_is_checked_by_itself():
     np.testing.assert_array_equal(labels.valid, [[True, False, True], [True, True, False]])
     assert not labels.action[0, 1].any() and np.isfinite(labels.action).all()
     teacher = Counting()
-    teacher.label_chunk = lambda *_: TeacherLabels(*(np.concatenate([x, x[:1]]) for x in given))
-    policy = TeacherPolicy(teacher, ENV, jax.random.key(0), replan_every=C)
+    teacher.label_chunk = lambda *_: jax.tree.map(lambda x: np.concatenate([x, x[:1]]), given)
+    policy = TeacherPolicy(teacher, ENV, jax.random.key(0), acting=Acting(C))
     for step, expected in enumerate(([1, 1, 1], [0, 1, 0], [1, 0, 1])):  # the arm stands still where there is none
         np.testing.assert_array_equal(executable(policy({"state": np.zeros((3, 3))}, STARTS[step]))[:, 6], expected)
 
@@ -97,7 +98,7 @@ def test_each_action_of_a_chunk_is_checked_by_itself():
 def test_one_step_of_a_teacher_without_chunks():
     teacher = load("toy", Reach().spec)
     labels = label_steps(teacher, {"state": np.ones((5, 6), np.float32)}, "", jax.random.key(0), 1)
-    assert [leaf.shape for leaf in labels] == [(5, 1, 7), (5, 1), (5, 1, 7)]
+    assert [leaf.shape for leaf in labels] == [(5, 1, 7), (5, 1), (5, 1, 7), (5, 1)]
 
 
 class Planning:
@@ -174,8 +175,8 @@ def test_more_than_a_chunk_cannot_be_executed(tmp_path):
         rpd_jax.train(config, Planning)
     mute = SimpleNamespace(spec=TeacherSpec("mute", ("state",), None, chunk=C))
     with pytest.raises(ConfigError, match="replan_every=2 cannot work: it must be 1: teacher mute has no label_chunk"):
-        TeacherPolicy(mute, ENV, jax.random.key(0), replan_every=2)
+        TeacherPolicy(mute, ENV, jax.random.key(0), acting=Acting(2))
     divided = SimpleNamespace(num_envs=3, spec=arm_spec(horizon_scale=5))
     with pytest.raises(ConfigError, match=r"replan_every=2 cannot work: it must be 1 with env\.horizon_scale=5"):
-        TeacherPolicy(Counting(), divided, jax.random.key(0), replan_every=2)
+        TeacherPolicy(Counting(), divided, jax.random.key(0), acting=Acting(2))
     assert not (tmp_path / "demos").exists() and not (tmp_path / "evaluation" / "results.json").exists()

@@ -17,6 +17,7 @@ from rpd_jax.types import ActionContract, ActionStatistics, Array
 ROTATION_FORMS = ("euler_xyz", "axis_angle")
 FRAMES = ("base",)
 GRIPPER_MODES = ("fixed", "reference")
+CUT_SHORT = 0.05  # of the box's width: what lies further outside is cut short by clipping, not rounded
 _SIZE = 7
 
 
@@ -37,6 +38,17 @@ def convert(action: Array, source: ActionContract, target: ActionContract, gripp
     Raises:
       ValueError: see `check_convertible`; also for an action without seven entries, and another `gripper`.
     """
+    return converted(action, source, target, gripper)[0]
+
+
+def converted(
+    action: Array, source: ActionContract, target: ActionContract, gripper: str = "fixed"
+) -> tuple[Array, Array]:
+    """As `convert`, and where clipping cut an action short: bool [...].
+
+    That is where an entry lies outside of the target's box by more than `CUT_SHORT` of its width: by less a gripper
+    that is predicted as a number is outside all the time. A target without both bounds cuts nothing short.
+    """
     check_convertible(source, target)
     if gripper not in GRIPPER_MODES:
         raise ValueError(f"gripper={gripper!r}: choose from {GRIPPER_MODES}")
@@ -50,8 +62,11 @@ def convert(action: Array, source: ActionContract, target: ActionContract, gripp
     if gripper == "fixed":
         share = (grip - source.gripper_closed) / (source.gripper_open - source.gripper_closed)
         grip = target.gripper_closed + share * (target.gripper_open - target.gripper_closed)
-    converted = _normalise(jnp.concatenate([move, turn, grip], axis=-1), target.statistics)
-    return clip(converted, target).astype(action.dtype)
+    whole = _normalise(jnp.concatenate([move, turn, grip], axis=-1), target.statistics)
+    inside = clip(whole, target)
+    bounded = target.low is not None and target.high is not None
+    tolerance = CUT_SHORT * (target.high - target.low) if bounded else math.inf
+    return inside.astype(action.dtype), jnp.any(jnp.abs(whole - inside) > tolerance, axis=-1)
 
 
 def clip(action: Array, contract: ActionContract) -> Array:

@@ -1,12 +1,14 @@
-"""Windows: an answered delta becomes the targets of the next D control steps (VLAJS).
+"""Windows: an answer becomes the targets of the next D control steps, part by part (VLAJS), or those of its chunk.
 
 Translation is interpolated linearly and the rotation spherically, from nothing to the whole delta; the gripper is
-held. Each step takes an equal part, and the D parts one after the other make the delta.
+held. Each step takes an equal part, and the D parts one after the other make the delta. A chunk of at least D actions
+is a plan for them already.
 """
 
 from __future__ import annotations
 
 import chex
+import jax
 import jax.numpy as jnp
 
 from rpd_jax.actions import rotations
@@ -35,11 +37,13 @@ def part(action: Array, share: Array | float, source: ActionContract, target: Ac
 def hold(answers: TeacherLabels, asked: Array, starts: Array, window: Array | int) -> TeacherLabels:
     """Targets of one environment's trajectory: each step has the last answer that is less than `window` steps old.
 
+    Of an answer with several actions it has the one that is meant for this step; one alone is meant for all of them.
+
     An answer holds no longer than its episode, nor than the rollout, and the next answer takes its place; steps without
     one are not valid.
 
     Args:
-      answers: leaves [T, ...], of which those where `asked` count.
+      answers: leaves [T, S, ...], of S actions each, of which those where `asked` count; S is 1 or at least `window`.
       asked: bool [T].
       starts: bool [T], an episode begins with this observation.
       window: D, a scalar.
@@ -49,9 +53,10 @@ def hold(answers: TeacherLabels, asked: Array, starts: Array, window: Array | in
     last = jnp.maximum.accumulate(jnp.where(asked, steps, -1))
     episode = jnp.maximum.accumulate(jnp.where(starts, steps, 0))
     covered = (last >= episode) & (steps - last < window)
-    held = TeacherLabels(*(x[jnp.maximum(last, 0)] for x in answers))
+    age = jnp.minimum(steps - last, answers.valid.shape[1] - 1)
+    held = jax.tree.map(lambda x: x[jnp.maximum(last, 0), age], answers)
     valid = covered & held.valid
-    return TeacherLabels(
+    return held._replace(
         action=jnp.where(valid[:, None], held.action, 0.0),
         valid=valid,
         std=jnp.where(valid[:, None], held.std, 1.0),

@@ -84,6 +84,11 @@ register_variant(VariantSpec("vlajs-persistent", {"direction": 0.3}, guidance=_P
 register_variant(VariantSpec("vlajs-rpd", {"mse": 0.3}, "sum", guidance=_TRANSIENT))
 register_variant(VariantSpec("sparse-rpd", {"mse": 0.3}, "sum", guidance=_PERSISTENT))
 
+# RPD whose teacher is asked every few steps (`window`) from the beginning of each episode on; the chunks that it
+# answers with label the steps between (ours).
+_CHUNK = GuidanceSpec(queries="starts", query_fraction=1.0, window=4, targets="chunk")
+register_variant(VariantSpec("chunk-rpd", {"mse": 1.0}, guidance=_CHUNK))
+
 register_variant(VariantSpec("sft", algorithm="sft"))
 
 # VLA-OPD. The exact reverse KL is ours, and the default; the paper's is the sampled one, of one step an iteration.
@@ -144,7 +149,7 @@ def parse_variant(text: str) -> VariantSpec:
     return spec
 
 
-_TEXT_KEYS = ("name", "anneal", "reduction", "queries", "average")
+_TEXT_KEYS = ("name", "anneal", "reduction", "queries", "average", "targets")
 
 
 def resolve_variants(config: Config) -> list[VariantSpec]:

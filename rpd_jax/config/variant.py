@@ -12,6 +12,7 @@ from rpd_jax.config.validation import ConfigError, bounds, check, choice, field_
 
 ANNEALING = ("constant", "linear", "cosine", "exponential")
 AVERAGES = ("valid", "all")
+TARGETS = ("parts", "chunk")
 QUERIES = ("all", "even", "random", "starts", "value")
 """Which steps of a rollout query the teacher: every one ("all", as RPD does), or see `guidance.queries.STRATEGIES`."""
 
@@ -29,6 +30,9 @@ class GuidanceSpec:
     query_fraction: float = setting(0.2, above=0, high=1)
     min_calls: int = setting(1, low=1)  # fewest while guidance lasts
     window: int = setting(5, low=1)  # control steps over which a label is spread, D
+    # What the steps of a window are taught: "parts", each an equal part of the answered delta; "chunk", one after the
+    # other the actions of the answer's chunk, of at least so many.
+    targets: str = setting("parts", choices=TARGETS)
     kappa: float = setting(0.0, low=0)  # how fast calls fall as the reward rises; 0: they stay
     # Share of the attainable reward from which guidance may end; inf: never.
     shut_off: float = setting(math.inf, above=0, infinity="allowed")
@@ -49,6 +53,11 @@ class GuidanceSpec:
     def sparse(self) -> bool:
         """Whether only some steps query the teacher."""
         return self.queries != "all"
+
+    @property
+    def actions(self) -> int:
+        """How many actions of an answer become targets."""
+        return self.window if self.targets == "chunk" else 1
 
     @property
     def is_transient(self) -> bool:

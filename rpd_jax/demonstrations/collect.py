@@ -30,7 +30,7 @@ from rpd_jax.runs.interrupt import stop_on_signal
 from rpd_jax.runs.metrics import ProgressBar
 from rpd_jax.runs.output_directory import Claim, check_path
 from rpd_jax.training.evaluation import TeacherPolicy
-from rpd_jax.training.guidance_check import check_replanning
+from rpd_jax.training.guidance_check import check_acting
 from rpd_jax.types import Teacher
 
 FORMATS = ("hdf5", "lerobot")
@@ -138,8 +138,8 @@ def collect(
                 f"format='lerobot' cannot work in {env.spec.name}: it has neither frames nor proprioception, and a "
                 "policy is to see nothing else; set privileged=True or format='hdf5'"
             )
-        teacher, replan_every = make_teacher(env), config.teacher.replan_every
-        check_replanning(teacher, replan_every, env.spec)
+        teacher, acting = make_teacher(env), config.teacher.acting
+        check_acting(teacher, acting, env.spec)
         claim = Claim(partial, KIND, check)
         stack.enter_context(claim)
         if overwrite or not (partial / COLLECTION_FILE).is_file():
@@ -148,7 +148,7 @@ def collect(
         keys = jax.random.key(settings.seed)
         rounds = record(
             env,
-            lambda number: TeacherPolicy(teacher, env, jax.random.fold_in(keys, number), replan_every=replan_every),
+            lambda number: TeacherPolicy(teacher, env, jax.random.fold_in(keys, number), acting=acting),
             settings.seed,
             perturb=settings.perturb,
             hold_steps=settings.hold_steps,

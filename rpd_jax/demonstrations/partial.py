@@ -21,7 +21,7 @@ from rpd_jax.runs.output_directory import Kind, remove, remove_temporaries, set_
 
 COLLECTION_FILE = "collection.json"
 ROUNDS = "rounds"
-FORMERLY = {"replan_every": 1}  # what held where older collections note nothing
+FORMERLY = {"replan_every": 1, "clipped_share": 0.05}  # what held where older collections note nothing
 NOT_NOTED = ("camera", "cameras", "robot", "control_hz")  # in older collections
 KIND = Kind(
     field="output",

@@ -30,6 +30,7 @@ class Askers(NamedTuple):
     guidance: Guidance  # leaves [P]
     strategies: tuple[str, ...]  # that any sparse member uses
     most_calls: int  # that no sparse member's environment can exceed in a rollout
+    actions: np.ndarray  # int [P]: of an answer, that become targets; more than one of chunks only
 
     @classmethod
     def of(cls, variants: Sequence[VariantSpec], seeds: Sequence[int], guidance: Guidance, length: int) -> Self:
@@ -39,7 +40,8 @@ class Askers(NamedTuple):
         asking = [variant.guidance for variant, few in zip(variants, sparse, strict=True) if few]
         strategies = tuple(dict.fromkeys(each.queries for each in asking))
         most_calls = max((each.max_calls(length) for each in asking), default=0)
-        return cls(dense, sparse, np.asarray(seeds, np.uint32), guidance, strategies, most_calls)
+        actions = np.array([variant.guidance.actions for variant in variants])
+        return cls(dense, sparse, np.asarray(seeds, np.uint32), guidance, strategies, most_calls, actions)
 
     @property
     def guided(self) -> np.ndarray:
@@ -77,7 +79,7 @@ class Labeler:
         self.instructions = spec.instructions_of(range(num_envs))  # of each member's environments
         self.sparse_batch = min(batch_size, num_envs)  # of a sparse member: one step's queries, at most
 
-    def charge(self, ledgers: Sequence[Ledger], queries: Array, covered: Array, refused: Array) -> None:
+    def charge(self, ledgers: Sequence[Ledger], queries: Array, covered: Array, refused: Array, clipped: Array) -> None:
         """Charges each guided member of a rollout, int [P], for its queries."""
         for member in np.flatnonzero(self.askers.guided).tolist():
             ledgers[member].charge(
@@ -85,10 +87,16 @@ class Labeler:
                 self.sparse_batch if self.askers.sparse[member] else self.batch_size,
                 covered=int(covered[member]),
                 refused=int(refused[member]),
+                clipped=int(clipped[member]),
             )
 
-    def contracts(self) -> tuple[ActionContract, ActionContract]:
-        """In which sparse teachers answer, and in which the environment's steps are taken."""
+    def contracts(self, actions: int) -> tuple[ActionContract, ActionContract] | None:
+        """In which sparse teachers answer, and in which the environment's steps are taken.
+
+        None where an answer has an action for each step of its window, which is not divided.
+        """
+        if actions > 1:
+            return None
         whole, parts = self.spec.undivided_contract, self.spec.contract
         assert whole is not None and parts is not None, "check_guidance refuses such environments"
         return whole, parts

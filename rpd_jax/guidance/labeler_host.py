@@ -173,22 +173,25 @@ class RolloutLabels:
                 self._iteration,
                 labeler.sparse_batch,
                 labeler.spec.action_dim,
+                actions := int(labeler.askers.actions[member]),
             )
             seconds = time.perf_counter() - began
             guidance = labeler.askers.guidance_of(member)
-            targets = _targets(answers, mine.where, starts[:, member], guidance, *labeler.contracts())
+            targets = _targets(answers, mine.where, starts[:, member], guidance, labeler.contracts(actions))
             found[member] = targets
+            refused, clipped = sparse.cost(answers, mine.where)
             self._ledgers[member].charge(
                 int(mine.where.sum()),
                 labeler.sparse_batch,
                 seconds=seconds,
                 covered=int(jnp.sum(targets.valid)),
-                refused=int((mine.where & ~answers.valid).sum()),
+                refused=int(refused),
+                clipped=int(clipped),
             )
         return found
 
 
-_targets = jax.jit(sparse.targets, static_argnums=(4, 5))
+_targets = jax.jit(sparse.targets, static_argnums=4)
 
 
 class _Questions:

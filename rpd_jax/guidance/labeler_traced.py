@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from rpd_jax.guidance import queries, sparse
 from rpd_jax.guidance.labeler import Askers, Labeler
@@ -36,6 +38,7 @@ class Labels(NamedTuple):
     queries: Array  # [P] int32: teacher queries
     covered: Array  # [P] int32: steps with a target
     refused: Array  # [P] int32: answers that could not be used
+    clipped: Array  # [P] int32: answers that were cut short
 
 
 class TracedLabeler(Labeler):
@@ -60,9 +63,14 @@ class TracedLabeler(Labeler):
         askers = askers or self.askers
         kinds: list[Callable[..., Labels]] = [self._nothing]
         kind = jnp.zeros(len(weight), jnp.int32)
-        for asks, way, wanted in ((askers.dense, self._every_step, weight > 0), (askers.sparse, self._some, calls > 0)):
+        ways: list[tuple[np.ndarray, Callable[..., Labels]]] = [(askers.dense, self._every_step)]
+        for actions in np.unique(askers.actions[askers.sparse]).tolist():
+            mine = askers.sparse & (askers.actions == actions)
+            ways.append((mine, functools.partial(self._some, actions)))
+        for asks, way in ways:
             if asks.any():
-                kind = jnp.where(jnp.asarray(asks) & wanted & (weight > 0), len(kinds), kind)
+                wanted = (weight > 0) & (jnp.asarray(askers.dense) | (calls > 0))
+                kind = jnp.where(jnp.asarray(asks) & wanted, len(kinds), kind)
                 kinds.append(way)
         rollout = jax.tree.map(
             lambda x: jnp.moveaxis(x, 1, 0), seen._replace(age=seen.age[None])
@@ -82,10 +90,8 @@ class TracedLabeler(Labeler):
     def _nothing(self, seen: Seen, *unused: Any) -> Labels:
         zero = jnp.int32(0)
         if seen.tokens is not None and self.scores:
-            return Labels(no_scores(seen.tokens.shape, self.teacher.spec.token_bins), zero, zero, zero)
-        shape = (len(seen.starts), 1, seen.starts.shape[1])
-        labels = TeacherLabels(*(x[:, 0] for x in no_labels(shape, self.spec.action_dim)))
-        return Labels(labels, zero, zero, zero)
+            return Labels(no_scores(seen.tokens.shape, self.teacher.spec.token_bins), zero, zero, zero, zero)
+        return Labels(no_labels(seen.starts.shape, self.spec.action_dim), zero, zero, zero, zero)
 
     def _every_step(self, seen: Seen, guidance: Any, calls: Array, seed: Array, iteration: Array) -> Labels:
         observation = dict(seen.observation)
@@ -99,13 +105,13 @@ class TracedLabeler(Labeler):
             teacher = cast(TokenTeacher, self.teacher)
             scores = score_member(teacher, self.instructions, observation, seen.starts, seen.tokens, self.batch_size)
             covered = jnp.sum(usable(scores))
-            return Labels(scores, asked, covered, asked - covered)
+            return Labels(scores, asked, covered, asked - covered, jnp.int32(0))
         labels = label_member(
             self.teacher, self.instructions, observation, seen.starts, seed, iteration, self.batch_size
         )
-        return Labels(labels, asked, jnp.sum(labels.valid), jnp.sum(~labels.valid))
+        return Labels(labels, asked, jnp.sum(labels.valid), jnp.sum(~labels.valid), jnp.sum(labels.clipped))
 
-    def _some(self, seen: Seen, guidance: Any, calls: Array, seed: Array, iteration: Array) -> Labels:
+    def _some(self, actions: int, seen: Seen, guidance: Any, calls: Array, seed: Array, iteration: Array) -> Labels:
         num_envs = seen.starts.shape[1]
         value = jnp.zeros(seen.starts.shape) if seen.value is None else seen.value
         key = queries.query_key(seed, iteration)
@@ -130,6 +136,7 @@ class TracedLabeler(Labeler):
             self.sparse_batch,
             self.askers.most_calls * num_envs,
             self.spec.action_dim,
+            actions,
         )
-        targets = sparse.targets(answers, where, seen.starts, guidance, *self.contracts())
-        return Labels(targets, jnp.sum(where), jnp.sum(targets.valid), jnp.sum(where & ~answers.valid))
+        targets = sparse.targets(answers, where, seen.starts, guidance, self.contracts(actions))
+        return Labels(targets, jnp.sum(where), jnp.sum(targets.valid), *sparse.cost(answers, where))

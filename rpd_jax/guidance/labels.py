@@ -25,7 +25,7 @@ def checked(labels: TeacherLabels) -> TeacherLabels:
     """Labels [..., A] of which those that no loss could bear are no longer valid; every kind of teacher's pass here.
 
     They are those with an action that is not finite or beyond `LARGEST_ACTION`, or a standard deviation that is not
-    finite, not positive or outside `STD_RANGE`. What is not valid is neutral: action 0, std 1.
+    finite, not positive or outside `STD_RANGE`. What is not valid is neutral: action 0, std 1, not clipped.
     """
     low, high = STD_RANGE
     bearable = (jnp.abs(labels.action) <= LARGEST_ACTION) & (labels.std >= low) & (labels.std <= high)
@@ -34,6 +34,7 @@ def checked(labels: TeacherLabels) -> TeacherLabels:
         action=jnp.where(valid[..., None], labels.action, 0.0),
         valid=valid,
         std=jnp.where(valid[..., None], labels.std, 1.0),
+        clipped=jnp.zeros_like(valid) if labels.clipped is None else valid & labels.clipped,
     )
 
 
@@ -58,9 +59,9 @@ def label_steps(
     with asking(teacher.spec):
         if steps == 1:
             labels = teacher.label(observation, instructions, key)
-            return TeacherLabels(*(leaf[:, None] for leaf in checked(labels)))
+            return jax.tree.map(lambda leaf: leaf[:, None], checked(labels))
         chunks = cast(ChunkTeacher, teacher).label_chunk(observation, instructions, key)
-        return checked(TeacherLabels(*(leaf[:, :steps] for leaf in chunks)))
+        return checked(jax.tree.map(lambda leaf: leaf[:, :steps], chunks))
 
 
 @dataclasses.dataclass
@@ -71,21 +72,26 @@ class Ledger:
     labels: int = 0  # teacher queries
     covered: int = 0  # transitions with a target: more than labels where answers hold for several steps
     refused: int = 0  # answers that could not be used, see `checked`
+    clipped: int = 0  # answers that were cut short in their conversion, see `TeacherLabels`
     seconds: float = 0.0  # spent waiting for the teacher; 0 where it is part of the learner's program
 
-    def charge(self, labels: int, batch_size: int, *, seconds: float = 0.0, covered: int, refused: int) -> None:
+    def charge(
+        self, labels: int, batch_size: int, *, seconds: float = 0.0, covered: int, refused: int, clipped: int = 0
+    ) -> None:
         """Adds one rollout's labels, requested in batches."""
         self.calls += math.ceil(labels / batch_size)
         self.labels += labels
         self.covered += covered
         self.refused += refused
+        self.clipped += clipped
         self.seconds += seconds
 
 
 def ledger_metrics(ledgers: Sequence[Ledger]) -> dict[str, float]:
-    """What guidance has cost all members together, for the log."""
+    """What guidance has cost all members together, for the log; `clipped` only where anything was."""
     names = [field.name for field in dataclasses.fields(Ledger)]
-    return {f"teacher/{name}": float(sum(getattr(ledger, name) for ledger in ledgers)) for name in names}
+    sums = {f"teacher/{name}": float(sum(getattr(ledger, name) for ledger in ledgers)) for name in names}
+    return {name: value for name, value in sums.items() if value or name != "teacher/clipped"}
 
 
 def history_windows(observation: Array, starts: Array, history: int) -> Array:
@@ -139,16 +145,17 @@ def label_member(
 
 def charge_dense(ledger: Ledger, labels: TeacherLabels, batch_size: int, seconds: float) -> None:
     """Charges a member for labels [T, N, ...] of every step; each is the target of its own."""
-    usable = int(labels.valid.sum())
-    ledger.charge(labels.valid.size, batch_size, seconds=seconds, covered=usable, refused=labels.valid.size - usable)
+    asked, usable, clipped = labels.valid.size, int(labels.valid.sum()), int(labels.clipped.sum())
+    ledger.charge(asked, batch_size, seconds=seconds, covered=usable, refused=asked - usable, clipped=clipped)
 
 
-def no_labels(shape: tuple[int, int, int], action_dim: int) -> TeacherLabels:
-    """Labels [T, P, N, ...] none of which is valid."""
+def no_labels(shape: tuple[int, ...], action_dim: int) -> TeacherLabels:
+    """Labels `shape` none of which is valid."""
     return TeacherLabels(
         action=jnp.zeros((*shape, action_dim)),
         valid=jnp.zeros(shape, bool),
         std=jnp.ones((*shape, action_dim)),
+        clipped=jnp.zeros(shape, bool),
     )
 
 

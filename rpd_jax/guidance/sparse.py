@@ -11,7 +11,7 @@ import numpy as np
 
 from rpd_jax.actions import windows
 from rpd_jax.actions.contracts import convert_std
-from rpd_jax.guidance.labels import asking, checked, member_key, no_labels
+from rpd_jax.guidance.labels import label_steps, member_key, no_labels
 from rpd_jax.guidance.settings import Guidance
 from rpd_jax.instructions import Instructions, taken
 from rpd_jax.types import ActionContract, Array, Observation, Teacher, TeacherLabels
@@ -37,8 +37,9 @@ def ask_in_graph(
     batch_size: int,
     most: int,
     action_dim: int,
+    actions: int = 1,
 ) -> TeacherLabels:
-    """Answers to one member's queries as part of a jitted program; costs what the queries cost, in whole batches.
+    """Answers [T, N, S, ...] to one member's queries as part of a program; costs what they cost, in whole batches.
 
     Args:
       teacher: can be traced.
@@ -49,6 +50,7 @@ def ask_in_graph(
       batch_size: observations in one call.
       most: queries that there can be.
       action_dim: A.
+      actions: S of each answer, see `labels.label_steps`.
     """
     length, num_envs = where.shape
     batches = -(-most // batch_size)
@@ -60,13 +62,10 @@ def ask_in_graph(
         t, n = (jax.lax.dynamic_slice_in_dim(x, i * batch_size, batch_size) for x in (steps, envs))
         rows = jnp.minimum(n, num_envs - 1)
         seen, said = see(jnp.minimum(t, length - 1), rows), taken(instructions, rows)
-        with asking(teacher.spec):
-            labels = checked(teacher.label(_with_history(seen, teacher), said, jax.random.fold_in(key, i)))
-        return TeacherLabels(
-            *(jnp.asarray(x).at[t, n].set(y, mode="drop") for x, y in zip(answers, labels, strict=True))
-        )
+        labels = label_steps(teacher, _with_history(seen, teacher), said, jax.random.fold_in(key, i), actions)
+        return jax.tree.map(lambda x, y: x.at[t, n].set(y, mode="drop"), answers, labels)
 
-    blank = TeacherLabels(*(x[:, 0] for x in no_labels((length, 1, num_envs), action_dim)))
+    blank = no_labels((length, num_envs, actions), action_dim)
     return jax.lax.fori_loop(0, -(-jnp.sum(where) // batch_size), body, blank)
 
 
@@ -78,11 +77,10 @@ def ask_on_host(
     iteration: int,
     batch_size: int,
     action_dim: int,
+    actions: int = 1,
 ) -> TeacherLabels:
-    """Answers [T, N, ...] to one member's queries, in the batches of `ask_in_graph`; the last may be smaller."""
-    answers = TeacherLabels(
-        *(np.array(x[:, 0]) for x in no_labels((len(asked.where), 1, asked.where.shape[1]), action_dim))
-    )
+    """Answers [T, N, S, ...] to one member's queries, in the batches of `ask_in_graph`; the last may be smaller."""
+    answers = jax.tree.map(np.array, no_labels((*asked.where.shape, actions), action_dim))
     steps, envs = np.nonzero(asked.where)
     key = member_key(seed, iteration)
     for i, begin in enumerate(range(0, len(steps), batch_size)):
@@ -92,10 +90,9 @@ def ask_on_host(
         if teacher.spec.in_graph:  # whole batches, so that no program is compiled for the rest, nor draws differ
             whole = np.minimum(np.arange(batch_size), count - 1)
             seen, who = {name: x[whole] for name, x in seen.items()}, who[whole]
-        with asking(teacher.spec):
-            said = taken(instructions, who)
-            labels = teacher.label(_with_history(seen, teacher), said, jax.random.fold_in(key, i))
-        labels = jax.device_get(checked(labels))
+        said = taken(instructions, who)
+        labels = label_steps(teacher, _with_history(seen, teacher), said, jax.random.fold_in(key, i), actions)
+        labels = jax.device_get(labels)
         for array, values in zip(answers, labels, strict=True):
             array[steps[rows], envs[rows]] = values[:count]
     return answers
@@ -106,26 +103,33 @@ def targets(
     where: Array,
     starts: Array,
     guidance: Guidance,
-    source: ActionContract,
-    target: ActionContract,
+    contracts: tuple[ActionContract, ActionContract] | None,
 ) -> TeacherLabels:
-    """Targets [T, N, ...] of one member from its answers [T, N, ...], see `windows`.
+    """Targets [T, N, ...] of one member from its answers [T, N, S, ...], see `windows`.
 
     Args:
-      answers: whole deltas in `source`; those where `where` count.
+      answers: those where `where` count.
       where, starts: bool [T, N], the queries and the beginnings of episodes.
       guidance: the member's.
-      source, target: an environment's `undivided_contract` and its `contract`.
+      contracts: an environment's `undivided_contract`, which answers of one action are whole deltas of, and its
+        `contract`, in which each step of a window takes an equal part of one. None: the window's steps take the
+        actions of the answer's chunk, one after the other.
 
     The standard deviations of translation and rotation are divided like the deltas; the gripper's are as they were.
     """
-    share = 1.0 / guidance.window
-    parts = answers._replace(
-        action=windows.part(answers.action, share, source, target),
-        std=convert_std(answers.std, source, target) * jnp.where(jnp.arange(7) < 6, share, 1.0)[None, None],
-    )
+    if contracts is not None:
+        share = 1.0 / guidance.window
+        answers = answers._replace(
+            action=windows.part(answers.action, share, *contracts),
+            std=convert_std(answers.std, *contracts) * jnp.where(jnp.arange(7) < 6, share, 1.0)[None, None, None],
+        )
     held = jax.vmap(windows.hold, in_axes=(1, 1, 1, None), out_axes=1)
-    return held(parts, where, starts, guidance.window)
+    return held(answers, where, starts, guidance.window)
+
+
+def cost(answers: TeacherLabels, where: Array) -> tuple[Array, Array]:
+    """How many of the queries where [T, N] had an answer that could not be used, and one that was cut short."""
+    return jnp.sum(where & ~jnp.any(answers.valid, axis=-1)), jnp.sum(where & jnp.any(answers.clipped, axis=-1))
 
 
 def _with_history(observation: Observation, teacher: Teacher) -> Observation:

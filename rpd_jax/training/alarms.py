@@ -1,4 +1,5 @@
-"""What may go wrong in a run without ending it: members that diverge, policies that widen, labels that are refused.
+"""What may go wrong in a run without ending it: members that diverge, policies that widen, labels that are refused
+or cut short.
 
 Read off the metrics of every iteration; said once in the log, and again beside the results.
 """
@@ -19,6 +20,37 @@ from rpd_jax.types import TeacherError
 WIDENED = 2.5  # times the std that a member began with: exploration then grows instead of shrinking
 
 
+class CutShort:
+    """Warns, once, of a teacher whose answers are cut short in their conversion (`TeacherLabels.clipped`).
+
+    Args:
+      teacher: its name.
+      share: of answers from which on it warns.
+    """
+
+    LEAST = 100  # answers, before anything is said of their share
+
+    def __init__(self, teacher: str, share: float) -> None:
+        self._teacher, self._share = teacher, share
+        self._asked = self._clipped = 0.0
+        self._warned = False
+
+    def add(self, asked: float, clipped: float) -> None:
+        """So many more answers, and so many of them cut short."""
+        self._asked, self._clipped = self._asked + asked, self._clipped + clipped
+        if self._warned or self._asked < self.LEAST:
+            return
+        if self._clipped > self._share * self._asked:
+            self._warned = True
+            logging.warning(
+                "teacher %s: %d of %d actions (%.0f %%) lie outside of the environment's box after their conversion, "
+                "and are clipped: 50 then looks like 1. Check teacher.contract and the statistics of its actions; "
+                "teacher.clipped_share=%g is borne in silence",
+                self._teacher, self._clipped, self._asked, 100 * self._clipped / self._asked, self._share,
+            )  # fmt: skip
+        self._asked = self._clipped = 0.0  # so that what begins late is seen, too
+
+
 class Alarms:
     """The alarms of a run.
 
@@ -33,7 +65,8 @@ class Alarms:
         self._std = first_std(population.config.network)
         self.diverged: dict[str, int] = {}  # member -> iteration
         self.widened: dict[str, float] = {}  # member -> its largest std
-        self._labels = self._refused = 0.0
+        self._labels = self._refused = self._clipped = 0.0
+        self._cut_short = CutShort(teacher, population.config.teacher.clipped_share)
 
     def look(self, iteration: int, row: dict[str, float]) -> None:
         """Reads the metrics of an iteration, counted from 1, and adds its own: `alarm/widened/VARIANT/SEED`.
@@ -70,7 +103,9 @@ class Alarms:
                 "valid): they are left out, and counted as teacher/refused",
                 self._teacher, bad, asked, iteration,
             )  # fmt: skip
-        self._labels, self._refused = labels, refused
+        clipped = row.get("teacher/clipped", 0.0)
+        self._cut_short.add(asked, clipped - self._clipped)
+        self._labels, self._refused, self._clipped = labels, refused, clipped
         if asked > 0 and bad == asked:
             raise TeacherError(
                 f"teacher {self._teacher!r}: none of the {asked:.0f} labels of iteration {iteration} can be used: "
@@ -99,12 +134,13 @@ class Alarms:
 
     def state_dict(self) -> dict[str, Any]:
         """JSON for `load_state_dict`."""
-        counts = {"labels": self._labels, "refused": self._refused}
+        counts = {"labels": self._labels, "refused": self._refused, "clipped": self._clipped}
         return {"diverged": self.diverged, "widened": self.widened} | counts
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self.diverged, self.widened = dict(state.get("diverged", {})), dict(state.get("widened", {}))
         self._labels, self._refused = state.get("labels", 0.0), state.get("refused", 0.0)
+        self._clipped = state.get("clipped", 0.0)
 
 
 def first_std(network: NetworkConfig) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import functools
 import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
@@ -11,14 +12,17 @@ import jax
 import numpy as np
 from absl import logging
 
+from rpd_jax.actions.ensembling import Answers, ensembled, no_answers, remember
 from rpd_jax.algorithms.base import MemberState
 from rpd_jax.config import EvalConfig
+from rpd_jax.config.teacher import EVERY_STEP, Acting
 from rpd_jax.envs.base import VectorEnv, draw_missing
 from rpd_jax.envs.registry import env_seeds
 from rpd_jax.guidance.labels import label_steps
 from rpd_jax.keys import stream
+from rpd_jax.training.alarms import CutShort
 from rpd_jax.training.episodes import EpisodeTracker
-from rpd_jax.training.guidance_check import check_replanning
+from rpd_jax.training.guidance_check import check_acting
 from rpd_jax.training.population import Population
 from rpd_jax.types import Array, Observation, Teacher, TeacherSpec
 
@@ -71,36 +75,46 @@ class TeacherPolicy:
     It acts in the first `num_envs` environments, by default in all; the others get actions of zero. Answers that cannot
     be used become NaN, which `executable` makes something of.
 
-    Each environment executes `replan_every` actions of a chunk before it takes the next one, without a look at what
-    comes of them; an episode begins with a chunk of its own. At a step where one environment needs a chunk all are
+    Each environment executes `acting.replan_every` actions of a chunk before it takes the next one, without a look at
+    what comes of them; an episode begins with a chunk of its own. At a step where one environment needs a chunk all are
     asked for, and the others leave theirs: so what a teacher draws for one does not depend on where the others are.
-    Raises ConfigError where the teacher's chunks are shorter, or its actions take several of the environment's steps.
+    With `acting.ensemble` it is asked at every step, and what it said of that step before counts, too (`ensembling`).
+    Raises ConfigError where the teacher's chunks are too short, or its actions take several of the environment's steps.
     """
 
     def __init__(
-        self, teacher: Teacher, env: VectorEnv, key: Array, num_envs: int | None = None, replan_every: int = 1
+        self, teacher: Teacher, env: VectorEnv, key: Array, num_envs: int | None = None, acting: Acting = EVERY_STEP
     ) -> None:
-        check_replanning(teacher, replan_every, env.spec)
-        self._teacher, self._env, self._key = teacher, env, key
+        check_acting(teacher, acting, env.spec)
+        self._teacher, self._env, self._key, self._acting = teacher, env, key, acting
         self._num_envs = env.num_envs if num_envs is None else num_envs
         self._instructions = env.spec.instructions_of(range(self._num_envs))
-        self._warned = False
+        self._warned, self._cut_short = False, CutShort(teacher.spec.name, acting.clipped_share)
         self._memory: collections.deque[dict[str, np.ndarray]] = collections.deque(maxlen=teacher.spec.history)
         self._step = 0
-        self._plans = np.zeros((self._num_envs, replan_every, env.spec.action_dim), np.float32)
-        self._ages = np.full(self._num_envs, replan_every)  # steps since each plan was made
+        self._answers: Answers | None = None
+        planned, dims = acting.replan_every, env.spec.action_dim
+        if acting.ensemble is not None:
+            planned = teacher.spec.chunk
+            blank = no_answers(planned, dims)
+            self._answers = jax.tree.map(lambda x: np.zeros((self._num_envs, *x.shape), x.dtype), blank)
+        self._plans = np.zeros((self._num_envs, planned, dims), np.float32)
+        self._ages = np.full(self._num_envs, acting.replan_every)  # steps since each plan was made
 
     def __call__(self, observation: Observation, starts: np.ndarray) -> Array:
-        mine, replan_every = slice(self._num_envs), self._plans.shape[1]
+        mine = slice(self._num_envs)
         starts = starts[mine]
-        due = starts | (self._ages >= replan_every)
+        due = starts | (self._ages >= self._acting.replan_every)
         if due.any() or self._teacher.spec.history > 1:  # what nobody reads need not be drawn
             seen = self._look(observation, starts)
             if due.any():
                 self._plan(seen, due)
         self._step += 1
         action = np.zeros((self._env.num_envs, self._env.spec.action_dim), np.float32)
-        action[mine] = self._plans[np.arange(self._num_envs), self._ages]
+        if self._answers is None:
+            action[mine] = self._plans[np.arange(self._num_envs), self._ages]
+        else:
+            self._answers, action[mine] = _ensembled(self._answers, self._plans, starts, self._acting.ensemble)
         self._ages += 1
         return action
 
@@ -125,6 +139,7 @@ class TeacherPolicy:
         own_key = jax.random.fold_in(self._key, self._step)
         answer = label_steps(self._teacher, seen, self._instructions, own_key, self._plans.shape[1])
         valid, action = np.asarray(answer.valid)[due], np.asarray(answer.action)[due]
+        self._cut_short.add(len(valid), np.asarray(answer.clipped)[due].any(axis=-1).sum())
         if not valid.all() and not self._warned:
             self._warned = True
             logging.warning(
@@ -133,6 +148,14 @@ class TeacherPolicy:
             )
         self._plans[due] = np.where(valid[..., None], action, np.nan)
         self._ages[due] = 0
+
+
+@jax.jit
+@functools.partial(jax.vmap, in_axes=(0, 0, 0, None))
+def _ensembled(answers: Answers, plan: Array, starts: Array, decay: Array) -> tuple[Answers, Array]:
+    """Remembers the answers [B, C, A] to the present step; returns (all that is remembered, actions [B, A])."""
+    answers = remember(answers, plan, starts)
+    return answers, ensembled(answers, decay)
 
 
 def executable(action: Array) -> np.ndarray:
@@ -188,15 +211,15 @@ def concatenate(episodes: Sequence[Episodes]) -> Episodes:
 
 
 def teacher_episodes(
-    env: VectorEnv, teacher: Teacher, settings: EvalConfig, film: int = 0, replan_every: int = 1
+    env: VectorEnv, teacher: Teacher, settings: EvalConfig, film: int = 0, acting: Acting = EVERY_STEP
 ) -> tuple[Episodes, list[Film]]:
     """At least `settings.episodes` episodes of a teacher acting by itself.
 
     It acts in the first `settings.num_envs` environments; the first `film` of them are recorded as videos.
-    `replan_every`: see `TeacherPolicy`.
+    `acting`: see `TeacherPolicy`.
     """
     num_envs = settings.num_envs
-    policy = TeacherPolicy(teacher, env, stream(settings.seed, "teacher"), num_envs, replan_every)
+    policy = TeacherPolicy(teacher, env, stream(settings.seed, "teacher"), num_envs, acting)
     results, films = run_episodes(env, policy, math.ceil(settings.episodes / num_envs), list(range(film)))
     return concatenate(results[:num_envs]), films
 
@@ -236,8 +259,7 @@ class Evaluator:
     def teacher(self, teacher: Teacher, settings: EvalConfig, film: int = 0) -> tuple[Episodes, list[Film]]:
         """The teacher's episodes, see `teacher_episodes`; it acts as the population's config says."""
         self.env.load_state_dict(self._first)
-        replan_every = self.population.config.teacher.replan_every
-        return teacher_episodes(self.env, teacher, settings, film, replan_every)
+        return teacher_episodes(self.env, teacher, settings, film, self.population.config.teacher.acting)
 
 
 def teacher_label(spec: TeacherSpec) -> str:

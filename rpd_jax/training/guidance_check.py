@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
 from rpd_jax.algorithms.variants import VariantSpec
 from rpd_jax.config import Config, ConfigError, require
+from rpd_jax.config.teacher import Acting
 from rpd_jax.envs.base import EnvSpec
 from rpd_jax.envs.registry import random_ages, task_info, unsettled_iterations
 from rpd_jax.envs.suite import Suite
@@ -23,7 +25,9 @@ def check_guidance(spec: VariantSpec, config: Config, suite: Suite | None = None
         guidance.max_calls(config.algorithm.rollout_length)
     except ConfigError as error:
         raise ConfigError(f"{where}: {error}") from None
-    if (guidance.sparse or {"direction", "gripper"} & set(spec.terms)) and info.contract is None:
+    if (
+        (guidance.sparse and guidance.actions == 1) or {"direction", "gripper"} & set(spec.terms)
+    ) and info.contract is None:
         raise ConfigError(
             f"{where} cannot work in {env.name} with {info.control_mode or 'its actions'}: "
             "windows and directions are of end-effector deltas"
@@ -79,6 +83,14 @@ def _check_progress(where: str, config: Config, steps: int | None) -> None:
         )
 
 
+def check_answers(teacher: Teacher, specs: Sequence[VariantSpec], env_spec: EnvSpec) -> None:
+    """Raises ConfigError for a variant whose windows are longer than the teacher's chunks."""
+    for spec in specs:
+        if spec.guidance.actions > 1:
+            field = f"variant {spec.name!r}: window (with targets=chunk)"
+            check_chunk(teacher, env_spec, spec.guidance.actions, field, spec.guidance.window)
+
+
 def check_teacher(teacher: Teacher, spec: EnvSpec) -> None:
     """Raises ConfigError where the environment lacks something that the teacher reads."""
     known = {*spec.observation, *spec.cameras}
@@ -105,13 +117,30 @@ def check_tokens(teacher: TeacherSpec, student: TokenContract | None) -> None:
             )
 
 
-def check_replanning(teacher: Teacher, replan_every: int, env_spec: EnvSpec) -> None:
-    """Raises ConfigError where a teacher does not answer with so many actions at once, or they take more steps."""
+def check_acting(teacher: Teacher, acting: Acting, env_spec: EnvSpec) -> None:
+    """Raises ConfigError where a teacher cannot act so."""
+    replan_every, ensemble = acting.replan_every, acting.ensemble
+    check_chunk(teacher, env_spec, replan_every, "teacher.replan_every", replan_every)
+    if ensemble is not None:
+        asks_always = f"1 with teacher.ensemble={ensemble:g}, which asks at every step"
+        require(replan_every == 1, "teacher.replan_every", replan_every, asks_always)
+        one = f"None: teacher {teacher.spec.name} answers with one action, of which there is no mean"
+        require(teacher.spec.chunk > 1, "teacher.ensemble", ensemble, one)
+        check_chunk(teacher, env_spec, teacher.spec.chunk, "teacher.ensemble", ensemble, off="None")
+
+
+def check_chunk(
+    teacher: Teacher, env_spec: EnvSpec, actions: int, field: str, value: float | str, off: str = "1"
+) -> None:
+    """Raises ConfigError where a teacher does not answer with so many actions at once, or they take more steps.
+
+    `value` of `field` is what asks for them, `off` the value that asks for one.
+    """
     spec, scale = teacher.spec, env_spec.horizon_scale
     right = f"at least 1 and at most {spec.chunk}, the actions in a chunk of teacher {spec.name}"
-    require(1 <= replan_every <= spec.chunk, "teacher.replan_every", replan_every, right)
-    if replan_every > 1:
-        lacking = f"1: teacher {spec.name} has no label_chunk (rpd_jax.types.ChunkTeacher)"
-        require(hasattr(teacher, "label_chunk"), "teacher.replan_every", replan_every, lacking)
-        slow = f"1 with env.horizon_scale={scale}: an action of a chunk is meant for {scale} of its steps"
-        require(scale == 1, "teacher.replan_every", replan_every, slow)
+    require(1 <= actions <= spec.chunk, field, value, right)
+    if actions > 1:
+        lacking = f"{off}: teacher {spec.name} has no label_chunk (rpd_jax.types.ChunkTeacher)"
+        require(hasattr(teacher, "label_chunk"), field, value, lacking)
+        slow = f"{off} with env.horizon_scale={scale}: an action of a chunk is meant for {scale} of its steps"
+        require(scale == 1, field, value, slow)

@@ -26,6 +26,7 @@ from rpd_jax.guidance.labeler_host import HostLabeler
 from rpd_jax.guidance.labeler_traced import TracedLabeler
 from rpd_jax.guidance.labels import Ledger, ledger_metrics
 from rpd_jax.training import rollout_host, rollout_traced, summary
+from rpd_jax.training.guidance_check import check_answers
 from rpd_jax.training.population import Population, update
 from rpd_jax.types import Array, Teacher
 
@@ -158,12 +159,17 @@ class Program(NamedTuple):
             assert members.schedule is not None, "members in training have one"
             found = labeler.label(rollout.seen, weight, members.schedule.calls, iteration, askers)
             targets = found.labels
-            costs = {"queries": found.queries, "covered": found.covered, "refused": found.refused}
+            costs = {
+                "queries": found.queries,
+                "covered": found.covered,
+                "refused": found.refused,
+                "clipped": found.clipped,
+            }
         members, metrics = update(population.algorithm, members, variants, rollout.transition, targets, progress)
         return members, running, (metrics | costs | {"not_finite": jnp.sum(running.env.not_finite)}, rollout.ended)
 
 
-COSTS = ("queries", "covered", "refused")
+COSTS = ("queries", "covered", "refused", "clipped")
 
 
 def run_iterations(
@@ -251,6 +257,7 @@ def _labeler(
     """What queries the teacher for a population; None where no member is guided."""
     if teacher is None or not population.askers.guided.any():
         return None
+    check_answers(teacher, population.specs, spec)
     batch_size = population.config.teacher.batch_size
     return make(teacher, spec, population.askers, batch_size, num_envs, scores=population.algorithm.scores)
 

@@ -129,11 +129,10 @@ def evaluate_teacher(
         made = make_teacher(teacher, config, env, stack)
         assert made is not None
         videos = min(config.eval.videos, env.num_envs) if env.spec.frame_shape is not None else 0
-        replan_every = config.teacher.replan_every
-        episodes, films = teacher_episodes(env, made, config.eval, videos, replan_every)
+        acting = config.teacher.acting
+        episodes, films = teacher_episodes(env, made, config.eval, videos, acting)
         protocol = summary.protocol_note(env.spec) if env.spec.versions else ""
-        row = summary.teacher_row(config.env.name, made.spec.name, episodes, replan_every, protocol)
-        table = Table([row])
+        table = Table([summary.teacher_row(config.env.name, made.spec.name, episodes, acting.note, protocol)])
         claim.clear()
         shown = {teacher_label(made.spec): films} if films else {}
         summary.write(target, config, table, [], shown, made.spec)

@@ -14,7 +14,7 @@ from rpd_jax.envs.base import BeginsEpisodes, EnvSpec, VectorEnv
 from rpd_jax.envs.registry import check_env, env_seeds, make_env, make_functional, random_ages
 from rpd_jax.envs.suite import Suite
 from rpd_jax.losses.terms import guided
-from rpd_jax.training.guidance_check import check_guidance, check_replanning, check_teacher, check_tokens
+from rpd_jax.training.guidance_check import check_acting, check_guidance, check_teacher, check_tokens
 from rpd_jax.training.loop_offline import OfflineLoop
 from rpd_jax.training.loops import GraphLoop, HostLoop, Loop
 from rpd_jax.training.population import Population
@@ -46,7 +46,7 @@ def make_teacher(
     """The teacher for an environment; one that draws every frame is spared the factory's probe by a stand-in.
 
     A teacher that is made here is closed with `stack`, if it can be; one that was given is its owner's to close.
-    Raises ConfigError where it cannot act as `config.teacher.replan_every` says.
+    Raises ConfigError where it cannot act as `config.teacher` says.
     """
     made: Teacher | None
     if not callable(teacher):
@@ -61,7 +61,7 @@ def make_teacher(
     if made is not None:
         if made is not teacher and hasattr(made, "close"):
             stack.callback(made.close)
-        check_replanning(made, config.teacher.replan_every, env.spec)
+        check_acting(made, config.teacher.acting, env.spec)
     return made
 
 

@@ -167,8 +167,7 @@ class Players:
         filmed = min(settings.videos, settings.num_envs) if number == 0 and self._env.spec.frame_shape else 0
         if self._teacher is not None:
             key = jax.random.fold_in(stream(settings.seed, "teacher"), number)
-            replan_every = self._config.teacher.replan_every
-            policy = TeacherPolicy(self._teacher, self._env, key, settings.num_envs, replan_every)
+            policy = TeacherPolicy(self._teacher, self._env, key, settings.num_envs, self._config.teacher.acting)
             episodes, films = self._episodes(policy, number, range(filmed))
             players[f"teacher:{self._teacher.spec.name}"] = _lists(concatenate(episodes[: settings.num_envs]))
             columns += _column(teacher_label(self._teacher.spec), films)

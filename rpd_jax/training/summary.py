@@ -133,8 +133,8 @@ def rows(env: str, population: Population, assessment: Assessment, cost: Cost, n
     """
     table, protocol = Table(), protocol_note(population.spec) if population.spec.versions else ""
     if assessment.teacher is not None and assessment.teacher_spec is not None:
-        replan_every = population.config.teacher.replan_every
-        table.append(teacher_row(env, assessment.teacher_spec.name, assessment.teacher, replan_every, protocol))
+        note = population.config.teacher.acting.note
+        table.append(teacher_row(env, assessment.teacher_spec.name, assessment.teacher, note, protocol))
     for spec in population.specs:
         mine = [i for i, member in enumerate(population.members) if member.variant.name == spec.name]
         theirs = cost._replace(labels=[cost.labels[i] for i in mine])
@@ -143,10 +143,10 @@ def rows(env: str, population: Population, assessment: Assessment, cost: Cost, n
     return table
 
 
-def teacher_row(env: str, name: str, episodes: Episodes, replan_every: int = 1, protocol: str = "") -> ResultRow:
-    """A teacher's row of the table, with a note where it executed several actions of a chunk."""
+def teacher_row(env: str, name: str, episodes: Episodes, *notes: str) -> ResultRow:
+    """A teacher's row of the table, with notes on how it acted and on the protocol."""
     made = row(env, TEACHER_PREFIX + name, [episodes], seeds=0, cost=Cost(0, [], 0.0))
-    return dataclasses.replace(made, note=_joined(f"replan_every={replan_every}" if replan_every > 1 else "", protocol))
+    return dataclasses.replace(made, note=_joined(*notes))
 
 
 def _joined(*notes: str) -> str:

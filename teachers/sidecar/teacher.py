@@ -262,8 +262,8 @@ class SidecarTeacher:
 
     def _chunks(self, answers: Mapping[str, np.ndarray]) -> TeacherLabels:
         """Labels [B, C, ...], also where C is one."""
-        labels = TeacherLabels(answers["action"], answers["valid"], answers["std"])
-        return labels if self.spec.chunk > 1 else TeacherLabels(*(leaf[:, None] for leaf in labels))
+        found = (answers["action"], answers["valid"], answers["std"])
+        return TeacherLabels(*(found if self.spec.chunk > 1 else (leaf[:, None] for leaf in found)))
 
     def _take(self, part: _Part) -> None:
         self._under_way.remove(part)

@@ -60,8 +60,9 @@ def test_a_part_in_an_environment_of_smaller_steps():
 
 
 def labels(values: list[float], valid: list[bool] | None = None) -> TeacherLabels:
-    x = jnp.asarray(values)[:, None]
-    return TeacherLabels(x, jnp.ones(len(values), bool) if valid is None else jnp.array(valid), 0.1 + x)
+    x = jnp.asarray(values)[:, None, None]
+    known = jnp.ones(len(values), bool) if valid is None else jnp.array(valid)
+    return TeacherLabels(x, known[:, None], 0.1 + x)
 
 
 def held(asked, starts, window, **others):
@@ -103,14 +104,31 @@ def test_targets_divide_deltas_and_their_deviations_alike():
     """Five steps: a fifth of means and deviations of translation and rotation; the gripper as it is."""
     guidance = to_guidance(GuidanceSpec(queries="even", window=5), 10)
     shape = (4, 1)
-    answers = TeacherLabels(jnp.full((*shape, 7), 0.5), jnp.ones(shape, bool), jnp.full((*shape, 7), 0.3))
+    answers = TeacherLabels(jnp.full((*shape, 1, 7), 0.5), jnp.ones((*shape, 1), bool), jnp.full((*shape, 1, 7), 0.3))
     where = jnp.array([True, False, False, False])[:, None]
     axis = dataclasses.replace(EULER, rotation_form="axis_angle")
-    found = targets(answers, where, jnp.zeros(shape, bool), guidance, axis, axis)
+    found = targets(answers, where, jnp.zeros(shape, bool), guidance, (axis, axis))
     np.testing.assert_allclose(found.action[2, 0], [0.1] * 6 + [0.5], atol=1e-5)
     np.testing.assert_allclose(found.std[2, 0], [0.06] * 6 + [0.3], atol=1e-6)
     tenth = dataclasses.replace(axis, translation_scale=0.01, rotation_scale=0.01)
     guidance = guidance._replace(window=jnp.int32(10))
-    found = targets(answers, where, jnp.zeros(shape, bool), guidance, axis, tenth)
+    found = targets(answers, where, jnp.zeros(shape, bool), guidance, (axis, tenth))
     np.testing.assert_allclose(found.action[2, 0], [0.5] * 7, atol=1e-4)
     np.testing.assert_allclose(found.std[2, 0], [0.3] * 7, atol=1e-6)
+
+
+def test_a_chunk_labels_the_steps_of_its_window():
+    """Queries at 0, 2 and 5, an episode that begins at 4; action c answered at t is 10 t + c. The chunk of 0 ends where
+    the next query is, that of 2 with its episode, and step 4 has no target, since nobody asked there. The answer at 5
+    has no usable action for one step later."""
+    T, S = 8, 3
+    action = jnp.asarray(10.0 * np.arange(T)[:, None, None, None] + np.arange(S)[:, None] + np.zeros(7))
+    valid = jnp.ones((T, 1, S), bool).at[5, 0, 1].set(False)
+    answers = TeacherLabels(action, valid, jnp.full((T, 1, S, 7), 0.2))
+    where = jnp.zeros((T, 1), bool).at[jnp.array([0, 2, 5])].set(True)
+    starts = jnp.zeros((T, 1), bool).at[4].set(True)
+    guidance = to_guidance(GuidanceSpec(queries="even", window=3, targets="chunk"), 10)
+    found = targets(answers, where, starts, guidance, None)
+    values = [int(a) if v else None for a, v in zip(found.action[:, 0, 6], found.valid[:, 0], strict=True)]
+    assert values == [0, 1, 20, 21, None, 50, None, 52]
+    np.testing.assert_array_equal(found.std[:, 0, 0], np.where(found.valid[:, 0], np.float32(0.2), 1.0))
