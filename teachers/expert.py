@@ -53,5 +53,5 @@ class ExpertTeacher:
         draws = jnp.broadcast_to(answer, (self._settings.samples, *answer.shape))
         if noise > 0:
             draws = draws + noise * jax.random.normal(key, draws.shape)
-        low, high = jnp.asarray(self._low, answer.dtype), jnp.asarray(self._high, answer.dtype)
+        low, high = (jnp.asarray(bound, answer.dtype)[None, None] for bound in (self._low, self._high))
         return self._settings.labels(jnp.clip(draws, low, high), noise)
