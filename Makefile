@@ -5,6 +5,7 @@
 # make setup         set everything up, ManiSkill and its Vulkan driver too
 # make openvla-env   set up the virtual environment of the OpenVLA teacher's process, in OPENVLA_VENV
 # make libero-env    set up the virtual environment of LIBERO's simulators, in .venv-libero
+# make metaworld-env set up the virtual environment of Meta-World's simulators, in .venv-metaworld
 # make doctor        say what this machine has, and what to do about what it lacks
 # make lint          ruff and mypy
 # make types         mypy
@@ -32,7 +33,7 @@ CORE ?= .
 EXTRAS ?= maniskill,dev
 endif
 
-.PHONY: quickstart quickstart-vla quickstart-opd openvla-env libero-env test doctor lint types clean setup install core
+.PHONY: quickstart quickstart-vla quickstart-opd openvla-env libero-env metaworld-env test doctor lint types clean setup install core
 .DELETE_ON_ERROR:
 
 quickstart: core
@@ -67,6 +68,7 @@ clean:
 
 openvla-env: $(OPENVLA_VENV)/.installed
 libero-env: .venv-libero/.installed
+metaworld-env: .venv-metaworld/.installed
 setup: $(VENV)/.vulkan
 install: $(VENV)/.installed
 core: $(VENV)/.core
@@ -91,10 +93,10 @@ $(OPENVLA_VENV)/.installed: teachers/openvla/requirements.txt
 	$(OPENVLA_VENV)/bin/python -m pip install -r $<
 	touch $@
 
-# Newer versions of MuJoCo change LIBERO's scenes, see rpd_jax/envs/libero/tasks.py.
-.venv-libero/.installed: rpd_jax/envs/libero/requirements.txt
-	$(PYTHON) -m venv .venv-libero
-	.venv-libero/bin/python -m pip install -r $<
+# They pin what learners need not have: newer versions of MuJoCo change LIBERO's scenes (its tasks.py).
+.venv-%/.installed: rpd_jax/envs/%/requirements.txt
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/python -m pip install -r $<
 	touch $@
 
 $(VENV)/.created:

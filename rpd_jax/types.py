@@ -25,7 +25,7 @@ class TeacherError(RuntimeError):
 
 
 Observation = dict[str, Array]
-"""Named arrays with the same leading axes; keys among "state", "proprio", "ee", "rgb" and "instruction"."""
+"""Named arrays with the same leading axes; keys are "state", "proprio", "ee", "rgb", "instruction", "expert"."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -79,6 +79,7 @@ EnvConfig.kinds |= {
     "tabletop": "rpd_jax.envs.tabletop.config:TabletopConfig",
     "maniskill": "rpd_jax.envs.maniskill.config:ManiSkillConfig",
     "libero": "rpd_jax.envs.libero.config:LiberoConfig",
+    "metaworld": "rpd_jax.envs.metaworld.config:MetaWorldConfig",
     "toy": EnvConfig,
     OWN: EnvConfig,
 }

@@ -78,5 +78,6 @@ TeacherConfig.kinds |= {
     "openvla": "teachers.openvla.settings:OpenVLASettings",
     "policy": "teachers.policy.settings:PolicySettings",
     "remote": "teachers.remote.settings:RemoteSettings",
+    "expert": "teachers.expert:ExpertSettings",
     "toy": "teachers.toy:ToySettings",
 }

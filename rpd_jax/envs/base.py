@@ -20,6 +20,8 @@ INSTRUCTION = "instruction"
 
 SIMULATOR = "simulator"
 """The entry of an observation that holds the simulator's whole state, see `TellsSimulatorState`."""
+EXPERT = "expert"
+"""The entry of an observation that holds what the simulator's own script would do [A], for `teacher.name=expert`."""
 
 
 class SimulatorFailed(RuntimeError):
@@ -52,7 +54,7 @@ class EnvSpec:
     action_dim: int
     action_low: tuple[float, ...]
     action_high: tuple[float, ...]
-    observation: Mapping[str, ArraySpec]  # always "state"; "proprio", "ee", "rgb", "instruction" where there are
+    observation: Mapping[str, ArraySpec]  # always "state"; others where there are, e.g. "proprio", "rgb"
     layout: Mapping[str, Mapping[str, tuple[int, int]]]  # {"state": {"tcp_pose": (19, 26)}}: names of slices
     contract: ActionContract | None = None  # None for control modes that are not end-effector deltas
     frame_shape: tuple[int, int, int] | None = None  # of `frames`, None where nothing can be drawn

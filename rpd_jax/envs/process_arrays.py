@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from rpd_jax.envs.base import EnvSpec, StepResult
+from rpd_jax.envs.base import ArraySpec, EnvSpec, StepResult
 from rpd_jax.types import Array, Observation
 
 
@@ -33,9 +33,16 @@ def array_specs(spec: EnvSpec, num_envs: int) -> dict[str, tuple[tuple[int, ...]
         "success": ((), "bool"),
         "broken": ((), "bool"),
     }
-    for camera, image in spec.cameras.items():  # they take memory only where something was drawn
-        shapes |= {camera: (image, "uint8"), f"final_{camera}": (image, "uint8")}
+    # Frames take memory only where something was drawn.
+    frames = {camera: ArraySpec(image, "uint8") for camera, image in spec.cameras.items()}
+    for name, (shape, dtype) in (frames | told(spec)).items():
+        shapes |= {name: (shape, dtype), f"final_{name}": (shape, dtype)}
     return {name: ((num_envs, *shape), dtype) for name, (shape, dtype) in shapes.items()}
+
+
+def told(spec: EnvSpec) -> dict[str, ArraySpec]:
+    """The entries of an observation that workers write beside "state" and frames."""
+    return {name: x for name, x in spec.observation.items() if name not in {"state", "proprio", *spec.cameras}}
 
 
 def with_lost(result: StepResult, previous: Observation, lost: np.ndarray) -> StepResult:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from rpd_jax.envs.base import StepResult
-from rpd_jax.envs.process_arrays import array_specs
+from rpd_jax.envs.process_arrays import array_specs, told
 from rpd_jax.envs.process_env import ProcessEnv
 from rpd_jax.envs.workers import Request
 from rpd_jax.ipc.arrays import SharedArrays
@@ -120,6 +120,6 @@ class PoolEnv(ProcessEnv):
         observation: Observation = {"state": self._shared[f"{prefix}state"].copy()}
         if self._proprio is not None:
             observation["proprio"] = observation["state"][:, self._proprio]
-        for camera in self._drawn:
-            observation[camera] = self._shared[f"{prefix}{camera}"].copy()
+        for name in (*self._drawn, *told(self.spec)):
+            observation[name] = self._shared[f"{prefix}{name}"].copy()
         return observation

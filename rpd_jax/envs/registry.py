@@ -15,6 +15,7 @@ SUITES: dict[str, Suite | str] = {
     "tabletop": "rpd_jax.envs.tabletop.suite:SUITE",
     "maniskill": "rpd_jax.envs.maniskill.suite:SUITE",
     "libero": "rpd_jax.envs.libero.suite:SUITE",
+    "metaworld": "rpd_jax.envs.metaworld.suite:SUITE",
     "toy": "rpd_jax.envs.toy.suite:SUITE",
     "own": "rpd_jax.envs.own:NOT_GIVEN",
 }

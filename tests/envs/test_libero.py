@@ -7,6 +7,7 @@ from fake_rows import HERE
 from rpd_jax.config import ConfigError, EnvConfig
 from rpd_jax.envs.base import begin_episode, episode_seed
 from rpd_jax.envs.libero import pool, simulator, tasks
+from rpd_jax.envs.venv import Venv
 from rpd_jax.envs.registry import check_env, make_env, task_info, tasks_of
 
 EEF = slice(25, 28)
@@ -16,7 +17,7 @@ EEF = slice(25, 28)
 def make(monkeypatch):
     """Makes environments of `fake_libero`, three rows in two processes."""
     monkeypatch.setattr(pool, "_WORKER", "fake_libero")
-    monkeypatch.setattr("rpd_jax.envs.libero.suite.found", lambda: None)
+    monkeypatch.setattr(Venv, "found", lambda self: None)
     monkeypatch.setenv("PYTHONPATH", str(HERE))
     envs = []
 

@@ -7,7 +7,10 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from rpd_jax.config.validation import ConfigError, choice
+from rpd_jax.envs.venv import Venv
 from rpd_jax.types import ActionContract
+
+VENV = Venv("LIBERO", ".venv-libero", "libero-env")
 
 
 class Group(NamedTuple):
