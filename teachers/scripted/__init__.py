@@ -42,9 +42,12 @@ def make(env_spec: EnvSpec, settings: ScriptedSettings) -> ScriptedTeacher | Sev
 
     Raises ValueError for a task without a script, and as `ScriptedTeacher`.
     """
+    from teachers.scripted.libero_pick_place import task_of as libero_task
     from teachers.scripted.several import SeveralScripted
     from teachers.scripted.teacher import ScriptedTeacher
 
     names = env_spec.task.split(SEPARATOR)
-    teachers = [ScriptedTeacher(name, load_task(name), env_spec, settings) for name in names]
+    words = env_spec.instructions or (env_spec.instruction,)
+    tasks = [libero_task(text) for text in words] if env_spec.suite == "libero" else [load_task(name) for name in names]
+    teachers = [ScriptedTeacher(name, task, env_spec, settings) for name, task in zip(names, tasks, strict=True)]
     return teachers[0] if len(teachers) == 1 else SeveralScripted(teachers)

@@ -38,11 +38,14 @@ class Error(NamedTuple):
 
 
 class Task(NamedTuple):
-    """One scripted task. `place` says where the object lies in its spawn range, as a quantile in [0, 1]."""
+    """One scripted task. `place` says where the object lies in its spawn range, as a quantile in [0, 1].
+
+    It is None where the object always lies there, or nearly so: an aiming error acts in all episodes or in none.
+    """
 
     fields: Mapping[str, int | None]  # the slices needed and their lengths, None where any will do
     aim: Callable[[Fields, Error], Aim]
-    place: Callable[[Fields], Array]
+    place: Callable[[Fields], Array] | None
     held: Callable[[Fields], Array]  # 1 where the object is held or done with: an aiming error no longer acts
     base_yaw: float = 0.0  # of the robot's base in the world, radians
     gain: float = 1.0  # of the position error; below 1 for tasks that need slow hands

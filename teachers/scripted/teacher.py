@@ -31,6 +31,12 @@ class ScriptedTeacher:
     def __init__(self, name: str, task: Task, env_spec: EnvSpec, settings: ScriptedSettings) -> None:
         direction = settings.aim_direction
         require(math.hypot(*direction) >= 1e-6, "teacher.aim_direction", direction, "a direction: not zero")
+        fraction = settings.aim_error_fraction
+        if task.place is None and fraction not in (0.0, 1.0):
+            raise ValueError(
+                f"teacher.aim_error_fraction={fraction} cannot work in {env_spec.name}: it must be 0 or 1, since all "
+                "episodes begin with the object at nearly the same place"
+            )
         if env_spec.contract is None or env_spec.contract.statistics is not None:
             raise ValueError(
                 f"env_spec.contract={env_spec.contract!r} of {env_spec.name}: a scripted teacher acts in an "
@@ -79,7 +85,7 @@ class ScriptedTeacher:
         approach = carry = jnp.asarray(c.bias)
         if c.aim_error > 0 and c.aim_error_fraction > 0:
             direction = jnp.asarray(c.aim_direction)
-            inside = self._task.place(fields) >= 1.0 - c.aim_error_fraction
+            inside = self._task.place is None or self._task.place(fields) >= 1.0 - c.aim_error_fraction
             share = jnp.where(inside, 1.0 - self._task.held(fields), 0.0)
             approach = approach + c.aim_error * direction / jnp.linalg.norm(direction) * share
         return Error(approach, carry, jnp.asarray(c.gripper_shift))
