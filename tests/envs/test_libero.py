@@ -7,8 +7,8 @@ from fake_rows import HERE
 from rpd_jax.config import ConfigError, EnvConfig
 from rpd_jax.envs.base import begin_episode, episode_seed
 from rpd_jax.envs.libero import pool, simulator, tasks
-from rpd_jax.envs.venv import Venv
 from rpd_jax.envs.registry import check_env, make_env, task_info, tasks_of
+from rpd_jax.envs.venv import Venv
 
 EEF = slice(25, 28)
 
