@@ -1,13 +1,16 @@
 """Evaluating somebody's run starts, connects to and fetches nothing that its config names, unless asked to."""
 
 import json
+import tarfile
 
 import pytest
-from children import launch
+from children import ROOT, launch
 
 import rpd_jax
 from rpd_jax.config import TeacherConfig
 from teachers.settings import teacher_factory
+
+GOLDEN = ROOT / "tests" / "golden" / "openvla" / "golden.tar.xz"
 
 
 @pytest.fixture(scope="module")
@@ -27,8 +30,10 @@ def test_a_program_in_a_runs_config_is_not_run(run, tmp_path):
     trap.write_text(f"#!/bin/sh\ntouch {proof}\nexit 1\n")
     trap.chmod(0o755)
     stored = json.loads((run / "config.json").read_text())
-    openvla = {"name": "openvla", "path": str(tmp_path), "contract": "maniskill", "python": str(trap), "log": str(log)}
-    stored["teacher"] = openvla
+    with tarfile.open(GOLDEN) as files:  # a checkpoint that passes what is looked at before a process is started
+        files.extractall(tmp_path / "golden", filter="data")
+    model = {"path": str(tmp_path / "golden" / "tiny" / "checkpoint"), "statistics_key": "bridge_orig"}
+    stored["teacher"] = {"name": "openvla", **model, "contract": "maniskill", "python": str(trap), "log": str(log)}
     (run / "config.json").write_text(json.dumps(stored))
     quiet = evaluate(run, tmp_path / "quiet")
     assert quiet.returncode == 0, quiet.stderr

@@ -297,7 +297,7 @@ def test_what_does_not_fit_is_said_before_a_process_is_started(
 
 def test_without_the_platform_the_error_names_the_setting(bridge: Path) -> None:
     message = r"action_head--1000_checkpoint.pt: it is OpenVLA-OFT's.*--oft=<platform> \(teacher.oft\), one of libero,"
-    with pytest.raises(RuntimeError, match=message):
+    with pytest.raises(ValueError, match=message):
         ask(bridge, STATE, {})
 
 
