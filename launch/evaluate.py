@@ -7,7 +7,8 @@
 With --run everything goes into the directory `evaluation` of the run unless --output says otherwise. The run's teacher
 is evaluated as well, but nothing that the run's config names is started, connected to or fetched unless --teacher says
 so. Without --run the teacher of --preset and --config is evaluated in their environment. A teacher whose answers are
-chunks executes --config.teacher.replan_every actions of each, by default one.
+chunks executes --config.teacher.replan_every actions of each, by default one, or the mean that
+--config.teacher.ensemble makes of them.
 """
 
 from __future__ import annotations

@@ -84,7 +84,8 @@ class TeacherLabels(NamedTuple):
 
     def first(self) -> TeacherLabels:
         """Of chunks [B, C, ...] the actions for the present step, [B, ...]."""
-        return TeacherLabels(*(None if leaf is None else leaf[:, 0] for leaf in self))
+        clipped = None if self.clipped is None else self.clipped[:, 0]
+        return TeacherLabels(self.action[:, 0], self.valid[:, 0], self.std[:, 0], clipped)
 
 
 @dataclasses.dataclass(frozen=True)
