@@ -12,7 +12,7 @@ import numpy as np
 
 from rpd_jax.guidance import queries, sparse
 from rpd_jax.guidance.labeler import Askers, Labeler
-from rpd_jax.guidance.labels import label_member, no_labels
+from rpd_jax.guidance.labels import cut_short, label_member, no_labels
 from rpd_jax.guidance.scores import no_scores, score_member, usable
 from rpd_jax.types import Array, Observation, TeacherLabels, TokenScores, TokenTeacher
 
@@ -63,13 +63,12 @@ class TracedLabeler(Labeler):
         askers = askers or self.askers
         kinds: list[Callable[..., Labels]] = [self._nothing]
         kind = jnp.zeros(len(weight), jnp.int32)
+        wanted = (weight > 0) & (jnp.asarray(askers.dense) | (calls > 0))
         ways: list[tuple[np.ndarray, Callable[..., Labels]]] = [(askers.dense, self._every_step)]
         for actions in np.unique(askers.actions[askers.sparse]).tolist():
-            mine = askers.sparse & (askers.actions == actions)
-            ways.append((mine, functools.partial(self._some, actions)))
+            ways.append((askers.sparse & (askers.actions == actions), functools.partial(self._some, actions)))
         for asks, way in ways:
             if asks.any():
-                wanted = (weight > 0) & (jnp.asarray(askers.dense) | (calls > 0))
                 kind = jnp.where(jnp.asarray(asks) & wanted, len(kinds), kind)
                 kinds.append(way)
         rollout = jax.tree.map(
@@ -109,7 +108,7 @@ class TracedLabeler(Labeler):
         labels = label_member(
             self.teacher, self.instructions, observation, seen.starts, seed, iteration, self.batch_size
         )
-        return Labels(labels, asked, jnp.sum(labels.valid), jnp.sum(~labels.valid), jnp.sum(labels.clipped))
+        return Labels(labels, asked, jnp.sum(labels.valid), jnp.sum(~labels.valid), jnp.sum(cut_short(labels)))
 
     def _some(self, actions: int, seen: Seen, guidance: Any, calls: Array, seed: Array, iteration: Array) -> Labels:
         num_envs = seen.starts.shape[1]

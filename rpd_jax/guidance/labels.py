@@ -34,8 +34,13 @@ def checked(labels: TeacherLabels) -> TeacherLabels:
         action=jnp.where(valid[..., None], labels.action, 0.0),
         valid=valid,
         std=jnp.where(valid[..., None], labels.std, 1.0),
-        clipped=jnp.zeros_like(valid) if labels.clipped is None else valid & labels.clipped,
+        clipped=valid & cut_short(labels),
     )
+
+
+def cut_short(labels: TeacherLabels) -> Array:
+    """bool [...]: `clipped`, False where nothing was converted."""
+    return jnp.zeros_like(labels.valid) if labels.clipped is None else labels.clipped
 
 
 @contextlib.contextmanager
@@ -145,7 +150,7 @@ def label_member(
 
 def charge_dense(ledger: Ledger, labels: TeacherLabels, batch_size: int, seconds: float) -> None:
     """Charges a member for labels [T, N, ...] of every step; each is the target of its own."""
-    asked, usable, clipped = labels.valid.size, int(labels.valid.sum()), int(labels.clipped.sum())
+    asked, usable, clipped = labels.valid.size, int(labels.valid.sum()), int(cut_short(labels).sum())
     ledger.charge(asked, batch_size, seconds=seconds, covered=usable, refused=asked - usable, clipped=clipped)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from rpd_jax.actions import windows
 from rpd_jax.actions.contracts import convert_std
-from rpd_jax.guidance.labels import label_steps, member_key, no_labels
+from rpd_jax.guidance.labels import cut_short, label_steps, member_key, no_labels
 from rpd_jax.guidance.settings import Guidance
 from rpd_jax.instructions import Instructions, taken
 from rpd_jax.types import ActionContract, Array, Observation, Teacher, TeacherLabels
@@ -129,7 +129,7 @@ def targets(
 
 def cost(answers: TeacherLabels, where: Array) -> tuple[Array, Array]:
     """How many of the queries where [T, N] had an answer that could not be used, and one that was cut short."""
-    return jnp.sum(where & ~jnp.any(answers.valid, axis=-1)), jnp.sum(where & jnp.any(answers.clipped, axis=-1))
+    return jnp.sum(where & ~jnp.any(answers.valid, axis=-1)), jnp.sum(where & jnp.any(cut_short(answers), axis=-1))
 
 
 def _with_history(observation: Observation, teacher: Teacher) -> Observation:

@@ -25,9 +25,8 @@ def check_guidance(spec: VariantSpec, config: Config, suite: Suite | None = None
         guidance.max_calls(config.algorithm.rollout_length)
     except ConfigError as error:
         raise ConfigError(f"{where}: {error}") from None
-    if (
-        (guidance.sparse and guidance.actions == 1) or {"direction", "gripper"} & set(spec.terms)
-    ) and info.contract is None:
+    divides = guidance.sparse and guidance.actions == 1
+    if (divides or {"direction", "gripper"} & set(spec.terms)) and info.contract is None:
         raise ConfigError(
             f"{where} cannot work in {env.name} with {info.control_mode or 'its actions'}: "
             "windows and directions are of end-effector deltas"
