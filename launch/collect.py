@@ -5,15 +5,10 @@
   python -m launch.collect --output=demos/pick --resume
 
 --config is that of launch.train; env and teacher are used. A teacher whose answers are chunks executes
-<<<<<<< HEAD
-config.teacher.replan_every actions of each, by default one. The directory --output gets trajectory.h5 and
-trajectory.json in ManiSkill's layout and dataset_statistics.json, or (--format=lerobot) a LeRobot v3 data set, without
-what only the simulator knows. SIGTERM and Ctrl-C finish the round and stop; `--resume` goes on from there.
-=======
 config.teacher.replan_every actions of each, by default one, or the mean that config.teacher.ensemble makes of them. The
-directory --output gets trajectory.h5 and trajectory.json in ManiSkill's layout and dataset_statistics.json, or a
-LeRobot v3 data set. SIGTERM and Ctrl-C finish the round and stop; `--resume` goes on from there.
->>>>>>> w-chunks
+directory --output gets trajectory.h5 and trajectory.json in ManiSkill's layout and dataset_statistics.json, or
+(--format=lerobot) a LeRobot v3 data set, without what only the simulator knows. SIGTERM and Ctrl-C finish the round and
+stop; `--resume` goes on from there.
 """
 
 from __future__ import annotations

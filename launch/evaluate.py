@@ -8,15 +8,11 @@
 With --run everything goes into the directory `evaluation` of the run unless --output says otherwise. The run's teacher
 is evaluated as well, but nothing that the run's config names is started, connected to or fetched unless --teacher says
 so. Without --run the teacher of --preset and --config is evaluated in their environment. A teacher whose answers are
-<<<<<<< HEAD
-chunks executes --config.teacher.replan_every actions of each, by default one.
+chunks executes --config.teacher.replan_every actions of each, by default one, or the mean that
+--config.teacher.ensemble makes of them.
 
 A set of tasks (libero:Spatial) is evaluated task by task in the published protocol: episodes end at success, a row for
 each task. With --resume one that was killed goes on where it stood.
-=======
-chunks executes --config.teacher.replan_every actions of each, by default one, or the mean that
---config.teacher.ensemble makes of them.
->>>>>>> w-chunks
 """
 
 from __future__ import annotations

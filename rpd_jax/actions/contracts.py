@@ -64,14 +64,8 @@ def converted(
         grip = target.gripper_closed + share * (target.gripper_open - target.gripper_closed)
     whole = _normalise(jnp.concatenate([move, turn, grip], axis=-1), target.statistics)
     inside = clip(whole, target)
-<<<<<<< HEAD
-    tolerance = math.inf
-    if target.low is not None and target.high is not None:
-        tolerance = CUT_SHORT * (target.high - target.low)
-=======
     low, high = target.low, target.high
     tolerance = math.inf if low is None or high is None else CUT_SHORT * (high - low)
->>>>>>> w-chunks
     return inside.astype(action.dtype), jnp.any(jnp.abs(whole - inside) > tolerance, axis=-1)
 
 

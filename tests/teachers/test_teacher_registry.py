@@ -67,7 +67,8 @@ def test_configs_of_earlier_versions_list_the_settings_of_all_kinds():
     every = {f.name: f.default for kind in map(TeacherConfig.kind_of, TeacherConfig.kinds) for f in fields(kind)}
     old = {**every, "name": "octo", "path": "octo-nano", "noise": 0.15}  # quickstart's, with another teacher
     assert Config.from_dict({"teacher": old}).teacher == TeacherConfig(name="octo", path="octo-nano")
-    with pytest.raises(ConfigError, match=r"teacher.noise cannot work with teacher.name='octo': only scripted, expert, toy"):
+    refused = r"teacher.noise cannot work with teacher.name='octo': only scripted, expert, toy"
+    with pytest.raises(ConfigError, match=refused):
         Config.from_dict({"teacher": {"name": "octo", "noise": 0.15}})
 
 
