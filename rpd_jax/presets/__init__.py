@@ -18,6 +18,7 @@ from rpd_jax.presets.distillation import (
     sparse,
     tabletop_ppo,
 )
+from rpd_jax.presets.libero import libero_quickstart
 from rpd_jax.presets.opd import (
     opd_ablations,
     opd_groups,
@@ -42,6 +43,7 @@ __all__ = [
     "PRESETS",
     "debug",
     "get_preset",
+    "libero_quickstart",
     "maniskill_quickstart",
     "maniskill_rgb",
     "maniskill_state",
@@ -83,6 +85,7 @@ PRESETS: dict[str, Callable[[], Config]] = {
     "vlajs-maniskill-push": vlajs_maniskill_push,
     "vlajs-maniskill-pick": vlajs_maniskill_pick,
     "maniskill-quickstart": maniskill_quickstart,
+    "libero-quickstart": libero_quickstart,
     "sparse": sparse,
     "tabletop-ppo": tabletop_ppo,
     "maniskill-state": maniskill_state,
