@@ -12,6 +12,8 @@ from rpd_jax.config.validation import ConfigError
 from rpd_jax.demonstrations import lerobot, open_demonstrations
 from rpd_jax.demonstrations.hdf5 import merge_shards, write_shard
 from rpd_jax.demonstrations.lerobot_files import Video, write_rows, write_table, write_tasks
+from teachers.finetuning.settings import RecordedData
+from teachers.recordings import load
 
 pa = pytest.importorskip("pyarrow")
 parquet = pytest.importorskip("pyarrow.parquet")
@@ -181,3 +183,20 @@ def test_a_video_that_is_too_short_is_named(tmp_path):
     video.close()
     with open_demonstrations(tmp_path) as demonstrations, pytest.raises(ConfigError, match="2 frames are wanted"):
         list(demonstrations)
+
+
+def test_what_actions_mean_is_compared_with_other_sets(own):
+    about = own / "meta/rpd_jax.json"
+    with open_demonstrations(own) as one, open_demonstrations(own.parent / "demos.h5") as other:
+        mixed = load([one, other], RecordedData(), {"image_primary": 16})
+        assert mixed.contract == make_info().contract and mixed.trained_on.environments == ("toy:Reach-v0",)
+    values = json.loads(about.read_text())
+    assert values["episode_seeds"] == [1, 2, 3]
+    values["info"]["contract"]["rotation_form"] = "axis_angle"
+    about.write_text(json.dumps(values))
+    with (
+        open_demonstrations(own) as one,
+        open_demonstrations(own.parent / "demos.h5") as other,
+        pytest.raises(ConfigError, match=r"contract of .*lerobot is rotation_form='axis_angle', of .*demos\.h5"),
+    ):
+        load([one, other], RecordedData(), {"image_primary": 16})
