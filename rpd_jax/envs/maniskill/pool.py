@@ -115,10 +115,10 @@ class ManiSkillVectorEnv(ManiSkillEnv, PoolEnv):
         own_specs = {name: ((self.num_envs, *shape), dtype) for name, (shape, dtype) in own.items()}
         self._arrays = SharedArrays.create(array_specs(self.spec, self.num_envs) | own_specs, self._descriptor)
 
-    def _read(self, *names: str) -> Observation:
-        observation = super()._read(*names)
+    def _read(self, prefix: str) -> Observation:
+        observation = super()._read(prefix)
         if self._shared["tells"].any():
-            observation[SIMULATOR] = self._shared[("final_" if "final_" in names[0] else "") + SIMULATOR].copy()
+            observation[SIMULATOR] = self._shared[prefix + SIMULATOR].copy()
         return observation
 
     def _adjust(self, action: np.ndarray) -> None:
