@@ -18,6 +18,9 @@ CONTRACT_FILE = "action_contract.json"
 BASE_YAW: Mapping[str, float] = {"RollBall-v1": -math.pi / 2}
 """Turn about z of the robot's base in the world, radians, by task, where it is not zero (in any suite)."""
 
+LAG: Mapping[str, int] = {"libero": 6}
+"""How many steps an arm needs to come to rest, by suite, where it is more than one."""
+
 _EE_DELTA = maniskill_tasks.contract("pd_ee_delta_pose")
 assert _EE_DELTA is not None
 MANISKILL_EE: ActionContract = _EE_DELTA

@@ -17,7 +17,7 @@ from rpd_jax.envs.base import EnvSpec, VectorEnv
 from rpd_jax.types import ActionContract, Observation
 from teachers import conventions
 
-_MOVE_STEPS, _REST_STEPS, _GRIP_STEPS = 2, 1, 3  # moves at a horizon scale of 1
+_MOVE_STEPS, _GRIP_STEPS = 2, 3  # moves at a horizon scale of 1, and grips of an arm without a lag
 _AXES = ("x", "y", "z", "rotation x", "rotation y", "rotation z")
 
 
@@ -42,7 +42,7 @@ def probe_actions(env: VectorEnv, base_yaw: float | None = None) -> ProbeReport:
     """Moves the arm along every axis and closes and opens the gripper; 24 steps of every environment.
 
     Begins a new episode and leaves it in the middle: `env.reset` comes next. At a horizon scale of k the moves, which
-    are half of the steps, take k times as many to go as far.
+    are half of the steps, take k times as many to go as far; rests and grips take `conventions.LAG` times as many.
 
     Args:
       env: its observations must name "tcp_pose" and "qpos" (whose last two entries are the finger joints).
@@ -58,6 +58,7 @@ def probe_actions(env: VectorEnv, base_yaw: float | None = None) -> ProbeReport:
     if base_yaw is None:
         base_yaw = conventions.BASE_YAW.get(env.spec.task, 0.0)
     walker, move_steps = _Walker(env), _MOVE_STEPS * env.spec.horizon_scale
+    rest_steps = conventions.LAG.get(env.spec.suite, 1)
     still = np.zeros(env.spec.action_dim, np.float32)
     still[6] = contract.gripper_open
     rows, commanded = [], []
@@ -69,11 +70,11 @@ def probe_actions(env: VectorEnv, base_yaw: float | None = None) -> ProbeReport:
         before = walker.pose()
         walker.walk(action, move_steps)
         rows.append(_change(before, walker.pose(), base_yaw))
-        walker.walk(still, _REST_STEPS)
+        walker.walk(still, rest_steps)
     widths = []
     for value in (contract.gripper_closed, contract.gripper_open):
         still[6] = value
-        walker.walk(still, _GRIP_STEPS)
+        walker.walk(still, _GRIP_STEPS * rest_steps)
         widths.append(walker.width())
     alive = walker.alive
     if not alive.any():

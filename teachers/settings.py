@@ -39,7 +39,8 @@ def _build(config: TeacherConfig, env: VectorEnv) -> Teacher:
     teacher = make(env.spec, config)
     if teacher.spec.contract is not None:
         teacher = ConvertedTeacher(teacher, env.spec, config.gripper)
-    if config.probe and env.spec.contract is not None and "tcp_pose" in env.spec.layout.get("proprio", {}):
+    located = any("tcp_pose" in env.spec.layout.get(key, {}) for key in ("proprio", "state"))
+    if config.probe and env.spec.contract is not None and located:
         probe_actions(env)
         logging.info("probe: the arm moves as the action contract of %s says", env.spec.name)
     return teacher

@@ -38,8 +38,8 @@ GRASPS = {
     "chocolate pudding": Grasp((0.0, 0.0, 0.004), 0.046, 0.013),
     "cream cheese": Grasp((-0.02, 0.0, 0.004), 0.042, 0.009),  # away from the can beside it
     "ketchup": Grasp((0.0, 0.0, 0.042), 0.036, 0.072),
-    "milk": Grasp((0.0, 0.0, 0.035), 0.053, 0.07),
-    "orange juice": Grasp((0.0, 0.0, 0.035), 0.053, 0.07),
+    "milk": Grasp((0.0, 0.0, 0.03), 0.053, 0.07),
+    "orange juice": Grasp((0.0, 0.0, 0.03), 0.053, 0.07),
     "salad dressing": Grasp((0.0, 0.0, 0.042), 0.036, 0.073),
     "tomato sauce": Grasp((0.0, 0.0, 0.015), 0.062, 0.038),
     "bowl": Grasp((0.0, 0.048, 0.032), 0.0, 0.0),  # its rim
@@ -95,7 +95,7 @@ def _aim(grasp: Grasp, place: Place, fields: Fields, error: Error) -> Aim:
     carry = tcp[:3] + jnp.stack([clear * slot[0], clear * slot[1], rise])
 
     # over its place it is let go, whatever holds it
-    there = unit_interval((0.025 - across) / 0.01) * unit_interval((0.02 + slot[2]) / 0.01)
+    there = unit_interval((0.03 - across) / 0.01) * unit_interval((0.045 + slot[2]) / 0.02)
     near = jnp.linalg.norm(gap) - (0.02 - error.grip)
     opening = (1.0 - held) * jnp.tanh(near / 0.008) - held
     position = approach + held * (carry - approach)
