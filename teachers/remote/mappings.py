@@ -54,7 +54,7 @@ REFUSED: Mapping[str, str] = {
 
 def refuse(field: str, name: str) -> None:
     """Raises ConfigError, one line with the reason, for a server that cannot be a teacher."""
-    if name in REFUSED:
+    if isinstance(name, str) and name in REFUSED:
         raise ConfigError(f"{field}={name!r} is refused: {REFUSED[name]}")
 
 
