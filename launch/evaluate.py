@@ -101,7 +101,7 @@ def evaluate_teacher() -> None:
     config = _CONFIG.value
     config = adapted(config, _ENV.value, _EPISODES.value, _VIDEOS.value)
     if isinstance(_TEACHER.value, str):
-        config.teacher.name = _TEACHER.value
+        config.teacher = TeacherConfig(name=_TEACHER.value)
     teacher = teacher_factory(config.teacher)
     plain = re.sub(r"[^\w-]+", "-", f"{config.teacher.name}-{config.env.name}")
     target = Path(_OUTPUT.value or Path("runs") / "evaluations" / plain)

@@ -1,5 +1,6 @@
 """Evaluation of a set of tasks: shards, going on after interruptions, another protocol, students beside a teacher."""
 
+import dataclasses
 import json
 
 import pytest
@@ -50,6 +51,7 @@ def dying(after=10**9):
 
     def make(env):
         teacher = ToyTeacher(Reach().spec, ToySettings(noise=1.0))
+        teacher.spec = dataclasses.replace(teacher.spec, name=f"toy:{env.spec.task}")
         label = teacher.label
 
         def limited(*arguments):
@@ -102,5 +104,5 @@ def test_students_are_evaluated_beside_the_teacher(tmp_path):
     train(trained, dying(), directory=tmp_path / "run")
     trained.env.name, trained.eval.episodes = "sets:All", 8
     table = evaluate_suite(trained, dying(), tmp_path / "out", run=tmp_path / "run")
-    assert [row.variant for row in table[:3]] == ["teacher:toy:Reach-v0", "ppo", "rpd-mse"]
+    assert [row.variant for row in table[:3]] == ["teacher:toy", "ppo", "rpd-mse"]
     assert len(table) == 12 and [row.seeds for row in table[:3]] == [0, 2, 2]

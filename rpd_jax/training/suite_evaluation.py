@@ -169,7 +169,8 @@ class Players:
             key = jax.random.fold_in(stream(settings.seed, "teacher"), number)
             policy = TeacherPolicy(self._teacher, self._env, key, settings.num_envs, self._config.teacher.acting)
             episodes, films = self._episodes(policy, number, range(filmed))
-            players[f"teacher:{self._teacher.spec.name}"] = _lists(concatenate(episodes[: settings.num_envs]))
+            name = self._teacher.spec.name.removesuffix(f":{self._env.spec.task}")  # alike in all tasks
+            players[f"teacher:{name}"] = _lists(concatenate(episodes[: settings.num_envs]))
             columns += _column(teacher_label(self._teacher.spec), films)
         if self._population is not None and self._members is not None:
             names = [f"{member.variant.name}/{member.seed}" for member in self._population.members]
