@@ -32,7 +32,7 @@ class ScriptedTeacher:
         direction = settings.aim_direction
         require(math.hypot(*direction) >= 1e-6, "teacher.aim_direction", direction, "a direction: not zero")
         fraction = settings.aim_error_fraction
-        if task.place is None and fraction not in (0.0, 1.0):
+        if task.place is None and settings.aim_error > 0 and fraction not in (0.0, 1.0):
             raise ValueError(
                 f"teacher.aim_error_fraction={fraction} cannot work in {env_spec.name}: it must be 0 or 1, since all "
                 "episodes begin with the object at nearly the same place"
