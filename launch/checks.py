@@ -13,7 +13,6 @@ from pathlib import Path
 
 from launch import vulkan
 from launch.child import Failed, run_python
-from rpd_jax import runtime
 
 MIN_FREE = 1 << 30  # bytes, for checkpoints and videos
 SHARED = 64 << 20  # bytes, about what 64 environments with frames of 256 x 256 share
@@ -22,19 +21,6 @@ _DEVICES = """
 import jax
 kinds = [d.device_kind for d in jax.devices()]
 print(f"jax {jax.__version__}, {jax.default_backend()}: {len(kinds)} x {kinds[0]}")
-"""
-
-# Eight members initialise four orthogonal matrices at once, which waits for ever without the cure.
-INITIALISERS = """
-import os
-os.environ["JAX_PLATFORMS"] = "cpu"
-import jax, jax.numpy as jnp
-from rpd_jax import runtime
-runtime.configure()
-orthogonal = jax.nn.initializers.orthogonal()
-def initialise(key):
-    return [orthogonal(k, (256, 256), jnp.float32) for k in jax.random.split(key, 4)]
-jax.block_until_ready(jax.jit(jax.vmap(initialise))(jax.random.split(jax.random.key(0), 8)))
 """
 
 _STEP = """
@@ -88,7 +74,6 @@ def all_looks(directory: Path) -> list[Look]:
             lambda: run_python(_DEVICES, 120),
             "pip install -e . in this environment; JAX_PLATFORMS=cpu leaves a broken accelerator out",
         ),
-        Look("batched initialisers", initialisers, f"unset NPROC, or set it to {runtime.MIN_POOL_THREADS} or more"),
         Look("vulkan", vulkan.probe, vulkan.WHAT_TO_INSTALL),
         Look(
             "simulator",
@@ -112,16 +97,6 @@ def all_looks(directory: Path) -> list[Look]:
             needed=False,
         ),
     ]
-
-
-def initialisers() -> str:
-    """Whether the cure of `rpd_jax.runtime` is at work."""
-    detail = f"{runtime.available_cores()} cores, NPROC={os.environ.get('NPROC', 'not set')}"
-    try:
-        run_python(INITIALISERS, 90)
-    except Failed as error:
-        raise Failed(f"{detail}: {error}") from None
-    return detail
 
 
 def shared_memory() -> str:

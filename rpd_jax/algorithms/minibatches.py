@@ -1,29 +1,31 @@
-"""Each member's batch in minibatches, in an order of its own."""
+"""A member's batch in minibatches, in an order of its own."""
 
 from __future__ import annotations
-
-from typing import TypeVar
 
 import chex
 import jax
 import jax.numpy as jnp
 
-Tree = TypeVar("Tree")
 
-
-def shuffles(keys: chex.PRNGKey, epochs: int, batch_size: int, minibatches: int) -> chex.Array:
-    """Indices [epochs * minibatches, P, B] into each member's batch; each epoch leaves another remainder out."""
+def shuffle(key: chex.PRNGKey, epochs: int, batch_size: int, minibatches: int) -> chex.Array:
+    """Indices [epochs * minibatches, B] into a batch; each epoch leaves another remainder out."""
     size = batch_size // minibatches
 
     def one_epoch(key: chex.PRNGKey) -> chex.Array:
-        return jax.random.permutation(key, batch_size)[: minibatches * size].reshape(minibatches, size)
+        return permutation(key, batch_size)[: minibatches * size].reshape(minibatches, size)
 
-    split = jax.vmap(lambda key: jax.random.split(key, epochs))(keys)
-    found = jax.vmap(jax.vmap(one_epoch))(split)  # [P, epochs, minibatches, B]
-    # a scan runs over the first axis
-    return jnp.moveaxis(found.reshape(len(keys), -1, size), 0, 1)
+    return jax.vmap(one_epoch)(jax.random.split(key, epochs)).reshape(-1, size)
 
 
-def rows(batch: Tree, indices: chex.Array) -> Tree:
-    """Each member's minibatch [P, B, ...] of its batch, by indices [P, B]."""
-    return jax.vmap(lambda leaves, i: jax.tree.map(lambda x: x[i], leaves))(batch, indices)
+def permutation(key: chex.PRNGKey, size: int) -> chex.Array:
+    """The numbers below `size` in random order; four times as quick on a CPU as `jax.random.permutation`.
+
+    Sorting words whose low bits are the numbers themselves needs no second operand. Numbers that draw the same high
+    bits keep their order, so that this is done again, with new words, until 32 bits have been drawn for each.
+    """
+    low = max(size - 1, 1).bit_length()
+    numbers, mask = jnp.arange(size, dtype=jnp.uint32), jnp.uint32((1 << low) - 1)
+    order = numbers
+    for each in jax.random.split(key, -(-32 // (32 - low))):
+        order = order[jnp.sort((jax.random.bits(each, (size,), jnp.uint32) & ~mask) | numbers) & mask]
+    return order.astype(jnp.int32)

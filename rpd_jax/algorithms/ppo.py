@@ -1,13 +1,12 @@
 """Proximal policy optimisation with distillation terms: one update of a whole population, as one program.
 
     batch  <- advantages and value targets of each member's rollout          ppo_loss.make_batch
-    repeat, for each epoch's minibatches (a scan; inside it members are a vmap):
+    repeat, for each epoch's minibatches (a loop of each member, see `policies.base.in_turn`):
         loss  <- L_clip - c_e H + c_v L_value + w sum_k c_k term_k            ppo_loss.loss
         step  <- Adam on its gradient, unless the member has halted           step
 
-A member whose approximate KL passes its target halts without touching the others; once all have, the remaining
-minibatches cost nothing. A member whose loss or gradient stops being finite has diverged: it goes back to where it was
-before the update, and stays there.
+A member whose approximate KL passes its target halts without touching the others. One whose loss or gradient stops
+being finite has diverged: it goes back to where it was before the update, and stays there.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ from rpd_jax.algorithms.base import (
     is_finite,
     iteration_keys,
 )
-from rpd_jax.algorithms.minibatches import rows, shuffles
+from rpd_jax.algorithms.minibatches import shuffle
 from rpd_jax.algorithms.ppo_loss import INPUTS, Batch, loss, make_batch, metric_names
 from rpd_jax.algorithms.variants import Variant
 from rpd_jax.config import ConfigError, GuidanceConfig
@@ -41,7 +40,7 @@ from rpd_jax.config.algorithm import PPOConfig
 from rpd_jax.guidance import schedule
 from rpd_jax.losses.terms import check_inputs, guided
 from rpd_jax.policies import normalization
-from rpd_jax.policies.base import Params, Policy, has_critic
+from rpd_jax.policies.base import Params, Policy, has_critic, in_turn
 from rpd_jax.types import Observation, TeacherLabels, Transition
 
 
@@ -79,36 +78,35 @@ def epochs(
     ppo: PPO,
     all_terms: tuple[str, ...],
     progress: chex.Numeric,
-    members: MemberState,
-    variants: Variant,
+    member: MemberState,
+    variant: Variant,
     batch: Batch,
     order: chex.Array,
 ) -> tuple[MemberState, Halt, Metrics, chex.Array]:
-    """All minibatches; returns (members, why they halted, sums of metrics [P], minibatches learnt from [P]).
+    """One member's minibatches, until it halts; returns (member, why it halted, sums of metrics, minibatches used).
 
-    `ppo.terms` are those computed, `all_terms` those in the metrics.
+    `ppo.terms` are those computed, `all_terms` those in the metrics; `order` [minibatches, B] are indices into `batch`.
     """
 
-    def learn(carry: tuple, indices: chex.Array) -> tuple:
-        members, halt, totals, applied = carry
-        minibatch = rows(batch, indices)
-        members, halt, metrics = ppo.policy.over_members(functools.partial(step, ppo, progress))(
-            members, halt, variants, minibatch
+    def learn(carry: tuple) -> tuple:
+        index, member, halt, totals, applied = carry
+        member, halt, metrics = step(
+            ppo, progress, member, halt, variant, jax.tree.map(lambda x: x[order[index]], batch)
         )
         totals |= {name: totals[name] + jnp.where(halt.all, 0.0, m) for name, m in metrics.items()}
-        return members, halt, totals, applied + 1.0 - halt.all.astype(jnp.float32)
+        return index + 1, member, halt, totals, applied + 1.0 - halt.all.astype(jnp.float32)
 
-    def scan_body(carry: tuple, indices: chex.Array) -> tuple[tuple, None]:
-        everyone_halted = jnp.all(carry[1].all)  # then the rest of the update costs nothing
-        return jax.lax.cond(everyone_halted, lambda c, _: c, learn, carry, indices), None
+    def goes_on(carry: tuple) -> chex.Array:
+        """A loop with an end of its own: what a member that has halted leaves out costs nothing."""
+        index, _, halt, *_ = carry
+        return (index < len(order)) & ~halt.all
 
-    zeros = jnp.zeros(len(members.key))
-    halt = Halt(policy=zeros > 0, all=members.diverged, diverged=members.diverged, kl_max=zeros)
-    carry = (members, halt, {name: zeros for name in metric_names(all_terms)}, zeros)
-    (members, halt, totals, applied), _ = jax.lax.scan(scan_body, carry, order)
-    one = jax.tree.map(lambda x: x[:, :1], batch.observation)
-    fine = ppo.policy.over_members(functools.partial(_can_go_on, ppo.policy))(members.params, one)
-    return members, halt._replace(diverged=halt.diverged | ~fine), totals, applied
+    zero = jnp.zeros(())
+    halt = Halt(policy=zero > 0, all=member.diverged, diverged=member.diverged, kl_max=zero)
+    carry = (jnp.int32(0), member, halt, dict.fromkeys(metric_names(all_terms), zero), zero)
+    _, member, halt, totals, applied = jax.lax.while_loop(goes_on, learn, carry)
+    fine = _can_go_on(ppo.policy, member.params, jax.tree.map(lambda x: x[:1], batch.observation))
+    return member, halt._replace(diverged=halt.diverged | ~fine), totals, applied
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -151,19 +149,21 @@ class PPO(Algorithm):
         renewed = jax.vmap(normalization.update)(members.normalizer, batch.observation)
         batch = batch._replace(observation=jax.vmap(normalization.normalize)(members.normalizer, batch.observation))
         key, _, shuffle_key = jnp.moveaxis(jax.vmap(iteration_keys)(members.key), 1, 0)
-        order = shuffles(shuffle_key, self.config.epochs, batch.advantage.shape[1], self.config.minibatches)
+        size, config = batch.advantage.shape[1], self.config
+        order = jax.vmap(lambda key: shuffle(key, config.epochs, size, config.minibatches))(shuffle_key)
 
         weights = jax.vmap(guidance_weight, in_axes=(0, 0, None))(members, variants, progress)
-        learn = functools.partial(epochs, self, self.terms, progress)
+        over_members = in_turn(self.policy)
+        learn = over_members(functools.partial(epochs, self, self.terms, progress))
         if self.may_end:  # then the terms cost nothing, either
             taught = jnp.any((weights > 0) & jnp.any(variants.coefficients > 0, axis=1))
             alone = functools.partial(epochs, dataclasses.replace(self, terms=()), self.terms, progress)
-            learn = functools.partial(jax.lax.cond, taught, learn, alone)
+            learn = functools.partial(jax.lax.cond, taught, learn, over_members(alone))
         members, halt, totals, applied = learn(members, variants, batch, order)
 
         metrics = {name: total / jnp.maximum(applied, 1.0) for name, total in totals.items()}
         metrics["kl_max"] = halt.kl_max
-        metrics["updates_applied"] = applied / order.shape[0]
+        metrics["updates_applied"] = applied / order.shape[1]
         metrics["distill_weight"] = weights
         metrics["rollout_reward"] = jnp.mean(rollout.reward, axis=(0, 2))
         metrics["explained_variance"] = jax.vmap(_explained_variance)(batch.value, batch.target)

@@ -181,6 +181,15 @@ def _each(field: str, given: Sequence[float], default: float, action_dim: int) -
     return np.asarray(given or [default] * action_dim, np.float32)
 
 
+def in_turn(policy: Policy) -> Callable[..., Callable[..., Any]]:
+    """How members go through a loop of their own, such as an update's minibatches.
+
+    On a CPU one after the other: a vmapped loop multiplies batches of small matrices, which XLA is slow at there, and
+    goes on until the last member's end. Other devices need all members at once to be busy.
+    """
+    return one_by_one if jax.default_backend() == "cpu" else policy.over_members
+
+
 def one_by_one(function: Callable[..., Any]) -> Callable[..., Any]:
     """Like `jax.vmap(function)`, but a loop over the leading axis of all arguments."""
     return lambda *args: jax.lax.map(lambda each: function(*each), args)

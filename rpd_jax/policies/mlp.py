@@ -9,6 +9,7 @@ import chex
 import flax.linen as nn
 import jax.numpy as jnp
 
+from rpd_jax.policies.dense import Dense
 from rpd_jax.policies.gaussian import Gaussian
 from rpd_jax.policies.tokens import Tokens
 from rpd_jax.types import Observation
@@ -61,9 +62,8 @@ def mlp(
 ) -> chex.Array:
     """Layers of widths `hidden` and a last one of `out`, orthogonal, [B, D] -> [B, out]."""
     for i, width in enumerate(hidden):
-        x = nn.Dense(width, kernel_init=nn.initializers.orthogonal(math.sqrt(2)), name=f"{name}_{i}")(x)
-        x = activation(x)
-    return nn.Dense(out, kernel_init=nn.initializers.orthogonal(last_scale), name=f"{name}_out")(x)
+        x = activation(Dense(width, name=f"{name}_{i}")(x))
+    return Dense(out, last_scale, name=f"{name}_out")(x)
 
 
 def gaussian_head(module: nn.Module, mean: chex.Array) -> Gaussian:

@@ -144,9 +144,6 @@ def begin(
 ) -> MemberState:
     """Members before their first iteration; pure.
 
-    They are initialised one after the other (`lax.map`): batched QR factorisations of several layers at once can
-    deadlock XLA's CPU backend on few cores.
-
     Args:
       normalized: the entries of observations that are normalised, and their shapes.
       remembered, unsettled: iterations whose rewards guidance remembers, and those left out first; see
@@ -155,8 +152,7 @@ def begin(
       variants: leaves [P, ...].
     """
 
-    def begin_member(inputs: tuple[chex.Array, Variant]) -> MemberState:
-        seed, variant = inputs
+    def begin_member(seed: chex.Array, variant: Variant) -> MemberState:
         params = algorithm.policy.init(stream(seed, "parameters"))
         return MemberState(
             params=params,
@@ -167,7 +163,7 @@ def begin(
             diverged=jnp.zeros((), bool),
         )
 
-    return jax.lax.map(begin_member, (seeds, variants))
+    return jax.lax.map(lambda inputs: begin_member(*inputs), (seeds, variants))  # networks may be large
 
 
 def update(

@@ -25,7 +25,6 @@ def test_a_complete_machine_is_told_so(tmp_path: Path) -> None:
     assert [check["name"] for check in outcome["checks"]] == [
         "python",
         "jax",
-        "batched initialisers",
         "vulkan",
         "simulator",
         "shared memory",
@@ -78,7 +77,6 @@ def test_what_is_missing_but_not_needed_does_not_fail(
         ("shared memory", "os.posix_fallocate", OSError("no space"), "no space", "memfd_create"),
         ("vulkan", "vulkan.run_python", Failed("no driver"), "no driver", "mesa-vulkan-drivers"),
         ("simulator", "run_python", Failed("no mani_skill"), "no mani_skill", "maniskill"),
-        ("batched initialisers", "run_python", Failed("no answer"), "no answer", "unset NPROC"),
     ],
 )
 def test_what_fails_is_reported_with_advice(
