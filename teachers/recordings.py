@@ -136,7 +136,7 @@ def load(
         instructions=instructions,
         statistics=_statistics(control_mode, episodes, settings),
         contract=contract,
-        trained_on=describe(sources, episodes, sorted(recorded.get("image_primary", ()))),
+        trained_on=describe(sources, episodes, sorted(recorded.get("image_primary", ())), settings.primary),
     )
 
 

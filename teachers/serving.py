@@ -36,6 +36,11 @@ class Serving(Settings):
         """Writes the file."""
         write_json(directory / SERVING_FILE, dataclasses.asdict(self))
 
+    def followed(self, given: Any) -> dict[str, Any]:
+        """How the model is served by settings or flags of the same names: as they say, else as the file does."""
+        names = ("center_crop", "frames", "prompt", "statistics_key")
+        return {name: getattr(given, name) or getattr(self, name) for name in names}
+
     def remarks(self, base: Path | None = None) -> list[str]:
         """One line for each thing that makes the model another than its fine-tuning meant.
 

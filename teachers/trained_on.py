@@ -58,10 +58,17 @@ class TrainedOn:
         return found
 
 
-def describe(sources: Sequence[Any], episodes: Sequence[Episode], image_sizes: Sequence[int]) -> TrainedOn:
-    """What is known of sets of demonstrations, and of the episodes that were read from them, with frames of a size."""
+def describe(
+    sources: Sequence[Any], episodes: Sequence[Episode], image_sizes: Sequence[int], primary: str
+) -> TrainedOn:
+    """What is known of sets of demonstrations, and of the episodes that were read from them.
+
+    Args:
+      image_sizes: pixels of the sides of image_primary's frames, as recorded.
+      primary: the entry of observations that they are; sets tell where the camera of "rgb" is, and of no other.
+    """
     sets = [source for source in sources if isinstance(source, DemonstrationSet)]
-    known = [camera for each in sets if (camera := _camera(each.info))]
+    known = [camera for each in sets if primary == "rgb" and (camera := _camera(each.info))]
     if len(set(known)) > 1:
         logging.warning("the demonstrations were recorded with several cameras: %s", _some(list(map(_words, known))))
     return TrainedOn(

@@ -1,4 +1,4 @@
-"""Environments whose simulators run in processes: episodes, their seeds, workers that are replaced when they fail."""
+"""Environments whose simulators run in processes, which are replaced when they fail."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ import numpy as np
 
 from rpd_jax.config import ConfigError
 from rpd_jax.config.errors import choice
-from rpd_jax.envs.base import EnvSpec, StepResult, episode_seed, first_ages
+from rpd_jax.envs.base import EnvSpec, StepResult
 from rpd_jax.envs.process_arrays import shares, with_lost
+from rpd_jax.envs.process_episodes import EpisodeSequence
 from rpd_jax.envs.workers import Request, WorkerPool
 from rpd_jax.ipc.arrays import memory_descriptor
 from rpd_jax.ipc.messages import RemoteError
@@ -24,14 +25,12 @@ if TYPE_CHECKING:
     from rpd_jax.ipc.device import DeviceArrays
 
 
-class ProcessEnv(abc.ABC):
+class ProcessEnv(EpisodeSequence):
     """A `base.VectorEnv` but for the arrays that it shares with its workers, and for what they are asked to make.
 
     These are a subclass's concern: arrays in the host's memory are `process_pool.PoolEnv`'s. A worker is a process that
     answers the requests "make", "attach", "reset", "step" and "frames", see `process_worker`.
     """
-
-    spec: EnvSpec
 
     def __init__(
         self, seeds: Sequence[int], processes: int, *, drawn: Sequence[str], random_ages: bool, deadline_s: float
@@ -49,14 +48,9 @@ class ProcessEnv(abc.ABC):
           ConfigError: a worker says that a setting cannot work.
           RuntimeError: a worker cannot start.
         """
-        self.num_envs = len(seeds)
-        self._base_seeds, self._drawn = [int(seed) for seed in seeds], tuple(drawn)
-        self._random_ages, self._deadline_s = random_ages, deadline_s
+        super().__init__(seeds, random_ages)
+        self._drawn, self._deadline_s = tuple(drawn), deadline_s
         self._rows = shares(self.num_envs, processes)
-        self._episode = np.zeros(self.num_envs, np.int64)  # episodes begun so far
-        self._seeds = np.zeros(self.num_envs, np.int64)  # of the next ones
-        self._ages = np.zeros(self.num_envs, np.int32)  # of the next ones, if they begin together
-        self._observation: Observation | None = None  # None: `reset` comes next
         self._lost: set[int] = set()  # workers whose episodes were lost since the last step
         self._steps = 0
         self._not_finite = 0  # episodes that ended because a simulation gave what is not finite
@@ -122,28 +116,6 @@ class ProcessEnv(abc.ABC):
     @abc.abstractmethod
     def frames(self, indices: Sequence[int], camera: str = "rgb") -> Array:
         """Pictures uint8 [len(indices), H, W, 3] of the environments named."""
-
-    def state_dict(self) -> dict[str, np.ndarray]:
-        """{"episode": int64 [num_envs]}: how many episodes each environment has begun."""
-        return {"episode": self._episode.copy()}
-
-    def load_state_dict(self, state: Mapping[str, np.ndarray]) -> None:
-        """Continues the sequences of reset seeds there; `reset` comes next."""
-        if set(state) != {"episode"}:
-            raise ValueError(f"state: need the entry 'episode', got {sorted(state)}")
-        episode = np.asarray(state["episode"])
-        if episode.shape != (self.num_envs,) or episode.dtype.kind not in "iu" or (episode < 0).any():
-            raise ValueError(
-                f"state['episode']: need {self.num_envs} counts, got {episode.dtype} of shape {episode.shape}"
-            )
-        self._episode = episode.astype(np.int64)
-        self._write_seeds(range(self.num_envs))
-        self._observation = None
-
-    @property
-    def next_seeds(self) -> list[int]:
-        """What the next episode of each environment is reset with."""
-        return self._seeds.tolist()
 
     def metrics(self) -> dict[str, float]:
         return {"env/worker_restarts": float(self._pool.restarts), "env/not_finite": float(self._not_finite)}
@@ -230,7 +202,7 @@ class ProcessEnv(abc.ABC):
             mask[self._rows[worker]] = True
         return mask
 
-    # Checks, and the sequences of seeds.
+    # Checks.
 
     def _check_open(self) -> None:
         if self._descriptor < 0:
@@ -254,24 +226,6 @@ class ProcessEnv(abc.ABC):
         if nan is not None and nan.any():
             rows = np.flatnonzero(nan).tolist()
             raise ValueError(f"action: must be numbers, got NaN for environments {rows}")
-
-    def _write_seeds(self, indices: Iterable[int]) -> None:
-        rows = list(indices)
-        for index in rows:
-            self._seeds[index] = self._episode_seed(index)
-        if self._random_ages and rows:
-            seeds = [self._base_seeds[index] for index in rows]
-            self._ages[rows] = first_ages(seeds, self.spec.max_episode_steps, self._episode[rows])
-        self._publish_seeds()
-
-    def _episode_seed(self, index: int) -> int:
-        """The reset seed of an environment's next episode."""
-        return episode_seed(self._base_seeds[index], int(self._episode[index]))
-
-    def _count_episodes(self, begun: np.ndarray) -> None:
-        """Takes note of the environments that began an episode, and gives them the seed of their next one."""
-        self._episode += begun
-        self._write_seeds(np.flatnonzero(begun))
 
     # A subclass's.
 
@@ -298,10 +252,6 @@ class ProcessEnv(abc.ABC):
     @abc.abstractmethod
     def _lay_out(self) -> None:
         """Makes `_arrays`, once `spec` is known."""
-
-    @abc.abstractmethod
-    def _publish_seeds(self) -> None:
-        """Writes `_seeds` and `_ages` where workers read them."""
 
     @abc.abstractmethod
     def _write_actions(self, action: Array) -> None:

@@ -4,21 +4,29 @@ import numpy as np
 import pytest
 from fake_rows import HERE
 
-from rpd_jax.config import ConfigError, EnvConfig
+from rpd_jax.config import Config, ConfigError, EnvConfig, TeacherConfig
+from rpd_jax.demonstrations import open_demonstrations
+from rpd_jax.demonstrations.collect import Settings, collect
 from rpd_jax.envs.base import begin_episode, episode_seed
 from rpd_jax.envs.libero import pool, simulator, tasks
 from rpd_jax.envs.registry import check_env, make_env, task_info, tasks_of
 from rpd_jax.envs.venv import Venv
+from rpd_jax.types import TeacherLabels, TeacherSpec
 
 EEF = slice(25, 28)
 
 
 @pytest.fixture
-def make(monkeypatch):
-    """Makes environments of `fake_libero`, three rows in two processes."""
+def stand_in(monkeypatch):
+    """`fake_libero` in the place of LIBERO."""
     monkeypatch.setattr(pool, "_WORKER", "fake_libero")
     monkeypatch.setattr(Venv, "found", lambda self: None)
     monkeypatch.setenv("PYTHONPATH", str(HERE))
+
+
+@pytest.fixture
+def make(stand_in):
+    """Makes environments of `fake_libero`, three rows in two processes."""
     envs = []
 
     def build(seeds=(11, 12, 13), rgb=False, end_on_success=True, **settings):
@@ -109,6 +117,42 @@ def test_both_cameras_are_drawn_on_request_and_at_every_step(make):
     assert result.final_observation["rgb_wrist"][:, 0, 0, 0].tolist() == [4, 4, 4]
     assert result.observation["rgb_wrist"][:, 0, 0, 0].tolist() == [0, 0, 0]
     assert result.observation["proprio"][:, :2].tolist() == [[7, 0], [3, 0], [49, 0]]
+
+
+class Succeeds:
+    """Its third action is what `fake_libero` takes to be success."""
+
+    spec = TeacherSpec("succeeds", ("proprio",), tasks.CONTRACT)
+
+    def label(self, observation, instructions, key):
+        action = np.full((len(observation["proprio"]), 7), 0.25, np.float32)
+        action[:, 1] = np.asarray(observation["proprio"])[:, 1] == 2
+        return TeacherLabels(action, np.ones(len(action), bool), np.ones_like(action))
+
+
+@pytest.mark.parametrize("format", ["hdf5", "lerobot"])
+def test_a_recording_holds_both_cameras_the_hand_and_what_actions_mean(stand_in, tmp_path, format):
+    if format == "lerobot":
+        pytest.importorskip("av")
+        pytest.importorskip("pyarrow")
+    env = EnvConfig(name="libero:Spatial/3", initial_states=(7, 30, 49), image_size=36, processes=1)
+    settings = Settings(episodes=4, num_envs=2, cameras=("rgb", "rgb_wrist"), format=format)
+    config = Config(env=env, teacher=TeacherConfig(name="toy"))
+    assert collect(config, lambda env: Succeeds(), settings, tmp_path / "demos").attempted == 4
+    with open_demonstrations(tmp_path / "demos") as demonstrations:
+        info, episodes = demonstrations.info, list(demonstrations)
+    assert info.contract == tasks.CONTRACT and info.robot == "panda" and info.control_hz == 20
+    assert info.instruction == "do libero_spatial 3" and info.cameras == ("rgb", "rgb_wrist")
+    assert info.layout["proprio"] == {"eef_pos": [0, 3], "eef_axis_angle": [3, 6], "gripper_qpos": [6, 8]}
+    assert [episode.seed for episode in episodes] == [7, 30, 49, 7]
+    for episode in episodes:
+        assert episode.instruction == info.instruction and episode.succeeded and episode.length == 3
+        seen = {key: x[:3] for key, x in episode.observation.items()}  # LeRobot's format has not the last observation
+        assert ("state" in seen) == (format == "hdf5")
+        np.testing.assert_allclose(seen["proprio"][:, :2], [[episode.seed, step] for step in range(3)])
+        for key, grey in (("rgb", [episode.seed] * 3), ("rgb_wrist", range(3))):
+            assert seen[key].shape == (3, 36, 36, 3)
+            np.testing.assert_allclose(seen[key].mean(axis=(1, 2, 3)), grey, atol=3)
 
 
 def test_known_faults_of_versions_are_named():

@@ -90,6 +90,16 @@ def test_older_sets_tell_a_camera_that_was_named(tmp_path, settings, known):
     assert found.cameras == ((CAMERA,) if known else ())
 
 
+def test_another_camera_is_not_taken_for_that_of_rgb(tmp_path):
+    """Sets say where the camera of "rgb" is, and of no other."""
+    found = load(
+        [write_set(tmp_path / "wrist", camera="wrist", info={})],
+        RecordedData(primary="rgb_wrist"),
+        {"image_primary": 8},
+    ).trained_on
+    assert found.cameras == () and found.image_sizes == (8,)
+
+
 @pytest.mark.parametrize("text", ["{", "[]", '{"cameras": []}'])
 def test_a_damaged_file_is_named(tmp_path, text):
     (tmp_path / TRAINED_ON_FILE).write_text(text)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import datetime
 import functools
 import io
@@ -29,9 +30,11 @@ from teachers.openvla.opd.match import look
 from teachers.openvla.opd.models import Pair, load_pair
 from teachers.openvla.opd.rollout import Seen, roll_out, seed_of
 from teachers.openvla.opd.scores import score
+from teachers.openvla.opd.serving import as_it_acted
 from teachers.openvla.opd.settings import KIND, DistillSettings
 from teachers.openvla.opd.update import RATIO, Learner
 from teachers.openvla.server.batching import uniform_numbers
+from teachers.serving import Serving, read_serving
 
 ALSO_MAY_CHANGE = ("device", "gradient_checkpointing", "max_batch", "micro_batch", "features_gib", "evaluation")
 """Settings that a resumed run may have otherwise, besides `MAY_CHANGE` of every fine-tuning."""
@@ -64,11 +67,11 @@ def distill(
     """Distils a teacher into a student that acts. In each of several processes, where torchrun started them.
 
     Args:
-      checkpoint: of the student, see `models.load_pair`.
+      checkpoint: of the student, see `models.load_pair`; its serving file is obeyed where settings say nothing.
       teacher: likewise.
       settings: validated first.
       directory: gets distill_config.json, metrics.jsonl (a row an iteration), checkpoints, and the student's adapter
-        with its statistics and what its actions mean.
+        with its statistics, serving.json and what its actions mean.
       resume: go on with the run in the directory, if there is one; the same checkpoints must be given.
       overwrite: delete that run first.
       callbacks: called with the metrics of every iteration.
@@ -79,6 +82,8 @@ def distill(
     """
     settings.validate()
     checkpoint, directory = Path(checkpoint), Path(directory)
+    if begun := read_serving(checkpoint):
+        settings = dataclasses.replace(settings, **begun.followed(settings))
     accelerator = Accelerator(cpu=settings.device == "cpu", kwargs_handlers=_HANDLERS)
     check = functools.partial(
         check_directory,
@@ -102,7 +107,7 @@ def distill(
         device = "cpu" if accelerator.device.type == "cpu" else str(accelerator.device)
         pair = load_pair(checkpoint, Path(teacher), settings, device)
         stop = _SharedStop(stack.enter_context(stop_on_signal()), accelerator)
-        run = _Run(pair, envs, held_out, settings, accelerator)
+        run = _Run(pair, envs, held_out, settings, accelerator, as_it_acted(settings, source, envs.env.spec))
         run.open(directory, stack, check, resume=resume)
         if accelerator.is_main_process:
             described = adapter_config(pair.matrices, pair.lora, pair.source.base)
@@ -179,8 +184,10 @@ class _Run(Run):
         held_out: Environments | None,
         settings: DistillSettings,
         accelerator: Accelerator,
+        serving: Serving,
     ) -> None:
         super().__init__(settings, pair.given)
+        self._serving = serving
         self._pair, self._envs, self._held_out, self._accelerator = pair, envs, held_out, accelerator
         self._learner = Learner(pair, settings, accelerator)
         logging.info(
@@ -205,6 +212,7 @@ class _Run(Run):
         if self.step == 0 or self.step in self._store.steps() or not self._accelerator.is_main_process:
             return
         write_weights(self._directory, self._pair.matrices)
+        dataclasses.replace(self._serving, steps=self.step).write(self._directory)
         host = self._progress() | {"pending": self._pending}
         self._store.save(self.step, self._learner.optimizer.state(), host)
 

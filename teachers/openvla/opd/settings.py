@@ -28,7 +28,7 @@ KIND = Kind(
     keys=frozenset({"seed", "steps", "groups", "group_size", "objective", "lora", "optimizer"}),
     entries=(
         *("checkpoints", "metrics.jsonl", "tensorboard", "wandb", "dataset_statistics.json", "action_contract.json"),
-        *("adapter_config.json", "adapter_model.safetensors"),
+        *("adapter_config.json", "adapter_model.safetensors", "serving.json"),
     ),
     leftovers=("metrics.jsonl", "checkpoints/*.safetensors"),
 )
@@ -87,6 +87,7 @@ class DistillSettings(RunSettings):
     epochs: int = setting(1, low=1)  # passes over an iteration's tokens
     minibatches: int = setting(1, low=1)  # optimizer steps of a pass (SimpleVLA-RL: 4)
 
+    # What these say nothing of is as the student's serving file has it, if it has one.
     oft: str = setting("", choices=("", *TOKENS))  # what an OpenVLA-OFT student was trained for; empty: OpenVLA's
     statistics_key: str = ""  # the data set in whose units its actions are ("unnorm_key"), where it knows several
     contract: str = ""  # what its actions mean, see teachers/conventions.py; empty: what the fine-tuned model brings

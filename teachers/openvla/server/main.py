@@ -107,8 +107,9 @@ def load(options: argparse.Namespace) -> OpenVLAModel | OFTModel:
     name, serving = Path(options.checkpoint).name, obey(options)
     path, adapter = find_base(Path(options.checkpoint), None, options.base)
     options.remarks = serving.remarks(path if adapter else None) if serving else []
-    how = {key: getattr(options, key) for key in ("dtype", "device", "statistics_key", "center_crop")}
-    how |= {"libero": options.frames == "libero", "template": options.prompt, "remedy": _REMEDY}
+    how = {key: getattr(options, key) for key in ("dtype", "device", "center_crop")}
+    how |= {"libero": options.frames == "libero", "template": options.prompt or None, "remedy": _REMEDY}
+    how["statistics_key"] = options.statistics_key or None
     how["adapter"] = adapter
     if options.oft:
         settings = oft_settings(options.oft)
@@ -124,10 +125,7 @@ def obey(options: argparse.Namespace) -> Serving | None:
     """Changes the flags as the serving file of a fine-tuned model says, where they say nothing themselves."""
     serving = read_serving(Path(options.checkpoint))
     if serving is not None:
-        options.center_crop = options.center_crop or serving.center_crop
-        options.frames = options.frames or serving.frames
-        options.prompt = options.prompt or serving.prompt or None
-        options.statistics_key = options.statistics_key or serving.statistics_key or None
+        vars(options).update(serving.followed(options))
     return serving
 
 

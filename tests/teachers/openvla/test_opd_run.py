@@ -18,6 +18,7 @@ from safetensors.torch import load_file
 
 from rpd_jax.config import ConfigError, EnvConfig
 from teachers.openvla.opd.settings import KIND
+from teachers.serving import Serving, read_serving
 
 HERE = Path(__file__).parent
 CHILD = {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join([str(ROOT), str(HERE)])}
@@ -63,6 +64,10 @@ def test_what_a_run_writes(straight) -> None:
     share = sum(found[0][f"train/kl_{each}"] for each in dims) + 3 * found[0]["train/kl_rotation"]
     assert share / 7 == pytest.approx(found[0]["train/reverse_kl"], rel=1e-6)
     assert (straight.directory / KIND.file).is_file()
+    serving = read_serving(straight.directory)
+    assert (serving.steps, serving.planned, serving.statistics_key) == (4, 4, "bridge_orig") and not serving.remarks()
+    assert serving.trained_on["environments"] == ["pictured:Leave-v0"] and serving.trained_on["image_sizes"] == [16]
+    assert serving.trained_on["instructions"] == ["leave your place"]
 
 
 def test_what_is_left_is_a_model_nearer_to_its_teacher(straight, expert, checkpoint, frames) -> None:
@@ -102,6 +107,19 @@ def test_killed_and_resumed_is_the_same_bit_by_bit(straight, checkpoint, expert,
     assert [timeless(row) for row in rows(out)] == [timeless(row) for row in rows(straight.directory)]
     with pytest.raises(ConfigError, match="teacher: not what the run to resume was given"):
         distill(checkpoint, checkpoint, settings(save_every=2), out, resume=True)
+
+
+def test_a_student_acts_and_is_left_as_its_serving_file_says(checkpoint, expert, tmp_path) -> None:
+    from teachers.openvla.opd.distill import distill
+
+    student = made_adapter(checkpoint, tmp_path / "student", seed=6)
+    Serving(statistics_key="bridge_orig", prompt="v01", center_crop=True).write(student)
+    result = distill(student, expert, settings(steps=1, statistics_key="", prompt="openvla"), tmp_path / "run")
+    assert result.pair.student._preprocessor.center_crop
+    left = read_serving(result.directory)
+    assert (left.center_crop, left.prompt, left.statistics_key) == (True, "openvla", "bridge_orig")
+    assert left.remarks(checkpoint) == []
+    assert json.loads((result.directory / KIND.file).read_text())["center_crop"]
 
 
 def test_phases_and_evaluation(checkpoint, expert, tmp_path) -> None:
