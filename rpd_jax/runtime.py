@@ -7,16 +7,23 @@ has threads (jax >= 0.10: as there are cores) wait for ever, see `policies.dense
 
 from __future__ import annotations
 
+import contextlib
 import os
+import sys
 
 
 def configure() -> None:
-    """Gives OpenBLAS one thread, unless the user chose.
+    """Gives OpenBLAS one thread, and JAX a CPU device for each core, unless the user chose.
 
     Called where programs start: by the launchers, `rpd_jax.train` and `rpd_jax.evaluate`. It has no effect once
-    OpenBLAS has made its threads, at the first decomposition.
+    OpenBLAS has made its threads, at the first decomposition, and JAX its devices.
     """
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    if "host_platform_device_count" not in os.environ.get("XLA_FLAGS", "") and "JAX_NUM_CPU_DEVICES" not in os.environ:
+        os.environ["JAX_NUM_CPU_DEVICES"] = str(available_cores())
+        if "jax" in sys.modules:  # which has read the variable already
+            with contextlib.suppress(RuntimeError):  # nor does it make devices a second time
+                sys.modules["jax"].config.update("jax_num_cpu_devices", available_cores())
 
 
 def available_cores() -> int:

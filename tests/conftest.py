@@ -15,6 +15,7 @@ import pytest
 
 from rpd_jax import runtime
 
+os.environ.setdefault("JAX_NUM_CPU_DEVICES", "1")  # tests of several set up their own processes
 runtime.configure()  # before JAX starts
 
 # Compiling takes most of a test's time. XLA's older emitters compile a fusion several times as fast as its fusion

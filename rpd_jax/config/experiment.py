@@ -81,6 +81,7 @@ class RunConfig(Settings):
     keep_checkpoints: int = setting(2, low=1)
     # At most, where the whole loop is one program; metrics come once a call.
     iterations_per_call: int = setting(1, low=1)
+    devices: int | None = setting(None, low=1)  # that members are shared out over; None: as many as are of use
     tensorboard: bool = True
     wandb_project: str = ""  # empty: no W&B
 

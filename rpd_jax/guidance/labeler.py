@@ -8,7 +8,7 @@ at a few, without a history, and its answers are spread over windows (`sparse.ta
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import jax
 import numpy as np
@@ -47,6 +47,11 @@ class Askers(NamedTuple):
     def guided(self) -> np.ndarray:
         """bool [P]: which members query at all."""
         return self.dense | self.sparse
+
+    @property
+    def arrays(self) -> dict[str, Any]:
+        """Its entries with an axis of members, by name."""
+        return {name: getattr(self, name) for name in ("dense", "sparse", "seeds", "guidance", "actions")}
 
     def guidance_of(self, members: np.ndarray | int) -> Guidance:
         return jax.tree.map(lambda x: x[members], self.guidance)

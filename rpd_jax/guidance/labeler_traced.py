@@ -48,7 +48,7 @@ class TracedLabeler(Labeler):
         super().__init__(*arguments, **named)
         self._draw = draw
 
-    def label(self, seen: Seen, weight: Array, calls: Array, iteration: Array, askers: Askers | None = None) -> Labels:
+    def label(self, seen: Seen, weight: Array, calls: Array, iteration: Array, askers: Askers) -> Labels:
         """Labels each member in its way, densely or sparsely.
 
         One member after the other: each costs its own queries, and nothing once its guidance has ended.
@@ -58,19 +58,19 @@ class TracedLabeler(Labeler):
           weight: [P] of the members' distillation losses; where it is 0 there are no queries.
           calls: int [P], of an environment in this rollout, of the sparse members.
           iteration: of the run.
-          askers: with traced seeds and guidance; None: the population's.
+          askers: the population's with traced arrays, which may be those of some members.
         """
-        askers = askers or self.askers
         kinds: list[Callable[..., Labels]] = [self._nothing]
         kind = jnp.zeros(len(weight), jnp.int32)
         wanted = (weight > 0) & (jnp.asarray(askers.dense) | (calls > 0))
-        ways: list[tuple[np.ndarray, Callable[..., Labels]]] = [(askers.dense, self._every_step)]
-        for actions in np.unique(askers.actions[askers.sparse]).tolist():
+        ways: list[tuple[Array, Callable[..., Labels]]] = []
+        if self.askers.dense.any():
+            ways.append((askers.dense, self._every_step))
+        for actions in np.unique(self.askers.actions[self.askers.sparse]).tolist():
             ways.append((askers.sparse & (askers.actions == actions), functools.partial(self._some, actions)))
         for asks, way in ways:
-            if asks.any():
-                kind = jnp.where(jnp.asarray(asks) & wanted, len(kinds), kind)
-                kinds.append(way)
+            kind = jnp.where(jnp.asarray(asks) & wanted, len(kinds), kind)
+            kinds.append(way)
         rollout = jax.tree.map(
             lambda x: jnp.moveaxis(x, 1, 0), seen._replace(age=seen.age[None])
         )  # members first, as lax.map wants them

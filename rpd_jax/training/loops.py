@@ -140,9 +140,9 @@ class Program(NamedTuple):
         running: rollout_traced.Running,
         iteration: Array,
         variants: Variant,
-        askers: Askers | None = None,
+        askers: Askers,
     ) -> tuple[MemberState, rollout_traced.Running, tuple[dict[str, Array], rollout_traced.Ended]]:
-        """Collects, labels and updates; pure. `askers`: with traced seeds, see `TracedLabeler.label`."""
+        """Collects, labels and updates; pure. The members, variants and askers may be some of the population's."""
         population, labeler = self.population, self.labeler
         config = population.config
         progress = iteration.astype(jnp.float32) / config.iterations
@@ -153,7 +153,7 @@ class Program(NamedTuple):
             self.env, population, config.algorithm.rollout_length, members, running, keys
         )
         targets = None
-        costs: dict[str, Array] = dict.fromkeys(COSTS, jnp.zeros(len(population), jnp.int32))
+        costs: dict[str, Array] = dict.fromkeys(COSTS, jnp.zeros(len(members.key), jnp.int32))
         if labeler is not None:
             weight = asking_weights(members, variants, progress)
             assert members.schedule is not None, "members in training have one"
@@ -166,7 +166,8 @@ class Program(NamedTuple):
                 "clipped": found.clipped,
             }
         members, metrics = update(population.algorithm, members, variants, rollout.transition, targets, progress)
-        return members, running, (metrics | costs | {"not_finite": jnp.sum(running.env.not_finite)}, rollout.ended)
+        not_finite = jnp.sum(running.env.not_finite.reshape(len(members.key), -1), axis=1)
+        return members, running, (metrics | costs | {"not_finite": not_finite}, rollout.ended)
 
 
 COSTS = ("queries", "covered", "refused", "clipped")
@@ -177,17 +178,22 @@ def run_iterations(
     at_once: int,
     members: MemberState,
     running: rollout_traced.Running,
+    variants: Variant,
+    askers: dict[str, Any],
     first: Array,
     count: Array,
-    variants: Variant,
 ) -> tuple[MemberState, rollout_traced.Running, Any]:
-    """`count` iterations from `first` on, at most `at_once`; the metrics' leaves are [at_once, P]."""
-    blank = jax.eval_shape(program.iteration, members, running, first, variants)[2]
+    """`count` iterations from `first` on, at most `at_once`; the metrics' leaves are [at_once, P].
+
+    `askers` are the arrays of `Askers`.
+    """
+    everyone = program.population.askers._replace(**askers)
+    blank = jax.eval_shape(lambda *given: program.iteration(*given, everyone), members, running, first, variants)[2]
     buffers = jax.tree.map(lambda x: jnp.zeros((at_once, *x.shape), x.dtype), blank)
 
     def body(i: Array, carry: tuple) -> tuple:
         members, running, buffers = carry
-        members, running, metrics = program.iteration(members, running, first + i, variants)
+        members, running, metrics = program.iteration(members, running, first + i, variants, everyone)
         return members, running, jax.tree.map(lambda buffer, x: buffer.at[i].set(x), buffers, metrics)
 
     return jax.lax.fori_loop(0, count, body, (members, running, buffers))
@@ -214,12 +220,18 @@ class GraphLoop:
         self.ledgers = [Ledger() for _ in population.members]
         ages = first_ages(seeds, env.spec.max_episode_steps) if random_ages else np.zeros(len(seeds), np.int32)
         begin = jax.jit(functools.partial(rollout_traced.begin, env))
-        self._running = population.mesh.place(begin(np.asarray(seeds, np.uint32), ages))
+        self._running = begin(np.asarray(seeds, np.uint32), ages)
         program = Program.of(env, population, teacher)
         self._labeler = program.labeler
+        split = population.mesh.split(
+            functools.partial(run_iterations, program, self.at_once), (0, 0, 0, 0, None, None), out_axes=(0, 0, 1)
+        )
         # Variants are constants of the program, which XLA folds: most coefficients are 0.
-        run = functools.partial(run_iterations, program, self.at_once, variants=population.variants)
-        self._program = jax.jit(run, donate_argnums=(0, 1))
+        constants = population.variants, population.askers.arrays
+        self._program = jax.jit(
+            lambda members, running, first, count: split(members, running, *constants, first, count),
+            donate_argnums=(0, 1),
+        )
 
     def run(self, members: MemberState, first: int, count: int) -> tuple[MemberState, list[Row]]:
         started = time.perf_counter()
@@ -233,7 +245,7 @@ class GraphLoop:
             costs = [update.pop(name) for name in COSTS]
             if self._labeler is not None:
                 self._labeler.charge(self.ledgers, *costs)
-            not_finite = float(update.pop("not_finite"))
+            not_finite = float(np.sum(update.pop("not_finite")))
             row = summary.flatten("train", self._population, _means(rollout_traced.Ended(*(x[i] for x in ended))))
             row |= summary.flatten("update", self._population, summary.by_member(update))
             row |= _costs(self._population, self.ledgers)

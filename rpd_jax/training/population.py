@@ -54,9 +54,8 @@ class Population:
     its seed) its environments are the same whatever population it is part of.
     """
 
-    def __init__(self, config: Config, spec: EnvSpec, mesh: Mesh | None = None) -> None:
+    def __init__(self, config: Config, spec: EnvSpec) -> None:
         self.config, self.spec = config, spec
-        self.mesh = mesh or Mesh.of_one()
         self.specs = resolve_variants(config)
         self.members = [Member(variant, seed) for variant in self.specs for seed in config.seeds]
         self.algorithm: Algorithm = make_algorithm(Setup(config, spec, tuple(self.specs)))
@@ -73,11 +72,13 @@ class Population:
             unsettled_iterations(config.env, length, spec.max_episode_steps) if length else 0,
         )
         resolved = to_phases([m.variant for m in self.members], config.algorithm, self.terms, spec.action_dim)
-        self.variants: Variant = self.mesh.place(resolved)  # [P, F, ...], see `variants.at`
+        self.variants: Variant = resolved  # [P, F, ...], see `variants.at`
+        self.mesh = Mesh.of(len(self), config.run.devices)
         self._act, self._look_ahead, self._mode = (
             jax.jit(functools.partial(program, self.algorithm)) for program in (act, look_ahead, mode)
         )
-        self._update = jax.jit(functools.partial(update, self.algorithm), donate_argnums=0)
+        learn = self.mesh.split(functools.partial(update, self.algorithm), (0, 0, 1, 1, None))
+        self._update = jax.jit(learn, donate_argnums=0)
 
     def __len__(self) -> int:
         return len(self.members)
@@ -110,7 +111,7 @@ class Population:
     def init(self) -> MemberState:
         """Fresh members; those of the same seed start from the same parameters whatever their variant."""
         seeds = jnp.asarray(self.seeds, jnp.uint32)
-        return self.mesh.place(jax.jit(self.begin)(seeds, at(self.variants, 0.0)))
+        return jax.jit(self.begin)(seeds, at(self.variants, 0.0))
 
     def act(self, members: MemberState, observation: Observation, step: chex.Array) -> Acted:
         """Samples actions for observations [P, N, ...] at the rollout's step `step`, which salts the keys."""

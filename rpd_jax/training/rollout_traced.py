@@ -84,7 +84,7 @@ def collect(
     `teacher_keys` are the entries of an observation that the teacher reads. Frames that the environment's observations
     do not hold are not drawn here: the states are kept, to draw those that are queried.
     """
-    num_members = len(population)
+    num_members = len(members.key)
     given = tuple(key for key in teacher_keys if key in env.spec.observation)
     kept = tuple(dict.fromkeys((*population.keys, *given)))
     keep_states = len(given) < len(teacher_keys)
