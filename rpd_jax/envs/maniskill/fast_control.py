@@ -14,7 +14,7 @@ from mani_skill.utils.structs import articulation
 from mani_skill.utils.structs.pose import Pose
 from sapien import Pose as SapienPose
 
-from rpd_jax.envs.maniskill.fast_pose import is_alone, is_single
+from rpd_jax.envs.maniskill.fast_pose import is_alone, is_single, moved_and_turned
 
 _HALF, _ONE = np.float32(0.5), np.float32(1)
 _REMEMBERED = "_ee_pose_of_this_action"
@@ -25,6 +25,7 @@ _slow_clip_and_scale = gym_utils.clip_and_scale_action
 _slow_clip_and_scale_pose = pd_ee_pose.PDEEPoseController._clip_and_scale_action
 _slow_ee_set_action = pd_ee_pose.PDEEPosController.set_action
 _slow_ee_pose = pd_ee_pose.PDEEPosController.ee_pose_at_base.fget
+_slow_target_pose = pd_ee_pose.PDEEPoseController.compute_target_pose
 _slow_compute_ik = kinematics.Kinematics.compute_ik
 _slow_mimic_set_action = pd_joint_pos.PDJointPosMimicController.set_action
 _slow_set_targets = articulation.Articulation.set_joint_drive_targets
@@ -91,6 +92,15 @@ def ee_set_action(self: Any, action: torch.Tensor) -> None:
         del self.__dict__[_REMEMBERED]
 
 
+def compute_target_pose(self: Any, prev_ee_pose_at_base: Any, action: torch.Tensor) -> Any:
+    """`PDEEPoseController.compute_target_pose`."""
+    if self.config.use_delta and self.config.frame == "root_translation:root_aligned_body_rotation":
+        target = moved_and_turned(prev_ee_pose_at_base, action)
+        if target is not None:
+            return target
+    return _slow_target_pose(self, prev_ee_pose_at_base, action)
+
+
 def compute_ik(self: Any, pose: Any, q0: torch.Tensor, *arguments: Any, **named: Any) -> torch.Tensor | None:
     """`Kinematics.compute_ik`: the same solver."""
     if self.use_gpu_ik or type(pose) is not Pose or not is_single(pose.raw_pose, (1, 7)):
@@ -140,6 +150,7 @@ REPLACED: tuple[tuple[Any, str, Any], ...] = (
     (pd_ee_pose.PDEEPoseController, "_clip_and_scale_action", clip_and_scale_pose),
     (pd_ee_pose.PDEEPosController, "ee_pose_at_base", property(ee_pose_at_base)),
     (pd_ee_pose.PDEEPosController, "set_action", ee_set_action),
+    (pd_ee_pose.PDEEPoseController, "compute_target_pose", compute_target_pose),
     (kinematics.Kinematics, "compute_ik", compute_ik),
     (pd_joint_pos.PDJointPosMimicController, "set_action", mimic_set_action),
     (articulation.Articulation, "set_joint_drive_targets", set_joint_drive_targets),

@@ -14,6 +14,8 @@ from sapien import Pose as SapienPose
 
 _ZERO, _ONE, _TWO, _TENTH = (np.float32(value) for value in (0, 1, 2, 0.1))
 
+_ALONE = "_is_alone"
+
 _slow_raw_multiply = rotation_conversions.quaternion_raw_multiply
 _slow_multiply = rotation_conversions.quaternion_multiply
 _slow_to_matrix = rotation_conversions.quaternion_to_matrix
@@ -66,6 +68,25 @@ def _standard(q: tuple[np.float32, ...]) -> tuple[np.float32, ...]:
     return (-w, -x, -y, -z) if w < 0 else q
 
 
+def _quaternion(matrix: np.ndarray) -> tuple[np.float32, ...]:
+    """From the largest of twice |w|, |x|, |y| and |z|; square roots are torch's, whose rounding is its own."""
+    (a, b, c), (d, e, f), (g, h, i) = matrix
+    squares = (_ONE + a + e + i, _ONE + a - e - i, _ONE - a + e - i, _ONE - a - e + i)
+    positive = np.array([square for square in squares if square > 0], np.float32)
+    roots = iter(torch.sqrt(torch.from_numpy(positive)).numpy())
+    twice = [next(roots) if square > 0 else _ZERO for square in squares]
+    n = twice.index(max(twice))
+    t = twice[n]
+    rows = (
+        (t * t, h - f, c - g, d - b),
+        (h - f, t * t, d + b, c + g),
+        (c - g, d + b, t * t, f + h),
+        (d - b, g + c, h + f, t * t),
+    )
+    divisor = _TWO * max(t, _TENTH)
+    return _standard(tuple(value / divisor for value in rows[n]))
+
+
 # Functions of `rotation_conversions`.
 
 
@@ -97,24 +118,9 @@ def quaternion_to_matrix(quaternions: torch.Tensor) -> torch.Tensor:
 
 
 def matrix_to_quaternion(matrix: torch.Tensor) -> torch.Tensor:
-    """From the largest of twice |w|, |x|, |y| and |z|; square roots are torch's, whose rounding is its own."""
     if not is_single(matrix, (1, 3, 3)):
         return _slow_to_quaternion(matrix)
-    (a, b, c), (d, e, f), (g, h, i) = matrix.numpy()[0]
-    squares = (_ONE + a + e + i, _ONE + a - e - i, _ONE - a + e - i, _ONE - a - e + i)
-    positive = np.array([square for square in squares if square > 0], np.float32)
-    roots = iter(torch.sqrt(torch.from_numpy(positive)).numpy())
-    twice = [next(roots) if square > 0 else _ZERO for square in squares]
-    n = twice.index(max(twice))
-    t = twice[n]
-    rows = (
-        (t * t, h - f, c - g, d - b),
-        (h - f, t * t, d + b, c + g),
-        (c - g, d + b, t * t, f + h),
-        (d - b, g + c, h + f, t * t),
-    )
-    divisor = _TWO * max(t, _TENTH)
-    return _tensor(_standard(tuple(value / divisor for value in rows[n])))
+    return _tensor(_quaternion(matrix.numpy()[0]))
 
 
 def euler_angles_to_matrix(euler_angles: torch.Tensor, convention: str) -> torch.Tensor:
@@ -162,6 +168,21 @@ def inv(self: Any) -> Any:
     return pose.Pose(raw_pose=_tensor([*_turned(inverse, (-px, -py, -pz)), *inverse]))
 
 
+def moved_and_turned(start: Any, motion: torch.Tensor) -> Any | None:
+    """The pose `start` moved by the first three of [1, 6] and turned by the others, Euler angles, in the base's axes.
+
+    None where that is not single.
+    """
+    if not (is_single(motion, (1, 6)) and is_single(start.raw_pose, (1, 7))):
+        return None
+    turn = _quaternion(euler_angles_to_matrix(motion[:, 3:], "XYZ").numpy()[0])
+    before = start.raw_pose.numpy()[0]
+    raw = np.empty((1, 7), np.float32)
+    raw[0, :3] = before[:3] + motion.numpy()[0, :3]
+    raw[0, 3:] = _standard(_product(turn, before[3:]))
+    return pose.Pose(raw_pose=torch.from_numpy(raw))
+
+
 def to_transformation_matrix(self: Any) -> torch.Tensor:
     if not is_single(self.raw_pose, (1, 7)):
         return _slow_transformation(self)
@@ -181,8 +202,12 @@ def link_pose(self: Any) -> Any:
 
 
 def is_alone(struct: Any) -> bool:
-    """Whether an `Actor`, a `Link` or an `Articulation` is that of one environment on the CPU."""
-    return len(struct._objs) == 1 and not struct.scene.gpu_sim_enabled and struct.scene.device.type == "cpu"
+    """Whether an `Actor`, a `Link` or an `Articulation` is that of one environment on the CPU, which does not change."""
+    if (alone := struct.__dict__.get(_ALONE)) is None:
+        scene = struct.scene
+        alone = len(struct._objs) == 1 and not scene.gpu_sim_enabled and scene.device.type == "cpu"
+        struct.__dict__[_ALONE] = alone
+    return alone
 
 
 def _from_sapien(value: SapienPose) -> Any:
