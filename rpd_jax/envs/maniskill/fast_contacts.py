@@ -41,9 +41,7 @@ def is_grasping(self: Any, object: Any, min_force: float = 0.5, max_angle: float
     return torch.tensor([True])
 
 
-def _presses(
-    force: list[float], sign: float, q: list[float], min_force: float, max_angle: float
-) -> bool | None:
+def _presses(force: list[float], sign: float, q: list[float], min_force: float, max_angle: float) -> bool | None:
     """Whether a force [3] is one of a finger whose orientation is `q` and that opens along +-y; None: hard to say."""
     size = math.hypot(*force)
     if not _NEAR_N < abs(size - min_force) < _MOST_N:

@@ -202,7 +202,7 @@ def link_pose(self: Any) -> Any:
 
 
 def is_alone(struct: Any) -> bool:
-    """Whether an `Actor`, a `Link` or an `Articulation` is that of one environment on the CPU, which does not change."""
+    """Whether an `Actor`, a `Link` or an `Articulation` is that of one environment on the CPU, for good."""
     if (alone := struct.__dict__.get(_ALONE)) is None:
         scene = struct.scene
         alone = len(struct._objs) == 1 and not scene.gpu_sim_enabled and scene.device.type == "cpu"
