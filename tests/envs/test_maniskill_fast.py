@@ -21,7 +21,8 @@ FUNCTIONS = """
     normalize, generator = torch.nn.functional.normalize, torch.Generator().manual_seed(0)
     slow = {name: getattr(plain, name) for _, name, _ in fast_pose.REPLACED if hasattr(plain, name)}
     create, create_from_pq, times, inverse = Pose.create, Pose.create_from_pq, Pose.__mul__, Pose.inv
-    matrix_of, scale, flatten = Pose.to_transformation_matrix, gym_utils.clip_and_scale_action, common.flatten_state_dict
+    matrix_of, flatten = Pose.to_transformation_matrix, common.flatten_state_dict
+    scale = gym_utils.clip_and_scale_action
 
     def same(name, *arguments):
         assert torch.equal(getattr(fast_pose, name)(*arguments), slow[name](*arguments)), (name, arguments)
@@ -120,7 +121,8 @@ EPISODES = """
         return told
 
     for task, mode in (word.split(":") for word in sys.argv[1:]):
-        fields = {"task": task, "control_mode": mode, "reward_mode": "normalized_dense", "image_size": 64, "camera": None}
+        fields = {"task": task, "control_mode": mode, "reward_mode": "normalized_dense"}
+        fields |= {"image_size": 64, "camera": None}
         chosen = np.random.default_rng(0).uniform(0, 1, (40, 16)).astype(np.float32)
 
         def flail(step, state):
