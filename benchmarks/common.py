@@ -53,6 +53,12 @@ def timed(call: Callable[[], object], repeats: int, warmup: int = 1) -> list[flo
     return seconds
 
 
+def cpu_seconds(pid: int) -> float:
+    """The processor time of another process so far, all its threads together."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def median(values: Sequence[float]) -> float:
     """The middle value, which a disturbed repeat does not move."""
     return float(statistics.median(values))

@@ -79,20 +79,15 @@ def _line(process: subprocess.Popen[str], word: str) -> str:
 def play(env: VectorEnv, rng: np.random.Generator, steps: int) -> tuple[float, float, float]:
     """The same of ours, this process's share included; `steps` of each of its processes."""
     pids = [process.pid for process in env._pool.processes]
-    before, start = sum(map(_cpu_seconds, pids)) + time.process_time(), time.perf_counter()
+    before, start = sum(map(common.cpu_seconds, pids)) + time.process_time(), time.perf_counter()
     rounds = max(1, steps // ROWS)
     for _ in range(rounds):
         env.step(rng.uniform(-1, 1, (env.num_envs, 7)))
     total = rounds * env.num_envs
-    cpu = sum(map(_cpu_seconds, pids)) + time.process_time() - before
+    cpu = sum(map(common.cpu_seconds, pids)) + time.process_time() - before
     resident = sum(int(Path(f"/proc/{pid}/statm").read_text().split()[1]) for pid in pids)
     memory = resident * os.sysconf("SC_PAGESIZE") / 2**20 / env.num_envs
     return cpu / total, (time.perf_counter() - start) / total, memory
-
-
-def _cpu_seconds(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def compared(kind: str, processes: int, turns: int, steps: int) -> dict[str, float]:

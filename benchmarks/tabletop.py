@@ -108,13 +108,13 @@ def pictures(size: int, batch: int = 64) -> Callable[[], float]:
 
 def maniskill_pool() -> Callable[[], float]:
     """A function that plays random actions in ManiSkill's pool for some seconds and returns steps per second."""
-    from benchmarks.maniskill import ENVS, PROCESSES, pool_steps_per_second
+    from benchmarks.maniskill import ENVS, PROCESSES, play
     from rpd_jax.envs.maniskill.pool import ManiSkillVectorEnv
 
     env = ManiSkillVectorEnv(TASK, ENVS, range(ENVS), processes=PROCESSES)
     env.reset()
     rng = np.random.default_rng(0)
-    return lambda: pool_steps_per_second(env, rng, 3.0)
+    return lambda: play(env, rng, 3.0).wall
 
 
 def repeated(run: Callable[[], float], repeats: int) -> list[float]:

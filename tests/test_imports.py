@@ -32,7 +32,10 @@ MAY_IMPORT_LINEN = ("rpd_jax.policies", "teachers.octo")
 OPENVLA_SERVER, OPENVLA_FINETUNE = "teachers.openvla.server", "teachers.openvla.finetune"
 OPENVLA_DISTILL = "teachers.openvla.opd"
 MAY_IMPORT_TORCH = (
-    "rpd_jax.envs.maniskill.fast",
+    "rpd_jax.envs.maniskill.fast_contacts",
+    "rpd_jax.envs.maniskill.fast_control",
+    "rpd_jax.envs.maniskill.fast_observation",
+    "rpd_jax.envs.maniskill.fast_pose",
     "rpd_jax.envs.maniskill.worker",
     "rpd_jax.envs.maniskill.gpu_worker",
     OPENVLA_SERVER,

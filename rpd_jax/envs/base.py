@@ -147,7 +147,7 @@ class VectorEnv(Protocol):
     def step(self, action: Array) -> StepResult:
         """Steps every environment with actions [B, A]; clips them to the box itself.
 
-        The arrays returned are valid until the next call of `step` or `reset`.
+        The arrays returned stay as they are: later calls write others.
         """
         ...
 

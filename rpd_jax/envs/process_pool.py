@@ -107,14 +107,12 @@ class PoolEnv(ProcessEnv):
         return self._shared["broken"].copy()
 
     def _result(self) -> StepResult:
-        return StepResult(
-            observation=self._read(""),
-            final_observation=self._read("final_"),
-            reward=self._shared["reward"].copy(),
-            terminated=self._shared["terminated"].copy(),
-            truncated=self._shared["truncated"].copy(),
-            success=self._shared["success"].copy(),
-        )
+        flags = {name: self._shared[name].copy() for name in ("terminated", "truncated", "success")}
+        ended = (flags["terminated"] | flags["truncated"] | self._shared["broken"]).any()
+        observation = self._read("")
+        # Where no episode ended the final observation is the same one: its pictures need not be copied too.
+        final = self._read("final_") if ended else dict(observation)
+        return StepResult(observation, final, reward=self._shared["reward"].copy(), **flags)
 
     def _read(self, prefix: str) -> Observation:
         observation: Observation = {"state": self._shared[f"{prefix}state"].copy()}

@@ -116,11 +116,10 @@ class HostCollector:
         return Rollout(transition, np.stack(starts), self._per_member(ended))
 
     def _keep(self, observation: Observation) -> Observation:
-        """Copies arrays of the host, which a simulator may overwrite in its next step; JAX's are constant."""
+        """The host's arrays as numpy's, which no later step touches (see `VectorEnv.step`); so there is no copy."""
 
         def keep(x: Array) -> Array:
-            stays = placement.on_accelerator(x) or (self._keep_jax and isinstance(x, jax.Array))
-            return x if stays else np.array(x)
+            return x if self._keep_jax and isinstance(x, jax.Array) else placement.host_view(x)
 
         return {key: keep(x) for key, x in observation.items()}
 

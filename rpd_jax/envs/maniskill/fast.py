@@ -1,118 +1,59 @@
-"""Faster equivalents of a few ManiSkill functions that every step calls, for one environment on the CPU.
+"""Faster equivalents of some ManiSkill functions that every step calls, for one environment on the CPU.
 
 ManiSkill computes with tensors that hold one pose, where the cost is not arithmetic but some thousand calls
-of torch per step. The versions here do the same float32 operations in the same order, on numpy's scalars,
-which round after every operation as tensors do: results are equal to the last bit, and tests compare them and
-whole episodes with those of plain ManiSkill. Whatever is not a single pose on the CPU goes the old way.
+of torch per step. The versions in `fast_pose`, `fast_control`, `fast_contacts` and `fast_observation` do the same
+float32 operations in the same order, on numpy's scalars, which round after every operation as tensors do; what rounds
+in a way of its own (sums, roots, sines, products of matrices) stays torch's. Results are equal to the last bit, and
+tests compare them and whole episodes with those of plain ManiSkill. Whatever is not single and on the CPU goes the old
+way, and so does everything where ManiSkill's code is not the one that was read.
 """
 
 from __future__ import annotations
 
-from importlib import metadata
-from typing import Any
+import hashlib
+from collections.abc import Mapping
+from importlib import util
+from pathlib import Path
 
-import numpy as np
-import torch
-from mani_skill.agents.controllers import pd_ee_pose
-from mani_skill.utils.geometry import rotation_conversions
-from mani_skill.utils.structs import articulation, pose
-from sapien import Pose as SapienPose
-
-_VERSIONS = ("3.0.",)  # whose code was read; others run unchanged
-_ONE, _TWO = np.float32(1), np.float32(2)
-_PLUS, _MINUS = np.float32(1), np.float32(-1)
-# Component n of the product: p[0] q[n] and three signed products p[i] q[j], in the order in which they are added.
-_HAMILTON = (
-    (0, (_MINUS, 1, 1), (_MINUS, 2, 2), (_MINUS, 3, 3)),
-    (1, (_PLUS, 1, 0), (_PLUS, 2, 3), (_MINUS, 3, 2)),
-    (2, (_MINUS, 1, 3), (_PLUS, 2, 0), (_PLUS, 3, 1)),
-    (3, (_PLUS, 1, 2), (_MINUS, 2, 1), (_PLUS, 3, 0)),
-)
-
-_slow_multiply = rotation_conversions.quaternion_raw_multiply
-_slow_to_matrix = rotation_conversions.quaternion_to_matrix
-_slow_create = pose.Pose.create.__func__
-_slow_set_action = pd_ee_pose.PDEEPosController.set_action
-_slow_ee_pose = pd_ee_pose.PDEEPosController.ee_pose_at_base.fget
-_REMEMBERED = "_ee_pose_of_this_action"
-_slow_set_targets = articulation.Articulation.set_joint_drive_targets
+# The code that is replaced, or that a replacement does the work of: SHA-256 of its files, shortened (mani_skill 3.0.1).
+READ: Mapping[str, str] = {
+    "mani_skill.agents.base_agent": "64b0c9f45577ef84",
+    "mani_skill.agents.controllers.base_controller": "a39aa1ec3666ccca",
+    "mani_skill.agents.controllers.pd_ee_pose": "318110fe18cb879e",
+    "mani_skill.agents.controllers.pd_joint_pos": "ce05feb05c4370ec",
+    "mani_skill.agents.controllers.utils.kinematics": "9e83b6f5bf63c4f5",
+    "mani_skill.agents.robots.panda.panda": "2a98a2133b49e5a9",
+    "mani_skill.envs.scene": "2e875f4a053fb568",
+    "mani_skill.utils.common": "2ae6b0332840befc",
+    "mani_skill.utils.geometry.rotation_conversions": "1a68afa09de99970",
+    "mani_skill.utils.gym_utils": "66f56909b8b91301",
+    "mani_skill.utils.sapien_utils": "c88b239e5e182cd6",
+    "mani_skill.utils.structs.actor": "dacf82803b63928a",
+    "mani_skill.utils.structs.articulation": "fe3fa5782d32f2c1",
+    "mani_skill.utils.structs.articulation_joint": "260d6899bfc35b24",
+    "mani_skill.utils.structs.link": "1a98bbeb8f6b06d0",
+    "mani_skill.utils.structs.pose": "f5578775b35bbd23",
+}
 
 
 def install() -> bool:
-    """Replaces the functions in this process if ManiSkill's version is one that is known; says whether."""
-    if not metadata.version("mani_skill").startswith(_VERSIONS):
+    """Replaces the functions in this process if ManiSkill's code is the one that was read; says whether."""
+    if any(digest(name) != read for name, read in READ.items()):
         return False
-    rotation_conversions.quaternion_raw_multiply = quaternion_raw_multiply
-    rotation_conversions.quaternion_to_matrix = pose.quaternion_to_matrix = quaternion_to_matrix
-    pose.Pose.create = classmethod(create_pose)
-    pd_ee_pose.PDEEPosController.ee_pose_at_base = property(ee_pose_at_base)
-    pd_ee_pose.PDEEPosController.set_action = set_action
-    articulation.Articulation.set_joint_drive_targets = set_joint_drive_targets
+    # Only now: in another version what they name may not be there.
+    from rpd_jax.envs.maniskill import fast_contacts, fast_control, fast_observation, fast_pose
+
+    for module in (fast_pose, fast_control, fast_contacts, fast_observation):
+        for owner, name, replacement in module.REPLACED:
+            setattr(owner, name, replacement)
     return True
 
 
-def _is_single(tensor: torch.Tensor, shape: tuple[int, ...]) -> bool:
-    return tensor.shape == shape and tensor.dtype == torch.float32 and not tensor.is_cuda
-
-
-def quaternion_raw_multiply(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
-    """Stands in for `rotation_conversions.quaternion_raw_multiply`: Hamilton's product, scalars first."""
-    if not (_is_single(left, (1, 4)) and _is_single(right, (1, 4))):
-        return _slow_multiply(left, right)
-    p, q = left.numpy()[0], right.numpy()[0]
-    product = [
-        ((p[0] * q[n] + s1 * p[a] * q[b]) + s2 * p[c] * q[d]) + s3 * p[e] * q[f]
-        for n, (s1, a, b), (s2, c, d), (s3, e, f) in _HAMILTON
-    ]
-    return torch.from_numpy(np.array([product], np.float32))
-
-
-def quaternion_to_matrix(quaternions: torch.Tensor) -> torch.Tensor:
-    """Stands in for `rotation_conversions.quaternion_to_matrix`: 1 + s (v v^T - |v|^2 + w [v]x), s = 2 / |q|^2."""
-    if not _is_single(quaternions, (1, 4)):
-        return _slow_to_matrix(quaternions)
-    s = _TWO / (quaternions * quaternions).sum(-1).numpy()[0]
-    w, x, y, z = quaternions.numpy()[0]
-    xx, yy, zz, xy, xz, yz, wx, wy, wz = x * x, y * y, z * z, x * y, x * z, y * z, w * x, w * y, w * z
-    rows = [
-        [_ONE - s * (yy + zz), s * (xy - wz), s * (xz + wy)],
-        [s * (xy + wz), _ONE - s * (xx + zz), s * (yz - wx)],
-        [s * (xz - wy), s * (yz + wx), _ONE - s * (xx + yy)],
-    ]
-    return torch.from_numpy(np.array([rows], np.float32))
-
-
-def create_pose(cls: type, value: Any, device: Any = None) -> Any:
-    """Stands in for the class method `Pose.create`."""
-    single = value[0] if isinstance(value, list) and len(value) == 1 else value
-    if not isinstance(single, SapienPose) or (device is not None and torch.device(device).type != "cpu"):
-        return _slow_create(cls, value, device)
-    raw = np.empty((1, 7), np.float32)
-    raw[0, :3] = single.p
-    raw[0, 3:] = single.q
-    return cls(raw_pose=torch.from_numpy(raw))
-
-
-def ee_pose_at_base(self: Any) -> Any:
-    """Stands in for the property `PDEEPosController.ee_pose_at_base`, remembered for the length of a `set_action`."""
-    remembered = self.__dict__.get(_REMEMBERED)
-    return _slow_ee_pose(self) if remembered is None else remembered
-
-
-def set_action(self: Any, action: torch.Tensor) -> None:
-    """Wraps `PDEEPosController.set_action`, which asks for the tool's pose more than once while the arm is still."""
-    self.__dict__[_REMEMBERED] = _slow_ee_pose(self)
+def digest(module: str) -> str:
+    """Of its source; empty where there is no such module."""
     try:
-        _slow_set_action(self, action)
-    finally:
-        del self.__dict__[_REMEMBERED]
-
-
-def set_joint_drive_targets(self: Any, targets: Any, joints: Any = None, joint_indices: Any = None) -> None:
-    """Stands in for `Articulation.set_joint_drive_targets`."""
-    if self.scene.gpu_sim_enabled or joints is None or not _is_single(targets, (1, len(joints))):
-        return _slow_set_targets(self, targets, joints, joint_indices)
-    values = targets.numpy()[0]
-    for i, joint in enumerate(joints):
-        joint._objs[0].drive_target = values[i : i + 1]
-    return None
+        spec = util.find_spec(module)
+    except ModuleNotFoundError:
+        return ""
+    origin = Path(spec.origin) if spec and spec.origin else None
+    return hashlib.sha256(origin.read_bytes()).hexdigest()[:16] if origin and origin.is_file() else ""
