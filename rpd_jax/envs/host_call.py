@@ -28,7 +28,7 @@ from absl import logging
 from rpd_jax.types import Array
 
 HostFunction = Callable[[Sequence[np.ndarray], Sequence[np.ndarray]], None]
-"""(arguments, results): reads the former, which are read-only, and fills the latter; both are valid in the call only."""
+"""(arguments, results): reads the former, which are read-only, fills the latter, and keeps neither."""
 
 TARGET = "rpd_jax_host_call"
 MAJOR = 0  # of the interface; minor versions only add to it
@@ -67,7 +67,12 @@ def host_call(function: HostFunction, results: Any, *arrays: Array, key: str) ->
 
 
 class _Version(ctypes.Structure):
-    _fields_ = (("size", ctypes.c_size_t), ("extension", ctypes.c_void_p), ("major", ctypes.c_int), ("minor", ctypes.c_int))
+    _fields_ = (
+        ("size", ctypes.c_size_t),
+        ("extension", ctypes.c_void_p),
+        ("major", ctypes.c_int),
+        ("minor", ctypes.c_int),
+    )
 
 
 class _ErrorArguments(ctypes.Structure):

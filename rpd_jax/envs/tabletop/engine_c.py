@@ -1,7 +1,7 @@
 """C MuJoCo: every batch is one call of `mujoco.rollout`, on all of the host's cores.
 
-Inside a jitted program it is a `host_call`, so that a rollout of many steps stays one program, which can be kept on disk.
-Results do not depend on the number of threads.
+Inside a jitted program it is a `host_call`, so that a rollout of many steps stays one program, which can be kept on
+disk. Results do not depend on the number of threads.
 """
 
 from __future__ import annotations
@@ -47,7 +47,9 @@ class BatchedRollout:
 
     def __init__(self, model: mujoco.MjModel, threads: int) -> None:
         self._model, self._threads = model, threads
-        self._idle: deque[_Worker] = deque()  # its methods are atomic; XLA's threads have no lasting locals of their own
+        self._idle: deque[_Worker] = (
+            deque()
+        )  # its methods are atomic; XLA's threads have no lasting locals of their own
         size = mujoco.mj_stateSize(model, mujoco.mjtState.mjSTATE_FULLPHYSICS)
         if size != 1 + model.nq + model.nv:
             raise RuntimeError(f"MuJoCo {mujoco.__version__} has a physics state of {size} numbers: time, qpos, qvel")
@@ -78,7 +80,7 @@ class _Worker:
         self._buffers: dict[int, tuple[np.ndarray, ...]] = {}
 
     def step(self, qpos: np.ndarray, qvel: np.ndarray, ctrl: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """[B, nq], [B, nv], [B, 8] -> states (time, qpos, qvel) and sensors after a control step; valid till the next."""
+        """[B, nq], [B, nv], [B, 8] -> states (time, qpos, qvel) and sensors, both valid until the next step."""
         nq = self._model.nq
         initial, control, states, sensors = self._arrays(len(qpos))
         initial[:, 1 : 1 + nq], initial[:, 1 + nq :], control[:] = qpos, qvel, ctrl[:, None]
