@@ -14,6 +14,8 @@ from __future__ import annotations
 
 import os
 
+from rpd_jax import compilation_cache
+
 MIN_POOL_THREADS = 6
 
 
@@ -27,6 +29,7 @@ def configure() -> None:
     if available_cores() < MIN_POOL_THREADS:
         os.environ.setdefault("NPROC", str(MIN_POOL_THREADS))
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    compilation_cache.configure(available_cores())
 
 
 def available_cores() -> int:

@@ -43,8 +43,8 @@ def host_call(function: HostFunction, results: Any, *arrays: Array, key: str) ->
     On the CPU without copies. Elsewhere, or if XLA's interface is another than ours, by `jax.pure_callback`.
 
     Args:
-      function: sees leaves [*B, ...], where B are the axes of the vmaps around the call.
-      results: a pytree of `jax.ShapeDtypeStruct`, without B.
+      function: sees arrays [*B, ...], where B are the axes of the vmaps around the call.
+      results: a pytree of `jax.ShapeDtypeStruct`, without B; the function sees its leaves.
       arrays: the arguments.
       key: says which function this is, also to other processes: equal keys must mean equal functions.
 
