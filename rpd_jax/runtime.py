@@ -11,9 +11,11 @@ import contextlib
 import os
 import sys
 
+from rpd_jax import compilation_cache
+
 
 def configure() -> None:
-    """Gives OpenBLAS one thread, and JAX a CPU device for each core, unless the user chose.
+    """Gives OpenBLAS one thread, and JAX a CPU device for each core and a cache, unless the user chose.
 
     Called where programs start: by the launchers, `rpd_jax.train` and `rpd_jax.evaluate`. It has no effect once
     OpenBLAS has made its threads, at the first decomposition, and JAX its devices.
@@ -24,6 +26,7 @@ def configure() -> None:
         if "jax" in sys.modules:  # which has read the variable already
             with contextlib.suppress(RuntimeError):  # nor does it make devices a second time
                 sys.modules["jax"].config.update("jax_num_cpu_devices", available_cores())
+    compilation_cache.configure(available_cores())
 
 
 def available_cores() -> int:

@@ -16,6 +16,7 @@ import pytest
 from rpd_jax import runtime
 
 os.environ.setdefault("JAX_NUM_CPU_DEVICES", "1")  # tests of several set up their own processes
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", "")  # not the user's: `pytest_configure` makes one
 runtime.configure()  # before JAX starts
 
 # Compiling takes most of a test's time. XLA's older emitters compile a fusion several times as fast as its fusion

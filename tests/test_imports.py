@@ -12,7 +12,7 @@ from children import ROOT, run
 
 # Folders and files of rpd_jax, in order: a module may import from its own line and from the lines before it.
 ROOMS: tuple[tuple[str, ...], ...] = (
-    ("rpd_jax.runtime", "rpd_jax.types", "rpd_jax.runs.interrupt"),
+    ("rpd_jax.runtime", "rpd_jax.compilation_cache", "rpd_jax.types", "rpd_jax.runs.interrupt"),
     ("rpd_jax.ipc", "rpd_jax.envs.base"),
     ("rpd_jax.config", "rpd_jax.presets"),
     ("rpd_jax.runs.files", "rpd_jax.runs.lock", "rpd_jax.runs.output_directory"),
@@ -27,7 +27,13 @@ ROOMS: tuple[tuple[str, ...], ...] = (
     ("rpd_jax.training", "rpd_jax.demonstrations.collect", "rpd_jax.demonstrations.record"),
     ("rpd_jax.export",),
 )
-WITHOUT_JAX_OR_TORCH = ("rpd_jax.ipc", "rpd_jax.types", "rpd_jax.envs.base", "rpd_jax.runtime")
+WITHOUT_JAX_OR_TORCH = (
+    "rpd_jax.ipc",
+    "rpd_jax.types",
+    "rpd_jax.envs.base",
+    "rpd_jax.runtime",
+    "rpd_jax.compilation_cache",
+)
 MAY_IMPORT_LINEN = ("rpd_jax.policies", "teachers.octo")
 OPENVLA_SERVER, OPENVLA_FINETUNE = "teachers.openvla.server", "teachers.openvla.finetune"
 OPENVLA_DISTILL = "teachers.openvla.opd"

@@ -199,6 +199,14 @@ class ProgressBar:
         elif self._clock() - self._logged >= self._interval:
             self._log()
 
+    def say(self, text: str) -> None:
+        """Shows what is going on before there is anything to count."""
+        self._text = text
+        if self._bar is not None:
+            self._bar.set_postfix_str(text)
+        else:
+            self._log()
+
     def close(self) -> None:
         if self._bar is not None:
             self._bar.close()

@@ -226,16 +226,14 @@ class GraphLoop:
         split = population.mesh.split(
             functools.partial(run_iterations, program, self.at_once), (0, 0, 0, 0, None, None), out_axes=(0, 0, 1)
         )
-        # Variants are constants of the program, which XLA folds: most coefficients are 0.
-        constants = population.variants, population.askers.arrays
-        self._program = jax.jit(
-            lambda members, running, first, count: split(members, running, *constants, first, count),
-            donate_argnums=(0, 1),
-        )
+        self._program = jax.jit(split, donate_argnums=(0, 1))
+        # Arguments, not constants that XLA folds: it would fold others in the programs of other numbers of devices.
+        self._who = jax.device_put((population.variants, population.askers.arrays))
 
     def run(self, members: MemberState, first: int, count: int) -> tuple[MemberState, list[Row]]:
         started = time.perf_counter()
-        members, self._running, metrics = self._program(members, self._running, np.int32(first), np.int32(count))
+        when = np.int32(first), np.int32(count)
+        members, self._running, metrics = self._program(members, self._running, *self._who, *when)
         metrics, ended = jax.device_get(metrics)
         seconds = (time.perf_counter() - started) / count
         steps = self._config.algorithm.iteration_steps(self._config.env.num_envs * len(self._population))

@@ -173,6 +173,8 @@ class Trainer:
         if self._due(self.config.eval.every) and evaluated < self.env_steps:
             self.evaluate()  # the session before this one ended within that evaluation
         with ProgressBar(self.config.iterations, initial=self.iteration, description="training") as progress:
+            if not self.done:
+                progress.say("compiling; a second start is quicker")
             while not self.done and not stop:
                 first, count = self.iteration, self._next_call()
                 self.members, rows = self.loop.run(self.members, first, count)

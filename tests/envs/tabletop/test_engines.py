@@ -68,13 +68,20 @@ def test_a_grasp_ends_the_same_in_both(trajectories):
 def test_threads_do_not_change_results():
     env = TabletopEnv("StackCube-v1")
     state, _ = jax.jit(jax.vmap(env.reset))(jax.random.split(jax.random.key(0), 33))
-    physics = state.physics
+    physics = jax.tree.map(np.asarray, state.physics)
     ctrl = jax.jit(jax.vmap(lambda q: hand.targets(q[:8], jnp.full(7, -0.7), 0.0)))(physics.qpos)
-    rollout = engine_c.BatchedRollout(env._model)
-    many = rollout(physics.qpos, physics.qvel, ctrl)
+    arrays = [np.asarray(x) for x in (physics.qpos, physics.qvel, ctrl)]
+
+    def stepped(threads, rows):
+        results = [np.full_like(x[rows], np.nan) for x in physics]
+        engine_c.BatchedRollout(env._model.mujoco, threads)([x[rows] for x in arrays], results)
+        return results
+
+    many = stepped(3, slice(None))
+    assert np.isfinite(many[0]).all()
     for i in (0, 16, 32):
-        one = rollout(physics.qpos[i], physics.qvel[i], ctrl[i])
-        jax.tree.map(lambda a, b, i=i: np.testing.assert_array_equal(a[i], b), many, one)
+        for several, one in zip(many, stepped(1, i), strict=True):
+            np.testing.assert_array_equal(several[i], one)
 
 
 @pytest.mark.slow
