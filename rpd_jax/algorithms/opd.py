@@ -29,7 +29,6 @@ from rpd_jax.algorithms.base import (
     MemberState,
     Metrics,
     Setup,
-    apply,
     descend,
     guidance_weight,
     iteration_keys,
@@ -151,10 +150,9 @@ class OPD(Algorithm):
         self, member: MemberState, observation: Observation, keys: chex.Array
     ) -> tuple[chex.Array, dict[str, chex.Array]]:
         """Samples tokens at the temperature; the extras are "tokens" and their "log_prob", both [N, A]."""
-        policy, _ = apply(self.policy, member, observation)
-        hot = policy.tempered(self.config.temperature)
-        tokens = jax.vmap(lambda p, key: p.draw(key))(hot, keys)
-        chosen = jax.vmap(lambda p, tokens: p.token_log_probs(tokens))(hot, tokens)
+        normalized = normalization.normalize(member.normalizer, observation)
+        policy, tokens = self.policy.draw(member.params, normalized, keys, self.config.temperature)
+        chosen = jax.vmap(lambda p, tokens: p.token_log_probs(tokens))(policy, tokens)
         return jax.vmap(lambda p, tokens: p.decode(tokens))(policy, tokens), {"tokens": tokens, "log_prob": chosen}
 
     def update(
@@ -235,7 +233,7 @@ class OPD(Algorithm):
 
         def kl(member: MemberState, batch: Batch) -> chex.Array:
             now, then = (
-                log_probs(self.policy.apply(params, batch.observation)[0].logits, self.config.temperature)
+                log_probs(self.policy.given(params, batch.observation, batch.tokens).logits, self.config.temperature)
                 for params in (member.params, member.opt_state.start)
             )
             tokens = jax.vmap(jax.vmap(token_reverse_kl))(now, then)
