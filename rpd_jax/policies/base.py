@@ -90,7 +90,8 @@ class Policy(NamedTuple):
             hot = self.apply(params, observation)[0].tempered(temperature)
             return hot, jax.vmap(lambda p, key: p.draw(key))(hot, keys)
         assert self.tokens is not None, "chains are of tokens"
-        uniform = jax.vmap(lambda key: jax.random.uniform(key, (len(self.tokens.low),)))(keys)
+        shape = (len(self.tokens.low),)
+        uniform = jax.vmap(lambda key: jax.random.uniform(key, shape))(keys)
         policy, tokens = self.chain(params, observation, lambda k, logits: drawn(logits / temperature, uniform[:, k]))
         return policy.tempered(temperature), tokens
 

@@ -53,11 +53,12 @@ class ChainedTokens(nn.Module):
 
     @nn.compact
     def __call__(self, observation: Observation, choose: Choose) -> tuple[Tokens, chex.Array]:
+        activation = nn.relu if self.cameras else nn.tanh
+        hidden = (512,) if self.cameras else tuple(self.hidden)
         if self.cameras:
-            seen, hidden, activation = encoded(self, observation, self.cameras, self.with_proprio), (512,), nn.relu
+            seen = encoded(self, observation, self.cameras, self.with_proprio)
         else:
             (seen,) = observation.values()
-            hidden, activation = tuple(self.hidden), nn.tanh
         z = mlp(seen, hidden[:-1], hidden[-1], activation, math.sqrt(2), "actor")
         logits: list[chex.Array] = []
         tokens: list[chex.Array] = []
