@@ -29,13 +29,12 @@ from rpd_jax.algorithms.base import (
     MemberState,
     Metrics,
     Setup,
-    apply,
     descend,
     guidance_weight,
     iteration_keys,
     settle,
 )
-from rpd_jax.algorithms.minibatches import rows, shuffles
+from rpd_jax.algorithms.minibatches import shuffles
 from rpd_jax.algorithms.opd_loss import INPUTS, Batch, Rollout, loss, make_batch, position_names
 from rpd_jax.algorithms.variants import Variant, VariantSpec
 from rpd_jax.config.algorithm import OPDConfig
@@ -151,10 +150,9 @@ class OPD(Algorithm):
         self, member: MemberState, observation: Observation, keys: chex.Array
     ) -> tuple[chex.Array, dict[str, chex.Array]]:
         """Samples tokens at the temperature; the extras are "tokens" and their "log_prob", both [N, A]."""
-        policy, _ = apply(self.policy, member, observation)
-        hot = policy.tempered(self.config.temperature)
-        tokens = jax.vmap(lambda p, key: p.draw(key))(hot, keys)
-        chosen = jax.vmap(lambda p, tokens: p.token_log_probs(tokens))(hot, tokens)
+        normalized = normalization.normalize(member.normalizer, observation)
+        policy, tokens = self.policy.draw(member.params, normalized, keys, self.config.temperature)
+        chosen = jax.vmap(lambda p, tokens: p.token_log_probs(tokens))(policy, tokens)
         return jax.vmap(lambda p, tokens: p.decode(tokens))(policy, tokens), {"tokens": tokens, "log_prob": chosen}
 
     def update(
@@ -184,31 +182,51 @@ class OPD(Algorithm):
         order = shuffles(shuffle_key, config.epochs, batch.weight.shape[1], config.minibatches)
         demonstrated = self._demonstrated(members, variants, demonstration_key, len(order))
 
-        # A batch axis of length one would cost a CPU half as much again.
-        over_members = self.policy.over_members if len(members.key) > 1 else one_by_one
-
-        def learn(carry: tuple, given: tuple) -> tuple[tuple, Metrics]:
-            members, pending = carry
-            index, indices, shown = given
-            one = over_members(functools.partial(step, self, progress))
-            numbers = jnp.full(len(members.key), index)
-            members, pending, metrics = one(members, pending, variants, rows(batch, indices), shown, numbers)
-            return (members, pending), metrics
-
+        # On a CPU a batch axis costs half as much again as one member after the other, of length one anywhere.
+        alone = len(members.key) == 1 or jax.default_backend() == "cpu"
+        over_members = one_by_one if alone else self.policy.over_members
         members = members._replace(opt_state=jax.vmap(self._of_phase)(members, variants))
-        pending = jax.tree.map(jnp.zeros_like, members.params) if self.accumulates else ()
-        steps = (jnp.arange(len(order)), order, demonstrated)
-        (members, _), found = jax.lax.scan(learn, (members, pending), steps)
-        metrics = {name: jnp.mean(x, axis=0) for name, x in found.items()}
+        given = jax.tree.map(lambda x: jnp.moveaxis(x, 1, 0), (order, demonstrated))
+        members, metrics = over_members(functools.partial(self._learn, progress))(members, variants, batch, *given)
         kl = metrics.pop("kl_of_tokens")  # [P, A]
         for name in dict.fromkeys(self.positions):
             mine = np.flatnonzero(np.array(self.positions) == name)
             metrics[f"kl_{name}"] = jnp.mean(kl[:, mine], axis=1)
-        metrics["kl_to_start"] = self._kl_to_start(members, rows(batch, order[0]))
         checked = {name: metrics[name] for name in ("loss", "grad_norm")}  # others are NaN where nothing was asked
         members, settled = settle(members, before, checked)
         weights = jax.vmap(guidance_weight, in_axes=(0, 0, None))(members, variants, progress) * variants.asks
         return members, metrics | summary | settled | {"distill_weight": weights}
+
+    def _learn(
+        self,
+        progress: chex.Numeric,
+        member: MemberState,
+        variant: Variant,
+        batch: Batch,
+        order: chex.Array,
+        demonstrated: Any,
+    ) -> tuple[MemberState, Metrics]:
+        """One member's minibatches one after the other; metrics are means over them.
+
+        Args:
+          batch: leaves [T * N, ...].
+          order: of the rows of each minibatch, int [minibatches, B].
+          demonstrated: transitions [minibatches, B', ...], or None.
+        """
+
+        def rows(indices: chex.Array) -> Batch:
+            return jax.tree.map(lambda x: x[indices], batch)
+
+        def learn(carry: tuple, given: tuple) -> tuple[tuple, Metrics]:
+            member, pending = carry
+            index, indices, shown = given
+            member, pending, metrics = step(self, progress, member, pending, variant, rows(indices), shown, index)
+            return (member, pending), metrics
+
+        pending = jax.tree.map(jnp.zeros_like, member.params) if self.accumulates else ()
+        (member, _), found = jax.lax.scan(learn, (member, pending), (jnp.arange(len(order)), order, demonstrated))
+        metrics = jax.tree.map(lambda x: jnp.mean(x, axis=0), found)
+        return member, metrics | {"kl_to_start": self._kl_to_start(member, rows(order[0]))}
 
     def _of_phase(self, member: MemberState, variant: Variant) -> Optimizer:
         """A member's optimizer, begun anew where a phase begins.
@@ -230,18 +248,14 @@ class OPD(Algorithm):
         normalize = jax.vmap(normalization.normalize, in_axes=(0, 1), out_axes=1)
         return found._replace(observation=normalize(members.normalizer, found.observation))
 
-    def _kl_to_start(self, members: MemberState, batch: Batch) -> chex.Array:
-        """KL(student || student that training began with), in nats a token, over minibatches [P, B]: [P]."""
-
-        def kl(member: MemberState, batch: Batch) -> chex.Array:
-            now, then = (
-                log_probs(self.policy.apply(params, batch.observation)[0].logits, self.config.temperature)
-                for params in (member.params, member.opt_state.start)
-            )
-            tokens = jax.vmap(jax.vmap(token_reverse_kl))(now, then)
-            return jnp.sum(jnp.mean(tokens, axis=1) * batch.seen) / jnp.maximum(jnp.sum(batch.seen), 1.0)
-
-        return self.policy.over_members(kl)(members, batch)
+    def _kl_to_start(self, member: MemberState, batch: Batch) -> chex.Array:
+        """KL(student || student that training began with), in nats a token, over a minibatch: a scalar."""
+        now, then = (
+            log_probs(self.policy.given(params, batch.observation, batch.tokens).logits, self.config.temperature)
+            for params in (member.params, member.opt_state.start)
+        )
+        tokens = jax.vmap(jax.vmap(token_reverse_kl))(now, then)
+        return jnp.sum(jnp.mean(tokens, axis=1) * batch.seen) / jnp.maximum(jnp.sum(batch.seen), 1.0)
 
 
 def check_variant(spec: VariantSpec, config: OPDConfig, num_envs: int, tasks: int) -> None:

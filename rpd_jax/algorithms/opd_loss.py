@@ -137,14 +137,10 @@ def loss(
     """
     temperature, floats = config.temperature, variant.floats
 
-    def student(observation: Observation) -> tuple[Any, chex.Array]:
-        tokens = policy.apply(params, observation)[0]
-        return tokens, log_probs(tokens.logits, temperature)
-
     def of(logs: chex.Array, tokens: chex.Array) -> chex.Array:
         return jnp.take_along_axis(logs, tokens[..., None], axis=-1)[..., 0]
 
-    _, logs = student(batch.observation)  # [B, A, bins]
+    logs = log_probs(policy.given(params, batch.observation, batch.tokens).logits, temperature)  # [B, A, bins]
     teacher = batch.teacher_log_probs
     inputs = {
         "log_probs": logs,
@@ -157,9 +153,8 @@ def loss(
     if teacher is not None:
         inputs |= {"teacher_log_probs": teacher, "teacher_log_prob": of(teacher, batch.tokens)}
     if demonstrated is not None:
-        shown, shown_logs = student(demonstrated.observation)
-        encoded = jax.vmap(lambda p, action: p.encode(action))(shown, demonstrated.action)
-        inputs["demonstrated_log_prob"] = of(shown_logs, encoded)
+        shown, encoded = policy.shown(params, demonstrated.observation, demonstrated.action)
+        inputs["demonstrated_log_prob"] = of(log_probs(shown.logits, temperature), encoded)
 
     total, metrics = jnp.zeros(()), {}
     for k, name in enumerate(terms):

@@ -14,10 +14,11 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from rpd_jax.algorithms.base import Algorithm, MemberState, Metrics, apply, descend, settle
+from rpd_jax.algorithms.base import Algorithm, MemberState, Metrics, descend, settle
 from rpd_jax.algorithms.variants import Variant
 from rpd_jax.demonstrations.transitions import Demonstrated
 from rpd_jax.losses.tokens import cross_entropy
+from rpd_jax.policies import normalization
 from rpd_jax.policies.base import Params
 from rpd_jax.types import TeacherLabels
 
@@ -45,8 +46,8 @@ class SFT(Algorithm):
 
 def loss(params: Params, sft: SFT, member: MemberState, batch: Demonstrated) -> tuple[chex.Array, Metrics]:
     """The mean negative log-likelihood, in nats a token, of demonstrated actions [B, A] after observations [B, ...]."""
-    policy, _ = apply(sft.policy, member._replace(params=params), batch.observation)
-    tokens = jax.vmap(lambda p, a: p.encode(a))(policy, batch.action)
+    normalized = normalization.normalize(member.normalizer, batch.observation)
+    policy, tokens = sft.policy.shown(params, normalized, batch.action)
     nats = jax.vmap(jax.vmap(cross_entropy))(policy.logits, tokens)
     right = jnp.argmax(policy.logits, axis=-1) == tokens
     entropy = jnp.mean(jax.vmap(lambda p: p.entropy())(policy)) / tokens.shape[-1]  # nats a token

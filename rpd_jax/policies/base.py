@@ -31,11 +31,15 @@ from rpd_jax.envs.base import INSTRUCTION, EnvSpec
 from rpd_jax.policies.gaussian import Gaussian as Gaussian  # what most policies give
 from rpd_jax.policies.mlp import MLPActorCritic, MLPTokens
 from rpd_jax.policies.nature_cnn import NatureActorCritic, NatureTokens
+from rpd_jax.policies.tokens import Tokens, drawn
 from rpd_jax.types import Observation, TokenContract
 
 Params = Any
 
 HEADS = ("gaussian", "tokens")
+
+Choose = Callable[[int, chex.Array], chex.Array]
+"""(dimension k, its logits [B, bins]) -> tokens int [B]: what the next dimension's distribution is given."""
 
 
 class Distribution(Protocol):
@@ -62,12 +66,50 @@ class Policy(NamedTuple):
     tokens: TokenContract | None = None  # what its tokens mean, if it is over tokens
     # The environment's tasks in words, if it heeds them; of several, an observation's "instruction" says which it is.
     instructions: tuple[str, ...] = ()
+    # Of autoregressive tokens, whose `apply` is along the most likely ones: distributions along those that `choose`
+    # says, and these [B, A]. None: tokens are independent of each other.
+    chain: Callable[[Params, Observation, Choose], tuple[Tokens, chex.Array]] | None = None
+
+    def given(self, params: Params, observation: Observation, tokens: chex.Array) -> Tokens:
+        """Distributions with leaves [B, ...], each given those of the tokens int [B, A] before it."""
+        if self.chain is None:
+            return self.apply(params, observation)[0]
+        return self.chain(params, observation, lambda k, _: tokens[:, k])[0]
+
+    def shown(self, params: Params, observation: Observation, action: chex.Array) -> tuple[Tokens, chex.Array]:
+        """`given` the tokens int [B, A] of actions [B, A], and these."""
+        policy = self.apply(params, observation)[0]
+        tokens = jax.vmap(lambda p, action: p.encode(action))(policy, action)
+        return policy if self.chain is None else self.given(params, observation, tokens), tokens
+
+    def draw(
+        self, params: Params, observation: Observation, keys: chex.Array, temperature: float = 1.0
+    ) -> tuple[Tokens, chex.Array]:
+        """Draws tokens int32 [B, A], with a key for each row; the distributions are at the temperature, too."""
+        if self.chain is None:
+            hot = self.apply(params, observation)[0].tempered(temperature)
+            return hot, jax.vmap(lambda p, key: p.draw(key))(hot, keys)
+        assert self.tokens is not None, "chains are of tokens"
+        shape = (len(self.tokens.low),)
+        uniform = jax.vmap(lambda key: jax.random.uniform(key, shape))(keys)
+        policy, tokens = self.chain(params, observation, lambda k, logits: drawn(logits / temperature, uniform[:, k]))
+        return policy.tempered(temperature), tokens
+
+    def sample(self, params: Params, observation: Observation, keys: chex.Array) -> chex.Array:
+        """Draws actions [B, A], with a key for each row."""
+        if self.chain is None:
+            return jax.vmap(lambda p, key: p.sample(key))(self.apply(params, observation)[0], keys)
+        policy, tokens = self.draw(params, observation, keys)
+        return jax.vmap(lambda p, tokens: p.decode(tokens))(policy, tokens)
 
 
 PolicyFactory = Callable[[NetworkConfig, EnvSpec, Sequence[str], str], Policy]
 """(settings, environment, entries of an observation that the student sees, one of HEADS) -> Policy."""
 
-POLICIES: dict[str, PolicyFactory | str] = {"octo": "teachers.octo.policy:make"}
+POLICIES: dict[str, PolicyFactory | str] = {
+    "autoregressive": "rpd_jax.policies.chained:make",
+    "octo": "teachers.octo.policy:make",
+}
 """Policy by `network.name`: its factory, or "module:function", which is imported when asked for."""
 
 
@@ -107,7 +149,7 @@ def standard(network: NetworkConfig, spec: EnvSpec, keys: Sequence[str], head: s
         return _tokens(network, spec, keys)
     log_std = _each("log_std_init_each", network.log_std_init_each, network.log_std_init, spec.action_dim)
     mean = _each("mean_init", network.mean_init, 0.0, spec.action_dim)
-    cameras = _cameras(spec, keys)
+    cameras = cameras_of(spec, keys)
     module = (
         NatureActorCritic(spec.action_dim, cameras, with_proprio="proprio" in keys)
         if cameras
@@ -115,7 +157,7 @@ def standard(network: NetworkConfig, spec: EnvSpec, keys: Sequence[str], head: s
     )
 
     def init(key: chex.PRNGKey) -> Params:
-        params = module.init(key, _example(spec, keys))["params"]
+        params = module.init(key, example(spec, keys))["params"]
         last = params["actor_out"]
         return params | {"log_std": jnp.asarray(log_std), "actor_out": last | {"bias": jnp.asarray(mean)}}
 
@@ -140,10 +182,10 @@ def token_contract(network: NetworkConfig, spec: EnvSpec) -> TokenContract:
 def _tokens(network: NetworkConfig, spec: EnvSpec, keys: Sequence[str]) -> Policy:
     contract = token_contract(network, spec)
     box = (contract.low, contract.high, contract.bins)
-    cameras = _cameras(spec, keys)
+    cameras = cameras_of(spec, keys)
     module = NatureTokens(*box, cameras, "proprio" in keys) if cameras else MLPTokens(*box, tuple(network.hidden))
     return Policy(
-        init=lambda key: module.init(key, _example(spec, keys))["params"],
+        init=lambda key: module.init(key, example(spec, keys))["params"],
         apply=lambda params, observation: module.apply({"params": params}, {k: observation[k] for k in keys}),
         over_members=one_by_one if cameras else jax.vmap,
         tokens=contract,
@@ -153,7 +195,7 @@ def _tokens(network: NetworkConfig, spec: EnvSpec, keys: Sequence[str]) -> Polic
 register_policy("standard", standard)
 
 
-def _cameras(spec: EnvSpec, keys: Sequence[str]) -> tuple[str, ...]:
+def cameras_of(spec: EnvSpec, keys: Sequence[str]) -> tuple[str, ...]:
     """The entries that are frames; ConfigError where they are not of one size: NatureCNN stacks their channels."""
     cameras = tuple(filter(is_frames, keys))
     sizes = {spec.observation[camera].shape for camera in cameras}
@@ -166,12 +208,13 @@ def has_critic(policy: Policy, spec: EnvSpec, keys: Sequence[str]) -> bool:
     """Whether a policy gives values too; computes nothing."""
 
     def value(key: chex.PRNGKey) -> chex.Array | None:
-        return policy.apply(policy.init(key), _example(spec, keys))[1]
+        return policy.apply(policy.init(key), example(spec, keys))[1]
 
     return jax.eval_shape(value, jax.random.key(0)) is not None
 
 
-def _example(spec: EnvSpec, keys: Sequence[str]) -> Observation:
+def example(spec: EnvSpec, keys: Sequence[str]) -> Observation:
+    """What a policy is given, one row of zeros."""
     return {k: jnp.zeros((1, *spec.observation[k].shape), jnp.uint8 if is_frames(k) else jnp.float32) for k in keys}
 
 

@@ -30,7 +30,7 @@ class NatureActorCritic(nn.Module):
 
     @nn.compact
     def __call__(self, observation: Observation) -> tuple[Gaussian, chex.Array]:
-        z = _encoded(self, observation, self.cameras, self.with_proprio)
+        z = encoded(self, observation, self.cameras, self.with_proprio)
         mean = mlp(z, (512,), self.action_dim, nn.relu, 0.01 * math.sqrt(2), "actor")
         value = mlp(z, (512,), 1, nn.relu, math.sqrt(2), "critic")
         return gaussian_head(self, mean), value[:, 0]
@@ -50,12 +50,12 @@ class NatureTokens(nn.Module):
 
     @nn.compact
     def __call__(self, observation: Observation) -> tuple[Tokens, None]:
-        z = _encoded(self, observation, self.cameras, self.with_proprio)
+        z = encoded(self, observation, self.cameras, self.with_proprio)
         logits = mlp(z, (512,), len(self.low) * self.bins, nn.relu, 0.01 * math.sqrt(2), "actor")
         return Tokens.of(logits.reshape(-1, len(self.low), self.bins), self.low, self.high), None
 
 
-def _encoded(module: nn.Module, observation: Observation, cameras: Sequence[str], with_proprio: bool) -> chex.Array:
+def encoded(module: nn.Module, observation: Observation, cameras: Sequence[str], with_proprio: bool) -> chex.Array:
     """What actor and critic read, [B, 256] or [B, 512]; the channels of several cameras are stacked."""
     x = jnp.concatenate([observation[camera] for camera in cameras], axis=-1)
     chex.assert_rank(x, 4)

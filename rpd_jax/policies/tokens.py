@@ -52,11 +52,8 @@ class Tokens(NamedTuple):
         return self.decode(self.draw(key))
 
     def draw(self, key: chex.PRNGKey) -> chex.Array:
-        """Draws tokens int32 [A] by the inverse cumulative distribution: one random number each, instead of `bins`."""
-        cumulative = jnp.cumsum(jax.nn.softmax(self.logits, axis=-1), axis=-1)
-        threshold = jax.random.uniform(key, self.logits.shape[:-1]) * cumulative[..., -1]
-        below = jnp.sum(cumulative <= threshold[..., None], axis=-1)
-        return jnp.minimum(below, self.bins - 1).astype(jnp.int32)
+        """Draws tokens int32 [A]."""
+        return drawn(self.logits, jax.random.uniform(key, self.logits.shape[:-1]))
 
     def token_log_probs(self, tokens: chex.Array) -> chex.Array:
         """Log probability of each of the tokens int [A], [A]."""
@@ -79,3 +76,14 @@ class Tokens(NamedTuple):
         """In nats, of all dimensions together, a scalar."""
         logs = jax.nn.log_softmax(self.logits, axis=-1)
         return -jnp.sum(jnp.exp(logs) * logs, axis=(-2, -1))
+
+
+def drawn(logits: chex.Array, uniform: chex.Array) -> chex.Array:
+    """Tokens int32 [...] by the inverse cumulative distribution of logits [..., bins].
+
+    Args:
+      uniform: random numbers in [0, 1), [...]: one for each token, instead of `bins`.
+    """
+    cumulative = jnp.cumsum(jax.nn.softmax(logits, axis=-1), axis=-1)
+    below = jnp.sum(cumulative <= (uniform * cumulative[..., -1])[..., None], axis=-1)
+    return jnp.minimum(below, logits.shape[-1] - 1).astype(jnp.int32)

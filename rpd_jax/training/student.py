@@ -19,13 +19,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rpd_jax.algorithms.base import MemberState, apply, learned
+from rpd_jax.algorithms.base import MemberState, learned
 from rpd_jax.algorithms.variants import resolve_variants
 from rpd_jax.config import Config, EnvConfig, VariantSpec
 from rpd_jax.config.validation import ConfigError, choice
 from rpd_jax.envs.base import ArraySpec, EnvSpec
 from rpd_jax.envs.registry import check_env, env_seeds, make_env, make_functional
 from rpd_jax.envs.suite import count_tasks
+from rpd_jax.policies import normalization
 from rpd_jax.policies.base import Policy
 from rpd_jax.runs.checkpoint import Checkpoint, from_paths, load_checkpoint
 from rpd_jax.training.population import Population
@@ -171,12 +172,11 @@ def act(
         shape = spec.observation[name].shape
         batch = x.shape[: x.ndim - len(shape)]
         rows[name] = x.reshape(-1, *shape)
-    distributions, _ = apply(policy, member, rows)
+    rows = normalization.normalize(member.normalizer, rows)
     if key is None:
-        action = jax.vmap(lambda distribution: distribution.mode())(distributions)
+        action = jax.vmap(lambda distribution: distribution.mode())(policy.apply(member.params, rows)[0])
     else:
-        keys = jax.random.split(key, math.prod(batch))
-        action = jax.vmap(lambda distribution, own: distribution.sample(own))(distributions, keys)
+        action = policy.sample(member.params, rows, jax.random.split(key, math.prod(batch)))
     low, high = (jnp.asarray(bound, jnp.float32)[None] for bound in (spec.action_low, spec.action_high))
     return jnp.clip(action, low, high).reshape(*batch, spec.action_dim)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from rpd_jax.actions.contracts import clip
-from rpd_jax.algorithms.base import apply
+from rpd_jax.algorithms.base import MemberState
 from rpd_jax.config import ConfigError
-from rpd_jax.config.validation import choice
+from rpd_jax.config.validation import choice, require
 from rpd_jax.envs.base import INSTRUCTION, ArraySpec, EnvSpec
 from rpd_jax.envs.registry import task_info
 from rpd_jax.instructions import as_instructions
+from rpd_jax.policies import normalization
+from rpd_jax.policies.base import Policy
 from rpd_jax.policies.gaussian import Gaussian
 from rpd_jax.policies.tokens import Tokens
 from rpd_jax.runs.checkpoint import load_checkpoint
@@ -85,7 +88,9 @@ class PolicyTeacher:
         )
         policy = population.algorithm.policy  # a program that holds the population would keep it
         self._told = policy.instructions
-        self._policy = jax.jit(lambda member, observation: apply(policy, member, observation)[0])
+        right = "1: tokens that depend on each other have no mean"
+        require(policy.chain is None or samples == 1, "teacher.samples", samples, right)
+        self._policy = jax.jit(functools.partial(_distributions, policy))
 
     def label(self, observation: Observation, instructions: Instructions | str, key: Array) -> TeacherLabels:
         """Labels observations [B, ...] with the mode and the exact standard deviation of the student's distribution."""
@@ -108,19 +113,26 @@ class PolicyTeacher:
         return TokenLabels(labels, jnp.argmax(policy.logits, axis=-1).astype(jnp.int32), _scores(policy))
 
     def score(self, observation: Observation, instructions: Instructions | str, tokens: Array) -> TokenScores:
-        """The student's own distributions: its tokens are independent of each other, so `tokens` change nothing."""
-        del tokens
-        return _scores(self._act(observation, instructions))
+        """The student's own distributions, of an autoregressive one along `tokens`."""
+        return _scores(self._act(observation, instructions, tokens))
 
-    def _act(self, observation: Observation, instructions: Instructions | str) -> Any:
-        """The student's distributions; one that heeds instructions is told which of its own each row has."""
+    def _act(self, observation: Observation, instructions: Instructions | str, tokens: Array | None = None) -> Any:
+        """The student's distributions; one that heeds instructions is told which of its own each row has.
+
+        `tokens`: see `Policy.given`; None: along the most likely ones.
+        """
         if len(self._told) > 1:
             rows = as_instructions(instructions, len(next(iter(observation.values()))))
             for text in rows.texts:
                 choice("instruction", text, self._told)
             numbers = jnp.array([self._told.index(text) for text in rows.texts], jnp.int32)
             observation = observation | {INSTRUCTION: numbers[rows.index]}
-        return self._policy(self._member, observation)
+        return self._policy(self._member, observation, tokens)
+
+
+def _distributions(policy: Policy, member: MemberState, observation: Observation, tokens: Array | None) -> Any:
+    seen = normalization.normalize(member.normalizer, observation)
+    return policy.apply(member.params, seen)[0] if tokens is None else policy.given(member.params, seen, tokens)
 
 
 def _scores(policy: Tokens) -> TokenScores:
