@@ -34,7 +34,7 @@ from rpd_jax.algorithms.base import (
     iteration_keys,
     settle,
 )
-from rpd_jax.algorithms.minibatches import shuffles
+from rpd_jax.algorithms.minibatches import shuffle
 from rpd_jax.algorithms.opd_loss import INPUTS, Batch, Rollout, loss, make_batch, position_names
 from rpd_jax.algorithms.variants import Variant, VariantSpec
 from rpd_jax.config.algorithm import OPDConfig
@@ -44,7 +44,7 @@ from rpd_jax.demonstrations.transitions import Demonstrations, draw, load
 from rpd_jax.losses.terms import TERMS, check_inputs, guided
 from rpd_jax.losses.tokens import log_probs, token_reverse_kl
 from rpd_jax.policies import normalization
-from rpd_jax.policies.base import Params, one_by_one, student_keys
+from rpd_jax.policies.base import Params, in_turn, student_keys
 from rpd_jax.types import Observation, TokenScores, Transition
 
 
@@ -179,15 +179,13 @@ class OPD(Algorithm):
         )
         batch = batch._replace(observation=jax.vmap(normalization.normalize)(members.normalizer, batch.observation))
         shuffle_key, demonstration_key = jnp.moveaxis(jax.vmap(_keys)(members.key), 1, 0)
-        order = shuffles(shuffle_key, config.epochs, batch.weight.shape[1], config.minibatches)
-        demonstrated = self._demonstrated(members, variants, demonstration_key, len(order))
-
-        # On a CPU a batch axis costs half as much again as one member after the other, of length one anywhere.
-        alone = len(members.key) == 1 or jax.default_backend() == "cpu"
-        over_members = one_by_one if alone else self.policy.over_members
+        size = batch.weight.shape[1]
+        order = jax.vmap(lambda key: shuffle(key, config.epochs, size, config.minibatches))(shuffle_key)
+        demonstrated = self._demonstrated(members, variants, demonstration_key, order.shape[1])
         members = members._replace(opt_state=jax.vmap(self._of_phase)(members, variants))
-        given = jax.tree.map(lambda x: jnp.moveaxis(x, 1, 0), (order, demonstrated))
-        members, metrics = over_members(functools.partial(self._learn, progress))(members, variants, batch, *given)
+        demonstrated = jax.tree.map(lambda x: jnp.moveaxis(x, 1, 0), demonstrated)
+        learn = in_turn(self.policy)(functools.partial(self._learn, progress))
+        members, metrics = learn(members, variants, batch, order, demonstrated)
         kl = metrics.pop("kl_of_tokens")  # [P, A]
         for name in dict.fromkeys(self.positions):
             mine = np.flatnonzero(np.array(self.positions) == name)

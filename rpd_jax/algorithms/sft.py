@@ -19,7 +19,7 @@ from rpd_jax.algorithms.variants import Variant
 from rpd_jax.demonstrations.transitions import Demonstrated
 from rpd_jax.losses.tokens import cross_entropy
 from rpd_jax.policies import normalization
-from rpd_jax.policies.base import Params
+from rpd_jax.policies.base import Params, in_turn
 from rpd_jax.types import TeacherLabels
 
 
@@ -39,9 +39,9 @@ class SFT(Algorithm):
     ) -> tuple[MemberState, Metrics]:
         """Gradient steps on transitions [steps, P, B, ...]; metrics are means over the steps."""
         before = members
-        one = self.policy.over_members(functools.partial(step, self, progress))
-        members, metrics = jax.lax.scan(lambda members, batch: one(members, variants, batch), members, batch)
-        return settle(members, before, {name: jnp.mean(x, axis=0) for name, x in metrics.items()})
+        batch = jax.tree.map(lambda x: jnp.moveaxis(x, 1, 0), batch)  # members first
+        members, metrics = in_turn(self.policy)(functools.partial(steps, self, progress))(members, variants, batch)
+        return settle(members, before, metrics)
 
 
 def loss(params: Params, sft: SFT, member: MemberState, batch: Demonstrated) -> tuple[chex.Array, Metrics]:
@@ -52,6 +52,14 @@ def loss(params: Params, sft: SFT, member: MemberState, batch: Demonstrated) -> 
     right = jnp.argmax(policy.logits, axis=-1) == tokens
     entropy = jnp.mean(jax.vmap(lambda p: p.entropy())(policy)) / tokens.shape[-1]  # nats a token
     return jnp.mean(nats), {"loss": jnp.mean(nats), "accuracy": jnp.mean(right.astype(jnp.float32)), "entropy": entropy}
+
+
+def steps(
+    sft: SFT, progress: chex.Numeric, member: MemberState, variant: Variant, batch: Demonstrated
+) -> tuple[MemberState, Metrics]:
+    """One member's gradient steps, on transitions [steps, B, ...]; metrics are means over them."""
+    member, metrics = jax.lax.scan(lambda member, batch: step(sft, progress, member, variant, batch), member, batch)
+    return member, jax.tree.map(lambda x: jnp.mean(x, axis=0), metrics)
 
 
 def step(

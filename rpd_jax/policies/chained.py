@@ -32,6 +32,7 @@ from rpd_jax.policies.base import (
     one_by_one,
     token_contract,
 )
+from rpd_jax.policies.dense import Dense
 from rpd_jax.policies.mlp import mlp
 from rpd_jax.policies.nature_cnn import encoded
 from rpd_jax.policies.tokens import Tokens
@@ -63,7 +64,7 @@ class ChainedTokens(nn.Module):
         logits: list[chex.Array] = []
         tokens: list[chex.Array] = []
         for k in range(len(self.low)):
-            head = nn.Dense(self.bins, kernel_init=nn.initializers.orthogonal(0.01 * math.sqrt(2)), name=f"token_{k}")
+            head = Dense(self.bins, 0.01 * math.sqrt(2), name=f"token_{k}")
             logits.append(head(activation(z)))
             tokens.append(choose(k, logits[-1]))
             if k + 1 < len(self.low):

@@ -188,12 +188,13 @@ def run_iterations(
     `askers` are the arrays of `Askers`.
     """
     everyone = program.population.askers._replace(**askers)
-    blank = jax.eval_shape(lambda *given: program.iteration(*given, everyone), members, running, first, variants)[2]
+    one = functools.partial(program.iteration, askers=everyone)
+    blank = jax.eval_shape(one, members, running, first, variants)[2]
     buffers = jax.tree.map(lambda x: jnp.zeros((at_once, *x.shape), x.dtype), blank)
 
     def body(i: Array, carry: tuple) -> tuple:
         members, running, buffers = carry
-        members, running, metrics = program.iteration(members, running, first + i, variants, everyone)
+        members, running, metrics = one(members, running, first + i, variants)
         return members, running, jax.tree.map(lambda buffer, x: buffer.at[i].set(x), buffers, metrics)
 
     return jax.lax.fori_loop(0, count, body, (members, running, buffers))
