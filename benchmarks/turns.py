@@ -13,6 +13,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
+from rpd_jax import runtime
+
 Parts = Mapping[str, Callable[[], object]]
 """What a program consists of, in this order: functions that wait for their own results."""
 
@@ -26,6 +28,7 @@ class Seconds(NamedTuple):
 
 def serving() -> tuple[str, bool] | None:
     """The program's name, and whether to be quick, in a process that `compare` started; else None."""
+    runtime.configure()  # before JAX starts
     if len(sys.argv) == 3 and sys.argv[1] in ("quick", "full"):
         return sys.argv[2], sys.argv[1] == "quick"
     return None

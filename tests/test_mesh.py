@@ -96,3 +96,17 @@ def test_a_run_is_resumed_on_another_number_of_devices(tmp_path: Path) -> None:
     train("parts", 4, 320)
     resumed = train("parts", 2, 640, resume=True)
     jax.tree.map(np.testing.assert_array_equal, jax.device_get(whole.params), jax.device_get(resumed.params))
+
+
+@several
+def test_a_loop_is_compiled_once(caplog: pytest.LogCaptureFixture) -> None:
+    """Its results lie where its arguments lay: three members do not divide over two devices, but do over three."""
+    for devices in (2, 3):
+        config = config_for()
+        config.run.devices = devices
+        population, _, graph = loops(config)
+        members, _ = graph.run(population.init(), 0, 1)
+        with jax.log_compiles(), caplog.at_level("WARNING"):
+            caplog.clear()
+            graph.run(members, 1, 1)
+        assert "Compiling" not in caplog.text

@@ -221,7 +221,7 @@ class GraphLoop:
         self.ledgers = [Ledger() for _ in population.members]
         ages = first_ages(seeds, env.spec.max_episode_steps) if random_ages else np.zeros(len(seeds), np.int32)
         begin = jax.jit(functools.partial(rollout_traced.begin, env))
-        self._running = begin(np.asarray(seeds, np.uint32), ages)
+        self._running = population.mesh.place(begin(np.asarray(seeds, np.uint32), ages))
         program = Program.of(env, population, teacher)
         self._labeler = program.labeler
         split = population.mesh.split(
@@ -229,7 +229,7 @@ class GraphLoop:
         )
         self._program = jax.jit(split, donate_argnums=(0, 1))
         # Arguments, not constants that XLA folds: it would fold others in the programs of other numbers of devices.
-        self._who = jax.device_put((population.variants, population.askers.arrays))
+        self._who = population.mesh.place(jax.device_put((population.variants, population.askers.arrays)))
 
     def run(self, members: MemberState, first: int, count: int) -> tuple[MemberState, list[Row]]:
         started = time.perf_counter()
@@ -256,7 +256,7 @@ class GraphLoop:
         return self._running
 
     def load_state_dict(self, state: rollout_traced.Running) -> None:
-        self._running = state
+        self._running = self._population.mesh.place(state)
 
 
 LabelerOf = TypeVar("LabelerOf", bound=Labeler)

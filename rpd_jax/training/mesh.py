@@ -8,16 +8,18 @@ is the mesh of size one.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import PartitionSpec
+from jax.sharding import NamedSharding, PartitionSpec
 
 from rpd_jax.config.validation import require
 
 AXIS = "members"
+
+Tree = TypeVar("Tree")
 
 
 class Mesh(NamedTuple):
@@ -40,6 +42,17 @@ class Mesh(NamedTuple):
         require(devices <= len(found), "run.devices", devices, f"at most {len(found)}, as many as JAX has")
         return cls(jax.sharding.Mesh(np.asarray(found[:devices]), (AXIS,)), members)
 
+    @property
+    def spare(self) -> int:
+        """How many times more the last member is computed, so that all devices have as many."""
+        return -self.members % self.devices.size
+
+    def place(self, tree: Tree) -> Tree:
+        """Puts arrays [P, ...] where `split` leaves them: a program that takes them from elsewhere is compiled again."""
+        if self.devices.size == 1:
+            return tree
+        return jax.device_put(tree, NamedSharding(self.devices, _spec(None if self.spare else 0)))
+
     def split(
         self, function: Callable[..., Any], in_axes: Sequence[int | None], out_axes: Any = 0
     ) -> Callable[..., Any]:
@@ -51,8 +64,8 @@ class Mesh(NamedTuple):
         """
         if self.devices.size == 1:
             return function
-        count = self.members
-        spare = -count % self.devices.size
+        count, spare = self.members, self.spare
+        everywhere = NamedSharding(self.devices, _spec(None))  # where they do not divide
 
         def pad(axis: int | None, tree: Any) -> Any:
             if axis is None or not spare:
@@ -67,7 +80,8 @@ class Mesh(NamedTuple):
 
         def cut(axis: int, tree: Any) -> Any:
             def leave_out(x: Any) -> Any:
-                return jax.lax.slice_in_dim(x, 0, x.shape[axis] // (count + spare) * count, axis=axis)
+                kept = jax.lax.slice_in_dim(x, 0, x.shape[axis] // (count + spare) * count, axis=axis)
+                return jax.lax.with_sharding_constraint(kept, everywhere)
 
             return jax.tree.map(leave_out, tree) if spare else tree
 

@@ -111,7 +111,7 @@ class Population:
     def init(self) -> MemberState:
         """Fresh members; those of the same seed start from the same parameters whatever their variant."""
         seeds = jnp.asarray(self.seeds, jnp.uint32)
-        return jax.jit(self.begin)(seeds, at(self.variants, 0.0))
+        return self.mesh.place(jax.jit(self.begin)(seeds, at(self.variants, 0.0)))
 
     def act(self, members: MemberState, observation: Observation, step: chex.Array) -> Acted:
         """Samples actions for observations [P, N, ...] at the rollout's step `step`, which salts the keys."""

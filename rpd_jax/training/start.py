@@ -46,4 +46,5 @@ def from_start(population: Population, members: MemberState) -> MemberState:
             "normalisation (see network.* and env.observation)"
         )
     optimizers = jax.jit(jax.vmap(population.algorithm.init_optimizer))(params)
-    return members._replace(params=params, normalizer=normalizer, opt_state=optimizers)
+    begun = members._replace(params=params, normalizer=normalizer, opt_state=optimizers)
+    return population.mesh.place(begun)

@@ -242,7 +242,8 @@ class Trainer:
         stored = self.store.resume(iteration)
         params = from_paths(stored.params, learned(self.members), "params")
         state = from_paths(stored.train_state, self._train_state(), "train_state")
-        self.members = MemberState(**params, **{name: state[name] for name in MEMBER_STATE})
+        members = MemberState(**params, **{name: state[name] for name in MEMBER_STATE})
+        self.members = self.population.mesh.place(members)
         self.loop.load_state_dict(state["loop"])
         self.iteration, self.seconds = stored.host["iteration"], stored.host["seconds"]
         self.loop.ledgers[:] = [Ledger(**ledger) for ledger in stored.host["ledgers"]]
