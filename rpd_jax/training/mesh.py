@@ -48,7 +48,7 @@ class Mesh(NamedTuple):
         return -self.members % self.devices.size
 
     def place(self, tree: Tree) -> Tree:
-        """Puts arrays [P, ...] where `split` leaves them: a program that takes them from elsewhere is compiled again."""
+        """Puts arrays [P, ...] where `split` leaves them: a program of arrays elsewhere would be compiled again."""
         if self.devices.size == 1:
             return tree
         return jax.device_put(tree, NamedSharding(self.devices, _spec(None if self.spare else 0)))
