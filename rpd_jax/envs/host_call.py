@@ -18,7 +18,7 @@ from __future__ import annotations
 import ctypes
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -66,28 +66,20 @@ def host_call(function: HostFunction, results: Any, *arrays: Array, key: str) ->
     return jax.tree.unflatten(tree, jax.pure_callback(allocate, leaves, *arrays, vmap_method="broadcast_all"))
 
 
-class _Version(ctypes.Structure):
+class _Extended(ctypes.Structure):
+    _fields_: ClassVar[Any] = (("size", ctypes.c_size_t), ("extension", ctypes.c_void_p))  # as most begin
+
+
+class _Version(_Extended):
+    _fields_ = (("major", ctypes.c_int), ("minor", ctypes.c_int))
+
+
+class _ErrorArguments(_Extended):
+    _fields_ = (("message", ctypes.c_char_p), ("code", ctypes.c_int))  # XLA copies the message
+
+
+class _Api(_Extended):
     _fields_ = (
-        ("size", ctypes.c_size_t),
-        ("extension", ctypes.c_void_p),
-        ("major", ctypes.c_int),
-        ("minor", ctypes.c_int),
-    )
-
-
-class _ErrorArguments(ctypes.Structure):
-    _fields_ = (
-        ("size", ctypes.c_size_t),
-        ("extension", ctypes.c_void_p),
-        ("message", ctypes.c_char_p),  # XLA copies it
-        ("code", ctypes.c_int),
-    )
-
-
-class _Api(ctypes.Structure):
-    _fields_ = (
-        ("size", ctypes.c_size_t),
-        ("extension", ctypes.c_void_p),
         ("version", _Version),
         ("internal", ctypes.c_void_p),
         ("make_error", ctypes.CFUNCTYPE(ctypes.c_void_p, ctypes.POINTER(_ErrorArguments))),
@@ -107,10 +99,8 @@ class _Extension(ctypes.Structure):
     )
 
 
-class _Buffer(ctypes.Structure):
+class _Buffer(_Extended):
     _fields_ = (
-        ("size", ctypes.c_size_t),
-        ("extension", ctypes.c_void_p),
         ("dtype", ctypes.c_int),
         ("data", ctypes.c_void_p),
         ("rank", ctypes.c_int64),
@@ -122,22 +112,18 @@ class _Span(ctypes.Structure):
     _fields_ = (("start", ctypes.c_void_p), ("length", ctypes.c_size_t))
 
 
-class _Buffers(ctypes.Structure):
+class _Buffers(_Extended):
     """Of arguments and of results alike."""
 
     _fields_ = (
-        ("size", ctypes.c_size_t),
-        ("extension", ctypes.c_void_p),
         ("count", ctypes.c_int64),
         ("kinds", ctypes.c_void_p),
         ("items", ctypes.POINTER(ctypes.POINTER(_Buffer))),
     )
 
 
-class _Attributes(ctypes.Structure):
+class _Attributes(_Extended):
     _fields_ = (
-        ("size", ctypes.c_size_t),
-        ("extension", ctypes.c_void_p),
         ("count", ctypes.c_int64),
         ("kinds", ctypes.c_void_p),
         ("names", ctypes.POINTER(ctypes.POINTER(_Span))),

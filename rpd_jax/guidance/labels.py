@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import math
 from collections.abc import Iterator, Sequence
 from typing import cast
@@ -21,6 +22,7 @@ LARGEST_ACTION = 100.0  # a hundred times the box of an end-effector delta: no t
 STD_RANGE = (1e-6, 1e6)  # beyond it the losses that read a teacher's std are not finite in float32
 
 
+@functools.partial(jax.jit, inline=True)  # outside of programs one of its own instead of a dozen
 def checked(labels: TeacherLabels) -> TeacherLabels:
     """Labels [..., A] of which those that no loss could bear are no longer valid; every kind of teacher's pass here.
 

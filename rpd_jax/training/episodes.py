@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from rpd_jax.envs.base import SimulatorFailed, StepResult
+from rpd_jax.placement import host_view
 from rpd_jax.types import Array
 
 
@@ -18,6 +19,7 @@ def check_finite(entries: Mapping[str, Array]) -> None:
     for name, x in entries.items():
         if x.dtype.kind != "f":  # frames, flags
             continue
+        x = host_view(x)
         xp = x.__array_namespace__()
         if not xp.isfinite(x).all():
             where = np.flatnonzero(~np.isfinite(np.asarray(x)).reshape(len(x), -1).all(axis=1))

@@ -12,6 +12,7 @@ import jax
 import numpy as np
 from absl import logging
 
+from rpd_jax import placement
 from rpd_jax.actions.ensembling import Answers, ensembled, no_answers, remember
 from rpd_jax.algorithms.base import MemberState
 from rpd_jax.config import EvalConfig
@@ -64,7 +65,9 @@ class StudentPolicy:
 
     def __call__(self, observation: Observation, starts: np.ndarray) -> Array:
         num_members = len(self._population)
-        grouped: Observation = {key: np.reshape(x, (num_members, -1, *x.shape[1:])) for key, x in observation.items()}
+        grouped: Observation = {
+            key: placement.host_view(x).reshape(num_members, -1, *x.shape[1:]) for key, x in observation.items()
+        }
         action = np.asarray(self._convert(self._population.mean_action(self._members, grouped)))
         return action.reshape(-1, action.shape[-1])
 
