@@ -6,9 +6,10 @@ State student: batch 6,400, 8 epochs, 48 minibatches of 133, MLP 3 x 256. RGB st
 The programs take turns, so that a drift of the machine's speed meets them alike; figures are medians.
 
 ratio_one_member    torch's seconds / ours, one member (higher is better)
-ratio_eight_members our seconds for eight vmapped members / for one (lower is better)
+ratio_eight_members our seconds for eight members / for one (lower is better)
 ratio_rgb           torch's seconds / ours, RGB student (on CPU one epoch of a smaller batch)
-With a GPU the same three are measured on it, both programs there.
+Each also with the suffix _cpu, of the CPU seconds of all threads. With a GPU the same three are measured on it, both
+programs there.
 """
 
 from __future__ import annotations
@@ -98,15 +99,17 @@ def main() -> None:
     rounds = 3 if args.quick else 7
     found = turns.compare("benchmarks.update", ("torch", "jax_1", "jax_8"), rounds, args.quick)
     found |= turns.compare("benchmarks.update", ("torch_rgb", "jax_rgb"), rounds, args.quick)
-    seconds = {name.removesuffix("/update"): [each.wall for each in found[name]] for name in found}
-    figures = {f"seconds_{name}": median(values) for name, values in seconds.items()}
-    figures |= {f"spread_{name}": spread(values) for name, values in seconds.items()}
-    ratio = functools.partial(_ratio, seconds)
-    figures |= {
-        "ratio_one_member": ratio("torch", "jax_1"),
-        "ratio_eight_members": ratio("jax_8", "jax_1"),
-        "ratio_rgb": ratio("torch_rgb", "jax_rgb"),
-    }
+    figures = {}
+    for kind, suffix in (("wall", ""), ("cpu", "_cpu")):
+        seconds = {name.removesuffix("/update"): [getattr(each, kind) for each in found[name]] for name in found}
+        figures |= {f"seconds_{name}{suffix}": median(values) for name, values in seconds.items()}
+        figures |= {f"spread_{name}{suffix}": spread(values) for name, values in seconds.items()}
+        ratio = functools.partial(_ratio, seconds)
+        figures |= {
+            f"ratio_one_member{suffix}": ratio("torch", "jax_1"),
+            f"ratio_eight_members{suffix}": ratio("jax_8", "jax_1"),
+            f"ratio_rgb{suffix}": ratio("torch_rgb", "jax_rgb"),
+        }
     write("update", figures, args.json)
 
 
