@@ -19,6 +19,7 @@ Aim on an H100 or H200: 200,000.
 from __future__ import annotations
 
 import gc
+import os
 import time
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -92,6 +93,9 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=600.0, help="begin no point after so many")
     parser.add_argument("--tiny", action="store_true", help="a few environments")
     arguments = parser.parse_args()
+    if arguments.tiny and not common.gpus():  # compiling is what takes time there, see tests/conftest.py
+        os.environ.setdefault("XLA_FLAGS", "--xla_cpu_use_fusion_emitters=false")
+        jax.config.update("jax_disable_most_optimizations", True)
     started = time.perf_counter()
     vla = TeacherConfig(name="octo", path="octo-nano") if arguments.teacher == "octo-nano" else None
     points: Sequence[Point] = TINY if arguments.tiny else VLA_POINTS if vla else POINTS
