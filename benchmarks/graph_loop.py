@@ -60,7 +60,8 @@ POINTS = (
     Point("3x256", 64, 512),
     Point("2x128", 8, 8192),
 )
-VLA_POINTS = (Point("2x128", 1, 64), Point("2x128", 1, 1024), Point("2x128", 8, 128), Point("3x256", 64, 64))
+# The second is one whose program with the scripted teacher the sweep above has compiled before, and kept.
+VLA_POINTS = (Point("2x128", 1, 64), Point("2x128", 8, 512), Point("2x128", 1, 4096), Point("3x256", 64, 64))
 
 
 def measure(point: Point, teacher: TeacherConfig | None) -> tuple[float, list[float]]:
@@ -115,6 +116,7 @@ def main() -> None:
             figures[f"spread_{point}"] = common.spread(each)
             figures[f"ratio_{point}"] = rates[point] / next(iter(rates.values()))
             if vla is not None and len(rates) == 2:
+                common.save("graph_loop", figures, arguments.json, {"failed": failed})
                 figures[f"ratio_teacher_{point}"] = common.median(measure(point, None)[1]) / rates[point]
         except (RuntimeError, ValueError, MemoryError) as error:  # out of memory, above all: others may still fit
             failed.append(f"{point}: {failure(error)}")
