@@ -9,8 +9,8 @@ is written after every part, and holds what a part measured even where it was st
 cannot run is named with the reason: a package that is missing, no GPU, out of time, or the last line of its error.
 Every part measures its baseline beside it (the figures named "ratio"). Without a GPU that JAX can use, sizes are tiny.
 
-Its JSON: name, date, machine, figures ("PART/FIGURE": number) and `parts`, a list of objects with name, state ("done",
-"failed", "out of time" or "skipped"), reason, seconds and limit_s.
+Its JSON: name, date, machine, figures ("PART/FIGURE": number) and series: `parts`, a list of objects with name, state
+("done", "failed", "out of time" or "skipped"), reason, seconds and limit_s; and `tiny`.
 """
 
 from __future__ import annotations
