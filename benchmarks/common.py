@@ -37,8 +37,18 @@ def machine() -> str:
     """Processor, cores, memory and GPU in words, without anything that names this very machine."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     cores = len(os.sched_getaffinity(0))
-    parts = [_processor(), f"{cores} cores", f"{memory:.0f} GiB", platform.system(), *_gpus()]
+    parts = [_processor(), f"{cores} cores", f"{memory:.0f} GiB", platform.system(), *gpus()]
     return ", ".join(parts)
+
+
+def gpus() -> list[str]:
+    """Names of NVIDIA's GPUs, as the driver says them."""
+    command = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
+    try:
+        answer = subprocess.run(command, capture_output=True, text=True, timeout=30)
+    except (OSError, subprocess.TimeoutExpired):
+        return []
+    return answer.stdout.strip().splitlines() if answer.returncode == 0 else []
 
 
 def timed(call: Callable[[], object], repeats: int, warmup: int = 1) -> list[float]:
@@ -80,10 +90,18 @@ def write(
     Raises:
       ValueError: a figure is not a finite number.
     """
+    save(name, figures, path, series)
+    for key, value in figures.items():
+        print(f"{key:50} {value:.6g}")
+
+
+def save(
+    name: str, figures: Mapping[str, float], path: Path | None, series: Mapping[str, Sequence[object]] | None = None
+) -> None:
+    """Only the file of `write`: for what may not come to its end. Raises ValueError as it does."""
     for key, value in figures.items():
         if not math.isfinite(value):
             raise ValueError(f"figures[{key!r}]={value!r} cannot be written: it must be a finite number")
-        print(f"{key:50} {value:.6g}")
     versions = ", ".join(f"{package} {version}" for package, version in package_versions().items())
     record = {
         "name": name,
@@ -101,12 +119,3 @@ def _processor() -> str:
     except OSError:
         found = None
     return found[1].strip() if found else platform.machine()
-
-
-def _gpus() -> list[str]:
-    command = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
-    try:
-        answer = subprocess.run(command, capture_output=True, text=True, timeout=30)
-    except (OSError, subprocess.TimeoutExpired):
-        return []
-    return answer.stdout.strip().splitlines() if answer.returncode == 0 else []

@@ -89,14 +89,15 @@ def main() -> None:
 
     figures: dict[str, float] = {"parameters": float(sum(x.numel() for x in model.parameters()))}
     decoding = {batch: seconds(batch, decoding_with(usual)) for batch in BATCHES}
-    for batch in (1, 32):
-        ratio = common.median(seconds(batch, decoding_with(other))) / common.median(decoding[batch])
-        figures[f"ratio_fixed_{batch}"] = ratio if usual is fixed else 1 / ratio
     for batch, each in decoding.items():
         figures[f"images_per_s_{batch}"] = batch / common.median(each)
         figures[f"spread_{batch}"] = common.spread(each)
         if batch > 1:
             figures[f"ratio_batch{batch}"] = batch * common.median(decoding[1]) / common.median(each)
+    common.save("openvla", figures, arguments.json)  # should the time run out
+    for batch in (1, 32):
+        ratio = common.median(seconds(batch, decoding_with(other))) / common.median(decoding[batch])
+        figures[f"ratio_fixed_{batch}"] = ratio if usual is fixed else 1 / ratio
     for batch in (1, 32, BATCHES[-1]):
         scoring = seconds(batch, lambda images, ids: score(model, images, ids, tokens, given.expand(len(ids), STEPS)))
         figures[f"ratio_scoring_{batch}"] = common.median(decoding[batch]) / common.median(scoring)

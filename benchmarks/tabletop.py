@@ -33,23 +33,33 @@ from rpd_jax.envs.tabletop.env import TabletopEnv
 from rpd_jax.training import rollout_traced
 from rpd_jax.training.loops import GraphLoop
 from rpd_jax.training.population import Population
-from teachers.base import load
+from rpd_jax.training.setup import env_base_seeds
+from teachers.base import make
+from teachers.converted import ConvertedTeacher
 
 TASK = "PickCube-v1"
 STEPS = 50  # of a rollout
 
 
-def config_for(engine: str, observation: str, batch: int, image_size: int = 64) -> Config:
-    """One RPD-MSE member with `batch` environments."""
+def config_for(
+    engine: str,
+    observation: str,
+    batch: int,
+    image_size: int = 64,
+    members: int = 1,
+    hidden: tuple[int, ...] = (128, 128),
+    teacher: TeacherConfig | None = None,
+) -> Config:
+    """RPD-MSE members with `batch` environments each; the teacher is scripted unless given."""
     return Config(
         variants=("rpd-mse",),
-        seeds=(0,),
+        seeds=tuple(range(members)),
         env=EnvConfig(
             name=f"tabletop:{TASK}", physics=engine, observation=observation, num_envs=batch, image_size=image_size
         ),
-        network=NetworkConfig(hidden=(128, 128)),
+        network=NetworkConfig(hidden=hidden),
         algorithm=PPOConfig(rollout_length=STEPS, minibatches=8, target_kl=None),
-        teacher=TeacherConfig(noise=0.15),
+        teacher=teacher or TeacherConfig(noise=0.15),
     ).validate()
 
 
@@ -74,20 +84,22 @@ def rollouts(engine: str, observation: str, batch: int) -> Callable[[], float]:
     return run
 
 
-def iterations(engine: str, observation: str, batch: int) -> Callable[[], float]:
-    """A function that runs one training iteration and returns its environment steps per second."""
-    config = config_for(engine, observation, batch)
-    env = make_functional(config.env, rgb=observation == "rgb", end_on_success=True)
+def iterations(config: Config) -> Callable[[], float]:
+    """A function that runs one training iteration and returns its environment steps per second, of all members."""
+    env = make_functional(config.env, rgb=config.env.sees_frames, end_on_success=True)
     population = Population(config, env.spec)
-    teacher = load("scripted", env.spec, noise=config.teacher.noise)
-    loop = GraphLoop(config, env, env_seeds(0, batch), population, teacher)
+    teacher = make(env.spec, config.teacher)
+    if teacher.spec.contract is not None:
+        teacher = ConvertedTeacher(teacher, env.spec, config.teacher.gripper)
+    loop = GraphLoop(config, env, env_base_seeds(population, config.env.num_envs), population, teacher)
     state = {"members": population.init(), "iteration": 0}
 
     def run() -> float:
         started = time.perf_counter()
         state["members"], _ = loop.run(state["members"], state["iteration"], 1)
         state["iteration"] += 1
-        return STEPS * batch / (time.perf_counter() - started)
+        steps = config.algorithm.iteration_steps(config.env.num_envs * len(population))
+        return steps / (time.perf_counter() - started)
 
     return run
 
@@ -151,7 +163,7 @@ def main() -> None:
         figures["ratio_over_maniskill"] = common.median(ratios)
     figures["env_steps_per_s"] = common.median(ours)
     figures["env_steps_spread"] = common.spread(ours)
-    trained = repeated(iterations(main_engine, "state", 256), repeats)
+    trained = repeated(iterations(config_for(main_engine, "state", 256)), repeats)
     figures["train_steps_per_s"] = common.median(trained)
     figures["train_steps_spread"] = common.spread(trained)
     for size in (64, 128):
@@ -166,7 +178,7 @@ def main() -> None:
                         repeated(rollouts(engine, observation, batch), 3)
                     )
                 figures[f"train_steps_per_s_{engine}_state_{batch}"] = common.median(
-                    repeated(iterations(engine, "state", batch), 3)
+                    repeated(iterations(config_for(engine, "state", batch)), 3)
                 )
     common.write("tabletop", figures, arguments.json)
 
