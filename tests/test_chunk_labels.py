@@ -96,7 +96,8 @@ def test_the_first_step_of_every_chunk_is_a_dense_label():
     starts[0] = True
     state = np.repeat(rng.normal(size=(20, 1, 8, 6)), 2, axis=1).astype(np.float32)
     seen = Seen(starts, np.zeros((2, 8), np.int32), None, {"state": state}, None)
-    found = graph._labeler.label(seen, np.ones(2), np.full(2, 20), 0).labels
+    askers = graph._labeler.askers
+    found = graph._labeler.label(seen, np.ones(2), np.full(2, 20), 0, askers).labels
     assert found.valid.all()
     np.testing.assert_allclose(found.action[:, 0], found.action[:, 1], atol=1e-6)
 
