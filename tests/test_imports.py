@@ -26,6 +26,8 @@ ROOMS: tuple[tuple[str, ...], ...] = (
     ("rpd_jax.runs", "rpd_jax.report"),
     ("rpd_jax.training", "rpd_jax.demonstrations.collect", "rpd_jax.demonstrations.record"),
     ("rpd_jax.export",),
+    ("rpd_jax.comparison",),
+    ("rpd_jax.experiments",),
 )
 WITHOUT_JAX_OR_TORCH = (
     "rpd_jax.ipc",

@@ -165,6 +165,9 @@ class PPO(Algorithm):
         metrics["kl_max"] = halt.kl_max
         metrics["updates_applied"] = applied / order.shape[1]
         metrics["distill_weight"] = weights
+        if labels is not None:
+            fit = over_members(functools.partial(_label_fit, self.policy))
+            metrics["label_fit"] = fit(members.params, batch, order[:, 0])
         metrics["rollout_reward"] = jnp.mean(rollout.reward, axis=(0, 2))
         metrics["explained_variance"] = jax.vmap(_explained_variance)(batch.value, batch.target)
         advance = functools.partial(
@@ -183,6 +186,19 @@ def _can_go_on(policy: Policy, params: Params, observation: Observation) -> chex
     assert value is not None, "PPO's policies have a critic"
     numbers = jnp.concatenate([gaussian.mean, gaussian.std, 1.0 / gaussian.std, value[:, None]], axis=1)
     return jnp.all(jnp.isfinite(jnp.square(numbers)))
+
+
+def _label_fit(policy: Policy, params: Params, batch: Batch, rows: chex.Array) -> chex.Array:
+    """The share of the labels' variance that the student's means explain, over some `rows` of its batch; NaN without.
+
+    1 - sum |mu - a|^2 / sum |a - mean a|^2 over supervised steps and action dimensions: 0 for the best constant action.
+    """
+    assert batch.teacher is not None and batch.valid is not None, "a fit needs labels"
+    action, valid = batch.teacher.mean[rows], batch.valid[rows][:, None]
+    mean = policy.apply(params, jax.tree.map(lambda x: x[rows], batch.observation))[0].mean
+    middle = jnp.sum(jnp.where(valid, action, 0.0), axis=0, keepdims=True) / jnp.sum(valid)
+    error, spread = (jnp.sum(jnp.where(valid, jnp.square(action - x), 0.0)) for x in (mean, middle))
+    return 1.0 - error / spread
 
 
 def _explained_variance(value: chex.Array, target: chex.Array) -> chex.Array:

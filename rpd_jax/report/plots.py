@@ -74,7 +74,7 @@ def learning_curves(
     axes = figure.add_subplot()
     seeds = set()
     for index, curve in enumerate(curves):
-        seeds.add(len(_draw(axes, curve, index)))
+        seeds.add(len(draw_curve(axes, curve, index)))
     if teacher is not None:
         axes.axhspan(teacher.low, teacher.high, color="black", alpha=0.10, linewidth=0)
         axes.axhline(teacher.value, color="black", linestyle="--", linewidth=1.5, label=teacher.label)
@@ -113,7 +113,7 @@ def panels(path: Path | str, curves: Mapping[str, Sequence[Curve]], *, title: st
     for number, (label, shown) in enumerate(curves.items()):
         axes = figure.add_subplot(lines, columns, number + 1)
         for index, curve in enumerate(shown):
-            _draw(axes, curve, index, marked=False)
+            draw_curve(axes, curve, index, marked=False)
         axes.set_title(label, loc="left", fontsize=9)
         axes.xaxis.set_major_formatter(EngFormatter(sep=""))
         axes.grid(alpha=0.3)
@@ -125,7 +125,8 @@ def panels(path: Path | str, curves: Mapping[str, Sequence[Curve]], *, title: st
         figure.savefig(temporary, dpi=150)
 
 
-def _draw(axes: Axes, curve: Curve, index: int, marked: bool = True) -> np.ndarray:
+def draw_curve(axes: Axes, curve: Curve, index: int, marked: bool = True) -> np.ndarray:
+    """Draws the mean over seeds of a variant and its interval; returns the values [S, K] as they were drawn."""
     steps, values = np.asarray(curve.x), np.asarray(curve.values, np.float64)
     if values.ndim != 2 or values.shape[1] != len(steps) or values.size == 0:
         raise ValueError(f"values of {curve.variant!r} are {values.shape}: they must be [seeds, {len(steps)} steps]")

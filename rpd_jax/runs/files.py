@@ -48,14 +48,26 @@ def write_json(path: Path | str, value: Any) -> None:
 
 def read_json(path: Path | str, error: type[ValueError] = ConfigError) -> dict[str, Any]:
     """Reads a JSON object; raises `error`, one line that names the file, if it is missing, damaged or another value."""
+    value = _read(path, error)
+    if not isinstance(value, dict):
+        raise error(f"{path} is damaged: it holds a {type(value).__name__}, and must hold a JSON object")
+    return value
+
+
+def read_list(path: Path | str, error: type[ValueError] = ConfigError) -> list[Any]:
+    """As `read_json`, of a JSON list."""
+    value = _read(path, error)
+    if not isinstance(value, list):
+        raise error(f"{path} is damaged: it holds a {type(value).__name__}, and must hold a JSON list")
+    return value
+
+
+def _read(path: Path | str, error: type[ValueError]) -> Any:
     try:
-        value = json.loads(Path(path).read_bytes())
+        return json.loads(Path(path).read_bytes())
     except FileNotFoundError:
         raise error(f"{path} is missing") from None
     except OSError as problem:
         raise error(f"{path} cannot be read: {problem.strerror}") from problem
     except (ValueError, RecursionError) as problem:
         raise error(f"{path} is damaged, it is not JSON: {problem}") from problem
-    if not isinstance(value, dict):
-        raise error(f"{path} is damaged: it holds a {type(value).__name__}, and must hold a JSON object")
-    return value

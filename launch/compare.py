@@ -1,0 +1,72 @@
+"""Compares variants fairly: every arm tunes the same number of settings, then trains with fresh seeds.
+
+  python -m launch.compare --experiment=rpd-losses
+  python -m launch.compare --experiment=rpd-tasks --case=pick-dense --output=runs/compare/rpd-tasks
+  python -m launch.compare --list
+
+The output directory gets a directory for each case with its runs, and report.md, comparison.json, table.csv, table.tex
+and pictures of what is done. What is done is skipped and what was cut goes on, so that the same command resumes.
+--processes=N runs N cases at a time, each in a process of its own.
+
+Exit status: 0 done; 1 a run failed; 2 wrong arguments; 3 done, but the comparison's own checks found something; 128 + n
+stopped by signal n.
+"""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from absl import flags
+
+from launch.flags import run
+from rpd_jax.comparison import report, runner
+from rpd_jax.config.validation import choice
+from rpd_jax.experiments import EXPERIMENTS, get_experiment
+from rpd_jax.report.table import render
+from rpd_jax.runs.interrupt import exit_status
+from teachers.settings import teacher_factory
+
+_EXPERIMENT = flags.DEFINE_string("experiment", "", "Its name, see --list.")
+_SCALE = flags.DEFINE_enum("scale", "laptop", ["laptop", "paper"], "For two CPU cores, or as published, for GPUs.")
+_CASES = flags.DEFINE_multi_string("case", [], "Only these cases; given several times.")
+_OUTPUT = flags.DEFINE_string("output", "", "Directory; empty: runs/compare/EXPERIMENT-SCALE.")
+_PROCESSES = flags.DEFINE_integer("processes", 1, "Cases at a time.", lower_bound=1)
+_LIST = flags.DEFINE_bool("list", False, "Show the experiments and how long they take.")
+
+SUSPICIOUS = 3
+
+
+def main(argv: Sequence[str]) -> int:
+    if _LIST.value:
+        rows = [
+            (name, scale, f"{each.minutes} min" if each.minutes < 120 else f"{each.minutes / 60:.0f} h", each.title)
+            for (name, scale), make in EXPERIMENTS.items()
+            for each in [make()]
+        ]
+        print(render(("experiment", "scale", "about", "question"), rows))
+        return 0
+    choice("--experiment", _EXPERIMENT.value, sorted({name for name, _ in EXPERIMENTS}))
+    experiment = get_experiment(_EXPERIMENT.value, _SCALE.value)
+    root = Path(_OUTPUT.value or f"runs/compare/{experiment.name}-{_SCALE.value}")
+    if _PROCESSES.value > 1:
+        cases = _CASES.value or [case.name for case in experiment.cases]
+        status = runner.in_processes(cases, _PROCESSES.value, [sys.executable, *sys.orig_argv[1:]])
+        if status not in (0, SUSPICIOUS):
+            return status
+    try:
+        outcomes = runner.compare(experiment, root, teacher_factory, _CASES.value)
+    except runner.Stopped as stopped:
+        print(f"{stopped}: the same command goes on from there", file=sys.stderr)
+        return exit_status(stopped.signal)
+    found = runner.problems(experiment, root, outcomes)
+    command = shlex.join(["python", "-m", "launch.compare", f"--experiment={experiment.name}"])
+    print(report.write(experiment, root, outcomes, found, command))
+    print(f"report, tables and pictures: {root}")
+    return SUSPICIOUS if found else 0
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,240 @@
+"""Refined Policy Distillation (arXiv 2503.05833): its figures 3, 4, 5 and 7; table I are the teachers' rows of them."""
+
+from __future__ import annotations
+
+from rpd_jax.comparison import Arm, Case, Claim, Experiment, better, close_to, grid, worse
+from rpd_jax.config import Config
+from rpd_jax.presets import quickstart, quickstart_vla, rpd_paper
+
+RATES = (3e-4, 6e-4)
+FADING = ("constant", "exponential:anneal_end=0.1")
+
+SCRIPTED = (
+    "The teacher is a **scripted toy**, not a VLA: noise 0.15, and in 40 % of the workspace it aims 4.5 cm beside the "
+    "object."
+)
+TABLETOP = (
+    "The simulator is tabletop, a MuJoCo stand-in with ManiSkill's tasks and rewards, not ManiSkill.",
+    "Students see the simulator's state instead of frames of 256 x 256 pixels, and have two layers of 128.",
+    "Hyper-parameters are those of the quickstart preset (log-std begins at -1.5), not those of the paper.",
+)
+
+
+def losses() -> Experiment:
+    """Fig. 3: five losses on PickCube, each with the same number of coefficients, schedules and learning rates."""
+    config = _state()
+    return Experiment(
+        name="rpd-losses",
+        title="Which distillation loss? (RPD, Fig. 3: PickCube, dense reward)",
+        source="Refined Policy Distillation, arXiv 2503.05833, Fig. 3",
+        config=config,
+        cases=(
+            Case("pick-dense", published="MSE, L1 and PPO end near .8, BC just above Octo (.09), PPD at most Octo"),
+        ),
+        arms=(
+            grid("ppo", learning_rate=(3e-4, 6e-4, 1.2e-3), target_kl=(None, 0.1), entropy_coef=(0.0, 0.003)),
+            grid("rpd-mse", mse=(1, 5, 20), anneal=FADING, learning_rate=RATES),
+            grid("rpd-l1", l1=(1, 3, 10), anneal=FADING, learning_rate=RATES),
+            grid("rpd-bc", nll=(0.07, 0.3, 1), anneal=FADING, learning_rate=RATES),
+            grid("ppd", ppd=(0.07, 0.3, 1), anneal=FADING, learning_rate=RATES),
+        ),
+        budgets=(96_000, 192_000, 384_000),
+        claims=(
+            Claim("RPD-MSE ends level with PPO", close_to("rpd-mse", "ppo", 0.1), "both near .8"),
+            Claim("RPD-L1 ends level with RPD-MSE", close_to("rpd-l1", "rpd-mse", 0.1), "both near .8"),
+            Claim("RPD-BC ends far below RPD-MSE", better("rpd-mse", "rpd-bc", by=0.2), "just above Octo"),
+            Claim("PPD ends far below RPD-MSE", better("rpd-mse", "ppd", by=0.2), "at most Octo"),
+            Claim("PPD ends below RPD-BC", worse("ppd", "rpd-bc"), "PPD at most Octo, BC above it"),
+        ),
+        deviations=(SCRIPTED, *TABLETOP),
+        minutes=35,
+    )
+
+
+def losses_paper() -> Experiment:
+    """Fig. 3 with the paper's settings, none of which is tuned."""
+    return Experiment(
+        name="rpd-losses",
+        title="Which distillation loss? (RPD, Fig. 3, as published)",
+        source="Refined Policy Distillation, arXiv 2503.05833, Fig. 3",
+        config=rpd_paper(),
+        cases=(Case("pick-dense", published="MSE, L1 and PPO near .8, BC just above Octo (.09), PPD at most Octo"),),
+        arms=tuple(Arm(name, (name,)) for name in ("ppo", "rpd-mse", "rpd-l1", "rpd-bc", "ppd")),
+        budgets=(30_000_000,),
+        claims=losses().claims,
+        deviations=("The scripted teacher stands in unless --config.teacher names a fine-tuned Octo or OpenVLA.",),
+        minutes=60 * 24 * 4,
+        machine="one H100 (an estimate: 750 million steps of 256 x 256 frames)",
+    )
+
+
+SIX = ("LiftPegUpright", "PickCube", "PullCube", "PushCube", "RollBall", "StackCube")
+HELD_OUT = ("PullCubeTool", "PokeCube")
+_TEACHERS = {  # RPD's table I: OpenVLA, Octo
+    "LiftPegUpright": ".12, .00",
+    "PickCube": ".06, .09",
+    "PullCube": ".92, .90",
+    "PushCube": ".27, .67",
+    "RollBall": ".04, .10",
+    "StackCube": ".03, .01",
+    "PullCubeTool": ".12, .10",
+    "PokeCube": ".12, .12",
+}
+
+
+def tasks() -> Experiment:
+    """Fig. 4: six tasks, dense and sparse reward, PPO beside RPD-MSE."""
+    dense, sparse = ([case.name for case in _cases(SIX) if case.name.endswith(kind)] for kind in ("dense", "sparse"))
+    return Experiment(
+        name="rpd-tasks",
+        title="Does RPD pass PPO in six tasks? (RPD, Fig. 4)",
+        source="Refined Policy Distillation, arXiv 2503.05833, Fig. 4; teachers as in table I",
+        config=_state(),
+        cases=_cases(SIX),
+        arms=_pair(),
+        budgets=(96_000, 192_000),
+        tuning_seeds=(100, 101),
+        claims=(
+            Claim("RPD-MSE ends at or above PPO with dense reward", better("rpd-mse", "ppo", -0.02, dense), "all six"),
+            Claim(
+                "RPD-MSE ends above PPO with sparse reward", better("rpd-mse", "ppo", 0.0, sparse), "PPO mostly fails"
+            ),
+            *(
+                Claim(f"{name}: RPD-MSE above PPO", better("rpd-mse", "ppo", 0.0, [name]), "PPO fails, RPD in part")
+                for name in ("roll-ball-dense", "stack-cube-dense")
+            ),
+        ),
+        deviations=(SCRIPTED, *TABLETOP),
+        minutes=45,
+    )
+
+
+def tasks_paper() -> Experiment:
+    """Fig. 4 with the paper's settings."""
+    return _paper("rpd-tasks", "Does RPD pass PPO in six tasks? (RPD, Fig. 4, as published)", SIX, tasks().claims)
+
+
+def holdouts() -> Experiment:
+    """Fig. 5: two tasks that the paper's teachers were not fine-tuned on."""
+    return Experiment(
+        name="rpd-holdouts",
+        title="Does a teacher outside its training still help? (RPD, Fig. 5)",
+        source="Refined Policy Distillation, arXiv 2503.05833, Fig. 5",
+        config=_held_out(),
+        cases=_cases(HELD_OUT),
+        arms=_pair(),
+        budgets=(96_000, 192_000),
+        claims=(
+            Claim(
+                "with dense reward RPD-MSE ends below PPO",
+                worse("rpd-mse", "ppo", ["pull-cube-tool-dense", "poke-cube-dense"]),
+            ),
+            Claim(
+                "with sparse reward RPD-MSE ends above PPO",
+                better("rpd-mse", "ppo", 0.0, ["pull-cube-tool-sparse", "poke-cube-sparse"]),
+            ),
+        ),
+        deviations=(
+            "The teacher is a **scripted toy** made as bad as the paper's are there: noise 0.5, wrong aim everywhere.",
+            *TABLETOP,
+        ),
+        minutes=20,
+    )
+
+
+def holdouts_paper() -> Experiment:
+    """Fig. 5 with the paper's settings."""
+    title = "Does a teacher outside its training still help? (RPD, Fig. 5, as published)"
+    return _paper("rpd-holdouts", title, HELD_OUT, holdouts().claims)
+
+
+def camera() -> Experiment:
+    """Fig. 7: PushCube, sparse, with the teacher's camera moved: octo-nano sees what it was not trained on."""
+    config = quickstart_vla()
+    config.env.name, config.env.reward = "tabletop:PushCube-v1", "sparse"
+    _settle(config)
+    moved = {"env.camera_eye": (0.35, 0.75, 0.5), "env.camera_target": (0.0, 0.1, 0.1)}
+    return Experiment(
+        name="rpd-camera",
+        title="Does RPD bear a moved camera? (RPD, Fig. 7: PushCube, sparse reward)",
+        source="Refined Policy Distillation, arXiv 2503.05833, Fig. 7",
+        config=config,
+        cases=(
+            Case("as-trained", published="teachers .27 (OpenVLA), .67 (Octo)"),
+            Case("moved", moved, published="teachers .045 (OpenVLA), .00 (Octo); RPD still above PPO"),
+        ),
+        arms=(
+            grid("ppo", learning_rate=(3e-4, 6e-4), gamma=(0.9, 0.95)),
+            grid("rpd-mse", mse=(5, 20), anneal=FADING),
+        ),
+        budgets=(64_000,),
+        tuning_seeds=(100,),
+        seeds=(0, 1, 2),
+        claims=(Claim("with a moved camera RPD-MSE ends above PPO", better("rpd-mse", "ppo", 0.0, ["moved"])),),
+        deviations=("The teacher is octo-nano, a vision-language-action model of 0.5 M parameters.", *TABLETOP),
+        minutes=30,
+    )
+
+
+def camera_paper() -> Experiment:
+    """Fig. 7 with the paper's settings."""
+    made = _paper("rpd-camera", "Does RPD bear a moved camera? (RPD, Fig. 7, as published)", ("PushCube",), ())
+    return made
+
+
+def _state() -> Config:
+    """The quickstart's settings with curves that are long enough to see where they end."""
+    config = quickstart()
+    _settle(config)
+    return config
+
+
+def _held_out() -> Config:
+    config = _state()
+    config.teacher.noise, config.teacher.aim_error_fraction = 0.5, 1.0
+    return config
+
+
+def _settle(config: Config) -> None:
+    config.eval.every, config.eval.episodes, config.eval.videos = 5, 128, 0
+    config.run.checkpoint_every, config.run.iterations_per_call = 20, 5
+    config.algorithm.bootstrap_terminated = True
+
+
+def _pair() -> tuple[Arm, ...]:
+    return (
+        grid("ppo", learning_rate=(3e-4, 6e-4), target_kl=(None, 0.1)),
+        grid("rpd-mse", mse=(5, 20), anneal=FADING),
+    )
+
+
+def _cases(names: tuple[str, ...], suite: str = "tabletop") -> tuple[Case, ...]:
+    """Each task with dense reward, and with reward at success only (gamma 0.95, no bootstrap at success)."""
+    sparse = {"env.reward": "sparse", "algorithm.gamma": 0.95, "algorithm.bootstrap_terminated": False}
+    found = []
+    for name in names:
+        kebab = "".join(f"-{c.lower()}" if c.isupper() else c for c in name).removeprefix("-")
+        task, published = {"env.name": f"{suite}:{name}-v1"}, f"teachers {_TEACHERS[name]}"
+        found += [Case(f"{kebab}-dense", task, published), Case(f"{kebab}-sparse", task | sparse, published)]
+    return tuple(found)
+
+
+def _paper(name: str, title: str, names: tuple[str, ...], claims: tuple[Claim, ...]) -> Experiment:
+    sparse = {"env.reward": "sparse", "algorithm.gamma": 0.99}
+    cases = tuple(
+        Case(case.name, {"env.name": case.changes["env.name"]} | (sparse if case.name.endswith("sparse") else {}))
+        for case in _cases(names, "maniskill")
+    )
+    return Experiment(
+        name=name,
+        title=title,
+        source="Refined Policy Distillation, arXiv 2503.05833",
+        config=rpd_paper(),
+        cases=cases,
+        arms=(Arm("ppo", ("ppo",)), Arm("rpd-mse", ("rpd-mse",))),
+        budgets=(30_000_000,),
+        claims=claims,
+        deviations=("The scripted teacher stands in unless the experiment's config names a fine-tuned VLA.",),
+        minutes=60 * 24 * len(cases),
+        machine="one H100 (an estimate: a day for 300 million steps of 256 x 256 frames)",
+    )
