@@ -9,7 +9,8 @@ from rpd_jax.presets.opd import EPISODE
 NEEDED = "The demonstrations, teacher and students that `make quickstart-opd` makes are needed first."
 DIFFERENT = (
     "Students and teacher are token policies of two layers of 256 that see the state, not OpenVLA-OFT.",
-    "The task is tabletop's PushCube with 7 x 256 bins, not LIBERO; the teacher learned from 400 scripted demonstrations.",
+    "The task is tabletop's PushCube with 7 x 256 bins, not LIBERO; the teacher learned from 400 demonstrations of a "
+    "script.",
     NEEDED,
 )
 ITERATION = 32 * EPISODE
