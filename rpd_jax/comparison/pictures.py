@@ -31,7 +31,9 @@ def draw(directory: Path, experiment: Experiment, outcomes: Sequence[CaseOutcome
     shown = {CURVES: "success over environment steps"}
     _panels(directory / CURVES, outcomes, _curves)
     if any(_coefficients(arm) for arm in experiment.arms):
-        shown[SENSITIVITY] = "success in tuning over the coefficient of each arm's loss"
+        shown[SENSITIVITY] = (
+            "success in tuning over the coefficient: with the best of the other choices, thin: on average"
+        )
         _panels(directory / SENSITIVITY, outcomes, functools.partial(_sensitivity, experiment, style))
     if len(outcomes) > 1:
         shown[PROFILE] = "performance profiles over all cases and seeds"

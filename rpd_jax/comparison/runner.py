@@ -5,6 +5,7 @@ Nothing is remembered but the runs themselves, which resume exactly, so that kil
 
 from __future__ import annotations
 
+import json
 import subprocess
 import time
 from collections.abc import Callable, Sequence
@@ -83,7 +84,7 @@ def finish(config: Config, make_teacher: MakeTeacher) -> None:
     """Trains a run to its end unless it is done. Raises Stopped where a signal comes first."""
     path = Path(config.run.directory)
     if (path / RESULTS_FILE).is_file():
-        stored, wanted = dict(read_results(path / RESULTS_FILE).config), resolved(config).to_dict()
+        stored, wanted = dict(read_results(path / RESULTS_FILE).config), json.loads(resolved(config).to_json())
         if stored | {"run": None} == wanted | {"run": None}:
             return
     result = train(config, make_teacher(config.teacher), resume=True)

@@ -1,0 +1,106 @@
+"""Whole comparisons on the toy task: what they leave on disk, that cuts change nothing, that planted bugs are found."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import jax
+import pytest
+
+from rpd_jax.comparison import Arm, Case, Experiment, compare, report, runner
+from rpd_jax.comparison.checks import without_effect
+from rpd_jax.config import TeacherConfig
+from rpd_jax.experiments import get_experiment
+from rpd_jax.losses.terms import TERMS, term
+from rpd_jax.training import trainer
+from teachers.settings import teacher_factory
+
+
+def small(**changes: Any) -> Experiment:
+    """The smoke experiment with less of everything."""
+    made = dataclasses.replace(get_experiment("smoke"), cases=(Case("near"),), budgets=(1280,), tuning_seeds=(100,))
+    return dataclasses.replace(made, **changes)
+
+
+def files(root: Path) -> dict[str, str]:
+    """What a comparison says, but for the day."""
+    stored = json.loads((root / report.JSON_FILE).read_text())
+    stored.pop("date")
+    return {"json": json.dumps(stored), "csv": (root / report.CSV_FILE).read_text()}
+
+
+def finished(experiment: Experiment, root: Path) -> dict[str, str]:
+    outcomes = compare(experiment, root, teacher_factory)
+    report.write(experiment, root, outcomes, runner.problems(experiment, root, outcomes), "a command")
+    return files(root)
+
+
+def test_a_comparison_is_the_same_after_it_was_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    experiment = small(budgets=(640,))
+    whole = finished(experiment, tmp_path / "whole")
+    assert {"curves.png", "sensitivity.png", "report.md", "table.tex"} <= {
+        p.name for p in (tmp_path / "whole").iterdir()
+    }
+
+    saves, save = 0, trainer.Trainer.save
+
+    def cut(self: trainer.Trainer) -> None:
+        nonlocal saves
+        saves += 1
+        if saves in (2, 7):
+            raise KeyboardInterrupt
+        save(self)
+
+    monkeypatch.setattr(trainer.Trainer, "save", cut)
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            compare(experiment, tmp_path / "cut", teacher_factory)
+    assert finished(experiment, tmp_path / "cut") == whole
+
+    monkeypatch.setattr(runner, "train", None)  # nothing is left to do
+    assert finished(experiment, tmp_path / "cut") == whole
+
+
+def test_a_term_without_a_gradient_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rpd_jax.losses.terms.TERMS", TERMS)
+    try:
+
+        @term("idle")
+        def idle(student_mean: jax.Array, teacher_action: jax.Array) -> jax.Array:
+            return (jax.lax.stop_gradient(student_mean) - teacher_action) ** 2
+
+        experiment = small(arms=(Arm("ppo", ("ppo",)), Arm("rpd-mse", ("rpd-mse",)), Arm("idle", ("ppo:idle=1",))))
+        config = experiment.final(experiment.cases[0], {"ppo": 0, "rpd-mse": 0, "idle": 0}, 640, "nowhere")
+        assert without_effect(config, teacher_factory(config.teacher)) == ["idle"]
+    finally:
+        TERMS.pop("idle", None)
+
+
+class Shuffled:
+    """A teacher whose labels stand beside the wrong states."""
+
+    def __init__(self, teacher: Any) -> None:
+        self._teacher, self.spec = teacher, teacher.spec
+
+    def label(self, observation: Any, instructions: Any, key: jax.Array) -> Any:
+        labels = self._teacher.label(observation, instructions, key)
+        order = jax.random.permutation(jax.random.fold_in(key, 1), len(labels.valid))
+        return jax.tree.map(lambda x: x[order], labels)
+
+
+def test_shuffled_labels_are_found(tmp_path: Path) -> None:
+    arms = (Arm("ppo", ("ppo",)), Arm("rpd-mse", ("rpd-mse:mse=20:learning_rate=3e-3",)))
+    experiment = small(arms=arms, budgets=(2560,))
+
+    def shuffled(config: TeacherConfig) -> Any:
+        return lambda env: Shuffled(teacher_factory(config)(env))
+
+    fine = compare(experiment, tmp_path / "fine", teacher_factory)
+    assert runner.problems(experiment, tmp_path / "fine", fine) == []
+    wrong = compare(experiment, tmp_path / "wrong", shuffled)
+    (said,) = runner.problems(experiment, tmp_path / "wrong", wrong)
+    assert "near: rpd-mse: its students explain" in said
+    assert "labels do not belong" in said
