@@ -16,8 +16,8 @@ from pathlib import Path
 
 from absl import app, flags
 
-from launch.checks import Check, all_looks
 from rpd_jax import runtime
+from rpd_jax.launch.checks import Check, all_looks
 from rpd_jax.runs.files import write_json
 
 _DIRECTORY = flags.DEFINE_string("directory", "runs", "Where runs will be written.")

@@ -19,9 +19,9 @@ from typing import cast
 
 from absl import flags, logging
 
-from launch.flag_groups import define_fields
-from launch.flags import define_config, run
 from rpd_jax.demonstrations.collect import FORMATS, Settings, collect
+from rpd_jax.launch.flag_groups import define_fields
+from rpd_jax.launch.flags import define_config, run
 from rpd_jax.runs.interrupt import exit_status
 from rpd_jax.training.setup import make_teacher
 from rpd_jax.types import Teacher
