@@ -5,7 +5,8 @@ import shlex
 from pathlib import Path
 
 from rpd_jax.algorithms import variants
-from rpd_jax.launch.flags import override, requested_preset
+from rpd_jax.launch.flags import requested_preset
+from rpd_jax.launch.overrides import override
 from teachers.octo.finetune.settings import FinetuneSettings as OctoSettings
 from teachers.openvla.finetune.settings import FinetuneSettings as OpenVLASettings
 from teachers.openvla.opd.settings import DistillSettings

@@ -9,6 +9,8 @@ import runpy
 import sys
 from pathlib import Path
 
+from rpd_jax.launch.program import COMMAND
+
 VERBS = {
     "train": "train",
     "evaluate": "evaluate",
@@ -20,10 +22,10 @@ VERBS = {
     "serve": "serve_teacher",
     "check": "check_teacher",
     "doctor": "doctor",
+    "presets": "presets",
+    "completion": "completion",
 }
 """Verb -> its module in this package, which is run as `python -m` runs one."""
-
-PROGRAM = "rpd-jax"
 
 
 def summary(module: str) -> str:
@@ -35,7 +37,7 @@ def summary(module: str) -> str:
 
 def usage() -> str:
     verbs = "\n".join(f"  {verb:18}{summary(module)}" for verb, module in VERBS.items())
-    return f"usage: {PROGRAM} VERB [--flags]\n\n{verbs}\n\n{PROGRAM} VERB --help says what a verb takes."
+    return f"usage: {COMMAND} VERB [--flags]\n\n{verbs}\n\n{COMMAND} VERB --help says what a verb takes."
 
 
 def main() -> None:
@@ -47,6 +49,7 @@ def main() -> None:
     if verb not in VERBS:
         near = difflib.get_close_matches(verb, VERBS, 1)
         meant = f"did you mean {near[0]}? " if near else ""
-        sys.exit(f"error: {verb!r} is no verb: {meant}choose from {', '.join(VERBS)}")
+        print(f"error: {verb!r} is no verb: {meant}choose from {', '.join(VERBS)}", file=sys.stderr)
+        sys.exit(2)
     sys.argv[1:] = arguments
     runpy.run_module(f"{__package__}.{VERBS[verb]}", run_name="__main__", alter_sys=True)

@@ -3,7 +3,7 @@
 import pytest
 
 from rpd_jax.config import Config, ConfigError
-from rpd_jax.launch.flags import override
+from rpd_jax.launch.overrides import override
 from teachers.octo.finetune.settings import FinetuneSettings
 
 
