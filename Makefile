@@ -73,7 +73,7 @@ setup: $(VENV)/.vulkan
 install: $(VENV)/.installed
 core: $(VENV)/.core
 
-$(VENV)/.vulkan: $(VENV)/.installed launch/vulkan.py
+$(VENV)/.vulkan: $(VENV)/.installed rpd_jax/launch/vulkan.py
 	$(VENV)/bin/python -m launch.vulkan
 	touch $@
 

@@ -10,17 +10,13 @@ from rpd_jax.types import Array, TeacherLabels
 
 @dataclasses.dataclass
 class Sampling(Settings):
-    """How a label is made of draws: by itself, or as part of a teacher's settings.
+    """How a label is made of draws: by itself, or as part of a teacher's settings."""
 
-    Attributes:
-      samples: draws per label. Their mean is the action; of two or more, the standard deviation is the std.
-      std: the std of a label of one draw; None: the larger of what the teacher knows of its noise and `min_std`.
-      min_std: the least std, in action units, that a label made of several draws gives.
-    """
-
+    # Draws per label. Their mean is the action; of two or more, the standard deviation is the std.
     samples: int = setting(1, low=1)
+    # Of a label of one draw; None: the larger of what the teacher knows of its noise and min_std.
     std: float | None = setting(None, above=0)
-    min_std: float = setting(0.05, above=0)
+    min_std: float = setting(0.05, above=0)  # the least, in action units, that a label made of several draws gives
 
     def labels(self, draws: Array, noise: float = 0.0, ddof: int = 1) -> TeacherLabels:
         """Valid labels [B, ...] from draws [K, B, A], or [B, C, ...] from draws [K, B, C, A] of chunks.

@@ -71,7 +71,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 @functools.cache
 def _vulkan_problem() -> str:
-    from launch import vulkan
+    from rpd_jax.launch import vulkan
 
     try:
         vulkan.probe()

@@ -1,4 +1,4 @@
-"""Imports go one way: launch -> teachers -> rpd_jax, and inside rpd_jax from later rooms to earlier ones."""
+"""Imports go one way: rpd_jax.launch -> teachers -> the rest of rpd_jax, from later rooms to earlier ones."""
 
 from __future__ import annotations
 
@@ -28,7 +28,9 @@ ROOMS: tuple[tuple[str, ...], ...] = (
     ("rpd_jax.export",),
     ("rpd_jax.comparison",),
     ("rpd_jax.experiments",),
+    ("rpd_jax.launch",),
 )
+PROGRAMS = "rpd_jax.launch"
 WITHOUT_JAX_OR_TORCH = (
     "rpd_jax.ipc",
     "rpd_jax.types",
@@ -153,8 +155,9 @@ def test_the_reader_sees_every_form_of_import() -> None:
 def test_packages_import_one_way() -> None:
     outside = ("tests", "benchmarks", "notebooks")
     assert not offenders(MODULES, outside)
-    assert not offenders((m for m in MODULES if not inside(m, "launch")), ("launch",))
-    assert not offenders((m for m in MODULES if inside(m, "rpd_jax")), ("teachers",))
+    assert not offenders((m for m in MODULES if not inside(m, PROGRAMS)), (PROGRAMS,))
+    assert not offenders((m for m in MODULES if inside(m, "rpd_jax") and not inside(m, PROGRAMS)), ("teachers",))
+    assert not offenders(MODULES, ("launch",)), "only a checkout has it: import rpd_jax.launch"
 
 
 def test_rooms_import_earlier_rooms_only() -> None:
@@ -205,8 +208,8 @@ def test_only_its_training_imports_the_openvla_server() -> None:
         "teachers.openvla",
         "teachers.openvla.fitting",
         "teachers.openvla.settings",
-        "launch.check_teacher",
-        "launch.finetune_openvla",
+        "rpd_jax.launch.check_teacher",
+        "rpd_jax.launch.finetune_openvla",
     }
     assert set.union(*map(users.get, others)) == {f"{OPENVLA_SERVER}.{each}" for each in LIGHT}
     for each in LIGHT:
@@ -229,7 +232,7 @@ def modules_after(statement: str) -> set[str]:
 
 def test_importing_a_package_is_light() -> None:
     heavy = {"jax", "flax", "torch", "mani_skill", "matplotlib", "mujoco", "gymnasium"}
-    packages = ["rpd_jax.types", "rpd_jax.config", "rpd_jax.envs.base", "rpd_jax.envs.registry", "teachers", "launch"]
+    packages = ["rpd_jax.types", "rpd_jax.config", "rpd_jax.envs.base", "rpd_jax.envs.registry", "teachers", PROGRAMS]
     packages += ["teachers.sidecar.linear", *(m for m in MODULES if inside(m, "rpd_jax.ipc"))]
     assert not modules_after(f"import {', '.join(packages)}") & heavy
 

@@ -4,8 +4,9 @@ import re
 import shlex
 from pathlib import Path
 
-from launch.flags import override, requested_preset
 from rpd_jax.algorithms import variants
+from rpd_jax.launch.flags import requested_preset
+from rpd_jax.launch.overrides import override
 from teachers.octo.finetune.settings import FinetuneSettings as OctoSettings
 from teachers.openvla.finetune.settings import FinetuneSettings as OpenVLASettings
 from teachers.openvla.opd.settings import DistillSettings
@@ -40,7 +41,7 @@ def test_commands_name_existing_modules_presets_and_fields():
     commands = re.findall(r"python -m ([\w.]+)((?:\\\n|[^`\n])*)", README)
     assert commands
     for module, rest in commands:
-        assert (ROOT / f"{module.replace('.', '/')}.py").exists(), module
+        assert (ROOT / f"{re.sub('^launch', 'rpd_jax.launch', module).replace('.', '/')}.py").exists(), module
         arguments = shlex.split(rest.replace("\\\n", " "), comments=True)
         override(SETTINGS[module]() if module in SETTINGS else requested_preset(arguments, "quickstart"), arguments)
         for text in re.findall(r"--config\.variants=(\S+)", rest):

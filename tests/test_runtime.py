@@ -45,7 +45,7 @@ def test_importing_sets_no_environment_variable() -> None:
 def test_programs_prepare_the_process_before_jax_starts() -> None:
     """What they import makes no client of JAX, so that `launch.flags.run` and `rpd_jax.train` are early enough."""
     program = (
-        "import launch.train, teachers.settings, teachers.octo.teacher, rpd_jax.training.reevaluation\n"
+        "import rpd_jax.launch.train, teachers.settings, teachers.octo.teacher, rpd_jax.training.reevaluation\n"
         "import rpd_jax.training.student, rpd_jax.envs.tabletop.env, rpd_jax.demonstrations.collect\n"
         "from jax._src import xla_bridge\nassert not xla_bridge.backends_are_initialized()"
     )

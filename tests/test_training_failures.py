@@ -133,7 +133,7 @@ def same_end(result, expected) -> None:
 PROGRAM = """
 import sys, rpd_jax
 from absl import flags
-from launch import flags as launcher
+from rpd_jax.launch import flags as launcher
 from test_training_failures import Teacher, settings
 
 def main(argv):

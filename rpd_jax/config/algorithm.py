@@ -24,17 +24,17 @@ def per_variant(default: Any, **bound: Any) -> Any:
 class AlgorithmConfig(Tagged, section="algorithm"):
     """What every family has."""
 
-    name: str = setting("ppo", required=True)
+    name: str = setting("ppo", required=True)  # the family, which decides what further settings there are
     total_steps: int = setting(  # per member: of the environment, or of recorded demonstrations where nothing is played
         1_000_000, low=1, high=2**53, right="a whole number, at least 1 and at most 2**53"
     )
     learning_rate: float = per_variant(
         3e-4, above=0, high=1e38, right="a positive number"
-    )  # one too large is seen to diverge
+    )  # at the start; one too large is seen to diverge
     learning_rate_end: float = per_variant(1.0, low=0, high=1)  # fraction of learning_rate at the end (linear)
-    adam_eps: float = setting(1e-5, above=0)
+    adam_eps: float = setting(1e-5, above=0)  # of Adam, added to the root of the second moment
     weight_decay: float = setting(0.0, low=0)  # decoupled from the gradient, as in AdamW
-    max_grad_norm: float = setting(0.5, above=0)
+    max_grad_norm: float = setting(0.5, above=0)  # of a member's gradient, over all its parameters
     # Directory of a run whose students, of the same policy, members begin from; empty: from fresh parameters. A member
     # begins from the student of its own seed, or from the only one that there is.
     start: str = ""
@@ -52,7 +52,7 @@ class AlgorithmConfig(Tagged, section="algorithm"):
 class RolloutConfig(AlgorithmConfig):
     """What families have that play: a rollout of every environment in each iteration."""
 
-    rollout_length: int = setting(50, low=1)  # T
+    rollout_length: int = setting(50, low=1)  # T, steps of every environment in a rollout
 
     def iteration_steps(self, num_envs: int) -> int:
         return self.rollout_length * num_envs
@@ -62,17 +62,17 @@ class RolloutConfig(AlgorithmConfig):
 class PPOConfig(RolloutConfig):
     """Proximal policy optimisation, with distillation terms or without."""
 
-    epochs: int = setting(8, low=1)
+    epochs: int = setting(8, low=1)  # passes over each rollout
     minibatches: int = setting(32, low=1)  # of equal size; a remainder is left out, another one each epoch
-    gamma: float = per_variant(0.8, low=0, high=1)
-    gae_lambda: float = per_variant(0.9, low=0, high=1)
-    advantage: str = setting("gae", choices=ADVANTAGES)
+    gamma: float = per_variant(0.8, low=0, high=1)  # discount of a step
+    gae_lambda: float = per_variant(0.9, low=0, high=1)  # of generalised advantage estimation
+    advantage: str = setting("gae", choices=ADVANTAGES)  # finite_horizon: as ManiSkill's PPO option
     bootstrap_terminated: bool = True  # also bootstrap a success with V(final observation), as ManiSkill's recipe
     normalize_advantage: bool = True  # per minibatch
-    clip_ratio: float = per_variant(0.2, above=0)
+    clip_ratio: float = per_variant(0.2, above=0)  # how far the probability ratio counts, from 1
     value_clip: float | None = setting(None, above=0, infinity="none")  # None: no clipping of the value loss
-    value_coef: float = per_variant(0.5, low=0)
-    entropy_coef: float = per_variant(0.0, low=0)
+    value_coef: float = per_variant(0.5, low=0)  # weight of the value loss
+    entropy_coef: float = per_variant(0.0, low=0)  # weight of the entropy bonus
     entropy_coef_end: float = per_variant(1.0, low=0, high=1)  # fraction of entropy_coef at the end (linear)
     # How far a member's approximate KL may go in an update; None: as far as it will.
     target_kl: float | None = per_variant(0.1, above=0, infinity="none")
@@ -100,7 +100,7 @@ class OPDConfig(RolloutConfig):
     adam_eps: float = setting(1e-8, above=0)  # gradients of means over tokens are small
     group_size: int = per_variant(8, low=1)  # G: trajectories from each initial state
     temperature: float = setting(1.0, above=0)  # of sampling, and of every probability in losses and metrics
-    epochs: int = setting(1, low=1)
+    epochs: int = setting(1, low=1)  # passes over each rollout
     minibatches: int = setting(16, low=1)  # of equal size; a remainder is left out, another one each epoch
     # Minibatches whose gradients are averaged for one step of the optimizer; divides epochs x minibatches.
     accumulate: int = per_variant(1, low=1)
@@ -109,13 +109,13 @@ class OPDConfig(RolloutConfig):
     # long failures against short successes differently.
     normalize: str = setting("token", choices=NORMALIZATIONS)
     clip_low: float = per_variant(0.2, above=0, high=1)  # of the ratio, below 1: of grpo and reverse_kl_clipped
-    clip_high: float = per_variant(0.28, above=0)
+    clip_high: float = per_variant(0.28, above=0)  # of the ratio, above 1
     # Success rates of the groups that grpo learns from; others say little.
     group_success_low: float = per_variant(0.1, low=0, high=1)
-    group_success_high: float = per_variant(0.9, low=0, high=1)
+    group_success_high: float = per_variant(0.9, low=0, high=1)  # likewise
     # Of the term "imitation": as SFTConfig's.
     demonstrations: tuple[str, ...] = ()
-    episodes: int | None = per_variant(None, low=1, infinity="none")
+    episodes: int | None = per_variant(None, low=1, infinity="none")  # likewise
     batch_size: int = setting(256, low=1)  # demonstrated transitions beside each minibatch
 
     def validate(self, num_envs: int) -> None:

@@ -40,9 +40,8 @@ class NetworkConfig(Settings):
     log_std_init: float = setting(-0.5, low=-20, high=20)  # of every action dimension
     # One for each action dimension; empty: log_std_init.
     log_std_init_each: tuple[float, ...] = setting((), low=-20, high=20)
-    # Bounds that log-std is kept within after every step; None: none.
-    log_std_min: float | None = setting(None, low=-20, high=20)
-    log_std_max: float | None = setting(None, low=-20, high=20)
+    log_std_min: float | None = setting(None, low=-20, high=20)  # log-std is kept above it after every step; None: free
+    log_std_max: float | None = setting(None, low=-20, high=20)  # and below it
     mean_init: tuple[float, ...] = ()  # of the actions, one for each dimension, in action units; empty: 0
     bins: int = setting(256, low=2)  # tokens of each action dimension, of token policies
     normalize_observations: bool = False  # by running moments, each member its own; frames are left alone
@@ -68,7 +67,7 @@ class EvalConfig(Settings):
     curve_episodes: int = setting(32, low=1)  # per member, for a point of the curve
     episodes: int = setting(100, low=1)  # per member and for the teacher, at the end
     num_envs: int = setting(16, low=1)  # per member
-    seed: int = setting(1_000_003, low=0)
+    seed: int = setting(1_000_003, low=0)  # of the episodes, the same for every member
     videos: int = setting(2, low=0)  # episodes filmed per variant and for the teacher; 0: none
 
 
@@ -76,13 +75,13 @@ class EvalConfig(Settings):
 class RunConfig(Settings):
     """Where results go."""
 
-    directory: str = setting("runs/default", required=True, right="a path")
+    directory: str = setting("runs/default", required=True, right="a path")  # of the run
     checkpoint_every: int = setting(20, low=0)  # iterations; 0: only at the end
-    keep_checkpoints: int = setting(2, low=1)
+    keep_checkpoints: int = setting(2, low=1)  # the newest so many
     # At most, where the whole loop is one program; metrics come once a call.
     iterations_per_call: int = setting(1, low=1)
     devices: int | None = setting(None, low=1)  # that members are shared out over; None: as many as are of use
-    tensorboard: bool = True
+    tensorboard: bool = True  # also write TensorBoard's event files
     wandb_project: str = ""  # empty: no W&B
 
 
@@ -93,9 +92,10 @@ class Config(Settings):
 
     renamed: ClassVar[Mapping[str, str]] = {"ppo": "algorithm"}  # former name -> name: both work for one version
 
-    preset: str = ""
+    preset: str = ""  # the preset that this began as
     # Each a name, perhaps with overrides ("rpd-mse:mse=5"), or a spec; see algorithms/variants.py.
     variants: tuple[str | VariantSpec, ...] = setting(("ppo", "rpd-mse"), required=True, right="at least one variant")
+    # Every variant has a member of each.
     seeds: tuple[int, ...] = setting((0, 1, 2), low=0, required=True, right="a list of at least one whole number")
     env: EnvConfig = dataclasses.field(default_factory=EnvConfig)
     network: NetworkConfig = dataclasses.field(default_factory=NetworkConfig)
@@ -147,11 +147,18 @@ def check_field(path: str, cls: Any = Config) -> None:
     walked: list[str] = []
     for part in path.split("."):
         part = getattr(cls, "renamed", {}).get(part, part)
-        names = field_types(cls) if dataclasses.is_dataclass(cls) else {}
-        if hasattr(cls, "every_field"):  # of several kinds, see `tagged`
-            names = cls.every_field()
+        names = _fields(cls)
         if not names:
             raise ConfigError(f"config.{path} is unknown: config.{'.'.join(walked)} has no fields of its own")
-        choice(".".join(["config", *walked, "<field>"]), part, names)
+        inside = [section for section, kind in names.items() if part in _fields(kind)]
+        closest = f"{inside[0]}.{part}" if inside else ""
+        choice(".".join(["config", *walked, "<field>"]), part, names, closest)
         walked.append(part)
         cls = names[part]
+
+
+def _fields(cls: Any) -> Mapping[str, Any]:
+    """The fields of a dataclass, or of all kinds of one (see `tagged`), and their types; {} for anything else."""
+    if hasattr(cls, "every_field"):
+        return cls.every_field()
+    return field_types(cls) if dataclasses.is_dataclass(cls) else {}

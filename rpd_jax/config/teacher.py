@@ -41,7 +41,7 @@ class TeacherConfig(Tagged, section="teacher"):
     factory: ClassVar[str | Callable[..., Any]]  # (env_spec, settings) -> Teacher, or where to import it from
     needs_environment: ClassVar[bool] = True  # False: the factory may be given None for env_spec
 
-    name: str = setting("scripted", required=True)
+    name: str = setting("scripted", required=True)  # the kind, which decides what further settings there are
     # fixed: mapped into the environment's range; reference: left as the teacher gives it.
     gripper: str = setting("fixed", choices=GRIPPERS)
     probe: bool = True  # move the arm at start-up and check the action contract's signs

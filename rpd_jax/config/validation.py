@@ -138,6 +138,18 @@ def to_dict(settings: Any) -> dict[str, Any]:
     return dataclasses.asdict(settings, dict_factory=table)
 
 
+def allowed(cls: Any, name: str) -> str:
+    """What the field `name` of the dataclass `cls` may be, in words; "" where its type says it all."""
+    bound = cls.__dataclass_fields__[name].metadata.get("bound", Bound())
+    (kind, *_), none_allowed = alternatives(field_types(cls)[name])
+    if typing.get_origin(kind) is tuple:
+        kind = alternatives(typing.get_args(kind)[0])[0][0]
+    words = f"one of {', '.join(filter(None, bound.choices))}" if bound.choices else bound.right
+    if not words and kind in (int, float) and _phrase(kind, bound, full=True) != _phrase(kind, Bound()):
+        words = _phrase(kind, bound, full=True)
+    return f"{words}, or None" if none_allowed and words else "or None" if none_allowed else words
+
+
 def field_types(cls: Any) -> Mapping[str, Any]:
     """The fields of a dataclass and their types."""
     return _field_types(cls)

@@ -39,33 +39,21 @@ NOT_OF_THE_DATA = ("num_envs", "processes", "deadline_seconds")  # fields of an 
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """What to collect.
+    """What to collect."""
 
-    Attributes:
-      episodes: how many to keep.
-      successful_only: keep only those whose last state counts as success.
-      images: record frames, of `env.image_size` pixels; toy tasks have none.
-      cameras: entries of observations to record them as, e.g. ("rgb", "rgb_wrist"); empty: all that the task has.
-      perturb: see `record.record`.
-      hold_steps: see `record.record`.
-      seed: all episodes follow from it.
-      num_envs: environments side by side.
-      format: one of FORMATS.
-      privileged: as LeRobot's format, also store what only the simulator knows ("simulator.state"); HDF5 has it anyway.
-      attempts: episodes to try at most, for each one to keep.
-    """
-
-    episodes: int = setting(100, low=1)
-    successful_only: bool = True
-    images: bool = True
+    episodes: int = setting(100, low=1)  # to keep
+    successful_only: bool = True  # keep only those whose last state counts as success
+    images: bool = True  # record frames, of env.image_size pixels; toy tasks have none
+    # Entries of observations to record them as, e.g. rgb,rgb_wrist; empty: all that the task has.
     cameras: tuple[str, ...] = ()
-    perturb: float = setting(0.0, low=0)
-    hold_steps: int = setting(0, low=0)
-    seed: int = setting(0, low=0)
-    num_envs: int = setting(8, low=1)
-    format: str = setting("hdf5", choices=FORMATS)
+    perturb: float = setting(0.0, low=0)  # std of the noise on executed, not on recorded actions
+    hold_steps: int = setting(0, low=0)  # steps to record after the first success
+    seed: int = setting(0, low=0)  # all episodes follow from it
+    num_envs: int = setting(8, low=1)  # environments side by side
+    format: str = setting("hdf5", choices=FORMATS)  # hdf5: in ManiSkill's layout; lerobot: LeRobot v3
+    # As LeRobot's format, also store what only the simulator knows ("simulator.state"); HDF5 has it anyway.
     privileged: bool = False
-    attempts: int = setting(20, low=1)
+    attempts: int = setting(20, low=1)  # episodes to try at most, for each one to keep
 
     def validate(self) -> Settings:
         """Raises ConfigError for the first impossible value; returns self."""

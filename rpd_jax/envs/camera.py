@@ -14,7 +14,7 @@ class CameraSettings:
     """Fields of a suite's settings beside those of `EnvConfig`, and what they make of a task's own camera."""
 
     camera_eye: tuple[float, ...] = setting((), lengths=(0, 3))  # metres, world axes; empty: the task's own
-    camera_target: tuple[float, ...] = setting((), lengths=(0, 3))
+    camera_target: tuple[float, ...] = setting((), lengths=(0, 3))  # what the camera looks at, likewise
     # Radians, vertical; 0: the task's own.
     camera_fov: float = setting(0.0, low=0, below=math.pi, right="a number in [0, pi)")
     # Metres, added to the eye; the camera still looks at its target.

@@ -105,6 +105,24 @@ PRESETS: dict[str, Callable[[], Config]] = {
     "debug": debug,
 }
 
+SECONDS: dict[str, float] = {
+    "quickstart": 83,
+    "quickstart-vla": 739,
+    "vlajs-push": 1011,
+    "vlajs-pick": 308,
+    "vlajs-lift": 342,
+    "vlajs-horizon": 478,
+    "vlajs-maniskill-push": 860,
+    "vlajs-maniskill-pick": 1392,
+    "maniskill-quickstart": 508,
+    "libero-quickstart": 2214,
+    "sparse": 483,
+    "tabletop-ppo": 479,
+    "opd-quickstart": 457,
+    "debug": 9,
+}
+"""How long training took on two CPU cores, more or less busy ones, as far as measured (benchmarks/BENCHMARKS.md)."""
+
 
 def get_preset(name: str) -> Config:
     """A fresh, validated config; ConfigError lists the names when `name` is none of them."""

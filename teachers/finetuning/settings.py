@@ -29,13 +29,13 @@ KIND = Kind(
 class RunSettings(Settings):
     """A run, whatever is trained."""
 
-    seed: int = setting(42, low=0)
-    steps: int = setting(50_000, low=1)
+    seed: int = setting(42, low=0)  # all draws follow from it
+    steps: int = setting(50_000, low=1)  # of the optimizer
     log_every: int = setting(100, low=1)  # steps
     validate_every: int = setting(5000, low=0)  # 0: never
     save_every: int = setting(5000, low=0)  # 0: only at the end
-    keep_checkpoints: int = setting(1, low=1)
-    tensorboard: bool = True
+    keep_checkpoints: int = setting(1, low=1)  # the newest so many
+    tensorboard: bool = True  # also write TensorBoard's event files
     wandb_project: str = ""  # empty: no W&B
 
     def to_dict(self) -> dict[str, Any]:

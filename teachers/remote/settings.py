@@ -31,7 +31,7 @@ class RemoteSettings(Sampling, TeacherConfig):
 
     name: str = setting("remote", required=True)
     address: str = ""  # e.g. ws://127.0.0.1:8000
-    protocol: str = setting("openpi", choices=tuple(ADAPTERS))
+    protocol: str = setting("openpi", choices=tuple(ADAPTERS))  # the server's
     # What the server's actions mean, see teachers/conventions.py; empty: as the ready mapping says, if it does.
     contract: str = ""
     # What it is sent: a ready mapping's name, or entries; empty: what is usual with the protocol.

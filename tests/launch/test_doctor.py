@@ -10,9 +10,9 @@ from typing import NoReturn
 import pytest
 from children import launch
 
-from launch import checks, doctor
-from launch.checks import Look
-from launch.child import Failed
+from rpd_jax.launch import checks, doctor
+from rpd_jax.launch.checks import Look
+from rpd_jax.launch.child import Failed
 
 
 @pytest.mark.vulkan
@@ -82,7 +82,7 @@ def test_what_is_missing_but_not_needed_does_not_fail(
 def test_what_fails_is_reported_with_advice(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, broken: str, error: Exception, detail: str, advice: str
 ) -> None:
-    monkeypatch.setattr(f"launch.checks.{broken}", refuse(error))
+    monkeypatch.setattr(f"rpd_jax.launch.checks.{broken}", refuse(error))
     (look,) = (look for look in checks.all_looks(tmp_path / "not" / "there" / "yet") if look.name == name)
     check = look.take()
     assert not check.ok and check.detail.endswith(detail) and advice in check.advice

@@ -2,8 +2,8 @@
 
 import pytest
 
-from launch.flags import override
 from rpd_jax.config import Config, ConfigError
+from rpd_jax.launch.overrides import override
 from teachers.octo.finetune.settings import FinetuneSettings
 
 

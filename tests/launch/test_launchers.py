@@ -9,9 +9,9 @@ import pytest
 from absl import flags
 from children import launch, refusal
 
-from launch.flag_groups import define_resume
 from rpd_jax.config import ConfigError
 from rpd_jax.envs.registry import make_env
+from rpd_jax.launch.flag_groups import define_resume
 from rpd_jax.report.results import read_results
 from rpd_jax.runs.checkpoint import load_checkpoint
 from teachers.policy.teacher import PolicyTeacher
@@ -145,7 +145,7 @@ def test_mistakes_are_one_line(tmp_path, arguments, message):
 
 
 def test_the_preset_is_read_before_the_flags():
-    from launch.flags import requested_preset
+    from rpd_jax.launch.flags import requested_preset
 
     assert requested_preset(["--preset", "debug"], "quickstart").preset == "debug"
     assert requested_preset(["x", "--preset=rpd-paper"], "quickstart").preset == "rpd-paper"

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from children import launch
 
-from launch import vulkan
-from launch.child import Failed, run_python
-from launch.vulkan import backports_entry, install
+from rpd_jax.launch import vulkan
+from rpd_jax.launch.child import Failed, run_python
+from rpd_jax.launch.vulkan import backports_entry, install
 
 SOURCES = "Types: deb\nURIs: http://mirror.example/debian\nSuites: bookworm\nComponents: main\n"
 OLD, NEW = "22.3.6-1+deb12u2", "25.0.7-2~bpo12+1"

@@ -14,7 +14,7 @@ SIMULATORS = ("cpu", "gpu")
 class ManiSkillConfig(CameraSettings, EnvConfig):
     """Beside the fields of `EnvConfig`."""
 
-    control_mode: str = setting("pd_ee_delta_pose", required=True)
+    control_mode: str = setting("pd_ee_delta_pose", required=True)  # as ManiSkill calls it
     # An episode has so many times more steps, each moving and turning the tool by so much less; the gripper is as ever.
     horizon_scale: int = setting(1, low=1)
     simulator: str = setting("cpu", choices=SIMULATORS)  # gpu: one process, all environments on JAX's first GPU

@@ -22,12 +22,12 @@ class OptimizerSettings(Settings):
 
     schedule: str = setting("cosine", choices=SCHEDULES)  # after a linear warm-up from 0
     learning_rate: float = setting(3e-4, above=0)  # at the end of the warm-up
-    warmup_steps: int = setting(2000, low=0)
+    warmup_steps: int = setting(2000, low=0)  # linear, from 0
     decay_steps: int = setting(0, low=0)  # step at which the cosine reaches 0, counted from step 0; 0: the run's steps
     timescale: float = setting(10_000.0, above=0)  # of rsqrt, steps
-    b1: float = setting(0.9, low=0, below=1)
-    b2: float = setting(0.999, low=0, below=1)
-    eps: float = setting(1e-8, above=0)
+    b1: float = setting(0.9, low=0, below=1)  # decay of Adam's first moment
+    b2: float = setting(0.999, low=0, below=1)  # decay of its second moment
+    eps: float = setting(1e-8, above=0)  # Adam's
     mu_dtype: str = setting("bfloat16", choices=DTYPES)  # of Adam's first moment
     weight_decay: float = setting(0.01, low=0)  # on leaves whose path contains "kernel"
     clip: float = setting(1.0, low=0)  # global norm of the trainable leaves' gradient; 0: none
@@ -39,10 +39,10 @@ class OptimizerSettings(Settings):
 class DataSettings(RecordedData):
     """From episodes to batches."""
 
-    batch_size: int = setting(256, low=1)
+    batch_size: int = setting(256, low=1)  # windows of a step, over all of its micro-batches
     window: int = setting(1, low=1)  # frames of history, the current one included
     horizon: int = setting(4, low=1)  # actions per window
-    modality: str = setting("multimodal", choices=MODALITIES)
+    modality: str = setting("multimodal", choices=MODALITIES)  # what the task is given as
     # Of multimodal: probability that the goal image is kept, and not the instruction.
     keep_image: float = setting(0.5, low=0, high=1)
     official_goal_mask: bool = True  # also train on the two actions after the goal, as the official code does
@@ -55,12 +55,12 @@ class DataSettings(RecordedData):
 class AugmentSettings(Settings):
     """Image augmentation, drawn anew for every window; ranges are of the factor, or of what is added."""
 
-    enabled: bool = True
+    enabled: bool = True  # False: frames as they were recorded
     crop_scale: tuple[float, float] = setting((0.8, 1.0), above=0, high=1)  # area of the crop
     crop_ratio: tuple[float, float] = setting((0.9, 1.1), above=0)  # its width over its height
     brightness: float = setting(0.1, low=0, high=0.5)  # added, up to +-
-    contrast: tuple[float, float] = setting((0.9, 1.1), above=0)
-    saturation: tuple[float, float] = setting((0.9, 1.1), above=0)
+    contrast: tuple[float, float] = setting((0.9, 1.1), above=0)  # factors
+    saturation: tuple[float, float] = setting((0.9, 1.1), above=0)  # factors
     hue: float = setting(0.05, low=0, high=0.5)  # turns of the colour circle, up to +-
 
 
@@ -69,7 +69,7 @@ class FinetuneSettings(RunSettings):
     """A whole fine-tuning run."""
 
     accumulation: int = setting(1, low=1)  # micro-batches per step
-    mode: str = setting("full", choices=MODES)
+    mode: str = setting("full", choices=MODES)  # which parameters learn
     dtype: str = setting("float32", choices=DTYPES)  # of the computation; parameters and the optimizer stay float32
     optimizer: OptimizerSettings = dataclasses.field(default_factory=OptimizerSettings)
     data: DataSettings = dataclasses.field(default_factory=DataSettings)

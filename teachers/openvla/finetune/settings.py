@@ -18,7 +18,7 @@ TARGETS = ("vision_backbone", "projector", "language_model")
 class LoraSettings(Settings):
     """Low-rank matrices beside linear layers; without dropout, A begins Gaussian and B zero."""
 
-    rank: int = setting(32, low=1)
+    rank: int = setting(32, low=1)  # of the matrices that are added
     alpha: int = setting(0, low=0)  # what is added has the factor alpha / rank; 0: the rank, but at most 16
     # Parts of the model whose linear layers get them; never the output matrix.
     targets: tuple[str, ...] = setting(TARGETS, choices=TARGETS, required=True, right=f"some of {', '.join(TARGETS)}")
@@ -33,11 +33,11 @@ class LoraSettings(Settings):
 class OptimizerSettings(Settings):
     """AdamW at a constant rate."""
 
-    learning_rate: float = setting(5e-4, above=0)
+    learning_rate: float = setting(5e-4, above=0)  # after the warm-up
     warmup_steps: int = setting(0, low=0)  # linear, from 0
-    b1: float = setting(0.9, low=0, below=1)
-    b2: float = setting(0.999, low=0, below=1)
-    eps: float = setting(1e-8, above=0)
+    b1: float = setting(0.9, low=0, below=1)  # decay of Adam's first moment
+    b2: float = setting(0.999, low=0, below=1)  # decay of its second moment
+    eps: float = setting(1e-8, above=0)  # Adam's
     weight_decay: float = setting(0.01, low=0)  # torch's default
     clip: float = setting(0.0, low=0)  # global norm of the gradient; 0: none
 
@@ -54,11 +54,11 @@ class DataSettings(RecordedData):
 class AugmentSettings(Settings):
     """Image augmentation, drawn anew for every sample. A model trained with it is to be served with center_crop."""
 
-    enabled: bool = True
+    enabled: bool = True  # False: frames as they were recorded
     crop_area: float = setting(0.9, above=0, high=1)  # of the image
     brightness: float = setting(0.2, low=0, high=0.5)  # added, up to +-
     contrast: tuple[float, float] = setting((0.8, 1.2), above=0)  # factors
-    saturation: tuple[float, float] = setting((0.8, 1.2), above=0)
+    saturation: tuple[float, float] = setting((0.8, 1.2), above=0)  # factors
     hue: float = setting(0.05, low=0, high=0.5)  # turns of the colour circle, up to +-
 
 

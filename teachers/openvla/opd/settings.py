@@ -55,7 +55,7 @@ class EvaluationSettings(Settings):
     """Of the most likely tokens, in environments of their own: the same initial states every time."""
 
     episodes: int = setting(64, low=1)  # over all processes, that many environments side by side
-    seed: int = setting(1_000_003, low=0)
+    seed: int = setting(1_000_003, low=0)  # of the episodes
 
 
 @dataclasses.dataclass
@@ -81,9 +81,9 @@ class DistillSettings(RunSettings):
     normalize: str = setting("sum", choices=NORMALIZATIONS)
     temperature: float = setting(1.6, above=0)  # of sampling, scores and log-probabilities (RLinf, SimpleVLA-RL)
     clip_low: float = setting(0.2, low=0, below=1)  # of the ratio (SimpleVLA-RL)
-    clip_high: float = setting(0.28, low=0)
+    clip_high: float = setting(0.28, low=0)  # of the ratio, above 1
     success_low: float = setting(0.1, low=0, high=1)  # groups that succeed less or more often give grpo nothing
-    success_high: float = setting(0.9, low=0, high=1)
+    success_high: float = setting(0.9, low=0, high=1)  # see success_low
     epochs: int = setting(1, low=1)  # passes over an iteration's tokens
     minibatches: int = setting(1, low=1)  # optimizer steps of a pass (SimpleVLA-RL: 4)
 

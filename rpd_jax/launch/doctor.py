@@ -16,8 +16,9 @@ from pathlib import Path
 
 from absl import app, flags
 
-from launch.checks import Check, all_looks
 from rpd_jax import runtime
+from rpd_jax.launch import help
+from rpd_jax.launch.checks import Check, all_looks
 from rpd_jax.runs.files import write_json
 
 _DIRECTORY = flags.DEFINE_string("directory", "runs", "Where runs will be written.")
@@ -50,4 +51,7 @@ def main(argv: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    if help.asked(sys.argv[1:]):
+        help.show(help.text())
+    else:
+        app.run(main)  # not `flags.run`, which imports JAX: that may be what is wrong

@@ -2,36 +2,47 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar
 
 from absl import flags
 
 from rpd_jax.config import ConfigError
+from rpd_jax.config.validation import allowed, field_types, field_value
+from rpd_jax.launch.comments import comments
+from rpd_jax.launch.help import explained
+from rpd_jax.launch.overrides import read
 
 Fields = TypeVar("Fields")
 
 flags.disclaim_key_flags()  # they belong to the launcher that asks for them: its --help lists them
 
 
-def define_fields(defaults: Fields, help_of: Mapping[str, str]) -> Callable[[], Fields]:
-    """Defines a flag --FIELD for each field of a flat dataclass, of the type of its default.
+def define_fields(defaults: Fields) -> Callable[[], Fields]:
+    """Defines a flag --FIELD for each field of a flat dataclass, with the comment at the field as its help.
 
     Returns a function that gives, once the flags are parsed, the dataclass with their values.
     """
-    define: dict[type, Callable[..., flags.FlagHolder[Any]]] = {
-        bool: flags.DEFINE_bool,
-        int: flags.DEFINE_integer,
-        float: flags.DEFINE_float,
-        str: flags.DEFINE_string,
-        tuple: flags.DEFINE_list,
-    }
+    cls, said = type(defaults), comments(type(defaults))
     given: dict[str, flags.FlagHolder[Any]] = {}
-    for field in dataclasses.fields(defaults):  # type: ignore[arg-type]  # a dataclass
-        default = getattr(defaults, field.name)
-        given[field.name] = define[type(default)](field.name, default, help_of[field.name])
-    return lambda: type(defaults)(**{name: flag.value for name, flag in given.items()})
+    for name, kind in field_types(cls).items():
+        text = explained(said.get(name, ""), allowed(cls, name))
+        flag = flags.Flag(_Field(cls, name), None, name, getattr(defaults, name), text, boolean=kind is bool)
+        given[name] = flags.DEFINE_flag(flag)
+    return lambda: cls(**{name: flag.value for name, flag in given.items()})
+
+
+class _Field(flags.ArgumentParser):
+    """What the field `name` of the dataclass `cls` takes, written as --config.FIELD takes it."""
+
+    def __init__(self, cls: type, name: str) -> None:
+        self._cls, self._name = cls, name
+
+    def parse(self, argument: Any) -> Any:
+        value = argument
+        if isinstance(argument, str):
+            value = read(argument, field_types(self._cls)[self._name], self._name)
+        return field_value(self._cls, self._name, value)
 
 
 class _BoolOrCount(flags.BooleanParser):

@@ -26,11 +26,11 @@ from pathlib import Path
 
 from absl import flags
 
-from launch.flags import IMPORT, define_settings, run
 from rpd_jax.config import ConfigError
 from rpd_jax.config.validation import require
 from rpd_jax.envs.registry import check_env
 from rpd_jax.ipc.process import environment_for
+from rpd_jax.launch.flags import IMPORT, define_settings, run
 from rpd_jax.runs.output_directory import check_path
 from teachers.openvla.opd.settings import KIND, DistillSettings
 

@@ -24,9 +24,9 @@ from pathlib import Path
 from absl import flags, logging
 
 import rpd_jax
-from launch.flags import define_config, define_optional, run
 from rpd_jax.config import TeacherConfig
 from rpd_jax.envs.registry import tasks_of
+from rpd_jax.launch.flags import define_config, define_optional, run
 from rpd_jax.runs.checkpoint import load_config
 from rpd_jax.runs.directory import EVALUATION
 from rpd_jax.training.reevaluation import adapted

@@ -11,8 +11,8 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from launch import vulkan
-from launch.child import Failed, run_python
+from rpd_jax.launch import vulkan
+from rpd_jax.launch.child import Failed, run_python
 
 MIN_FREE = 1 << 30  # bytes, for checkpoints and videos
 SHARED = 64 << 20  # bytes, about what 64 environments with frames of 256 x 256 share

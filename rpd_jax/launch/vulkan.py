@@ -19,7 +19,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from launch.child import Failed, run_python
+from rpd_jax.launch.child import Failed, run_python
 
 MIN_MESA = (24, 3)
 PACKAGES = ("libvulkan1", "mesa-vulkan-drivers")

@@ -14,7 +14,7 @@ class Failed(Exception):
 def run_python(program: str, timeout: float) -> str:
     """The last line that a program prints; raises Failed if it fails or takes more than `timeout` seconds."""
     command = [sys.executable, "-c", program]
-    root = Path(__file__).resolve().parents[1]
+    root = Path(__file__).resolve().parents[2]
     try:
         child = subprocess.run(command, capture_output=True, text=True, timeout=timeout, cwd=root, check=False)
     except subprocess.TimeoutExpired:

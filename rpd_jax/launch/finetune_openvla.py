@@ -23,10 +23,10 @@ from pathlib import Path
 
 from absl import flags
 
-from launch.flag_groups import define_finetuning
-from launch.flags import define_settings, run
 from rpd_jax.config import ConfigError
 from rpd_jax.ipc.process import environment_for
+from rpd_jax.launch.flag_groups import define_finetuning
+from rpd_jax.launch.flags import define_settings, run
 from rpd_jax.runs.output_directory import check_path
 from teachers.finetuning.settings import KIND
 from teachers.hub import local

@@ -17,9 +17,9 @@ from collections.abc import Sequence
 
 from absl import flags
 
-from launch.flags import run
 from rpd_jax.config import ConfigError
 from rpd_jax.ipc.process import environment_for
+from rpd_jax.launch.flags import run
 
 SERVERS = {
     "linear": "teachers.sidecar.linear",

@@ -14,17 +14,17 @@ stopped by signal n.
 
 from __future__ import annotations
 
-import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from absl import flags
 
-from launch.flags import run
 from rpd_jax.comparison import report, runner
 from rpd_jax.config.validation import choice
 from rpd_jax.experiments import EXPERIMENTS, get_experiment
+from rpd_jax.launch import program
+from rpd_jax.launch.flags import run
 from rpd_jax.report.table import render
 from rpd_jax.runs.interrupt import exit_status
 from teachers.settings import teacher_factory
@@ -59,11 +59,10 @@ def main(argv: Sequence[str]) -> int:
     try:
         outcomes = runner.compare(experiment, root, teacher_factory, _CASES.value)
     except runner.Stopped as stopped:
-        print(f"{stopped}: the same command goes on from there", file=sys.stderr)
+        print(f"{stopped}; to go on: {program.again()}", file=sys.stderr)
         return exit_status(stopped.signal)
     found = runner.problems(experiment, root, outcomes)
-    command = shlex.join(["python", "-m", "launch.compare", f"--experiment={experiment.name}"])
-    print(report.write(experiment, root, outcomes, found, command))
+    print(report.write(experiment, root, outcomes, found, program.again()))
     print(f"report, tables and pictures: {root}")
     return SUSPICIOUS if found else 0
 

@@ -21,9 +21,9 @@ from typing import TYPE_CHECKING, Any
 
 from absl import flags, logging
 
-from launch.flag_groups import define_finetuning
-from launch.flags import define_settings, run
 from rpd_jax.config import ConfigError, choice
+from rpd_jax.launch.flag_groups import define_finetuning
+from rpd_jax.launch.flags import define_settings, run
 from rpd_jax.runs.interrupt import exit_status
 from teachers.octo.finetune.settings import FinetuneSettings
 

@@ -19,9 +19,9 @@ from typing import cast
 
 from absl import flags, logging
 
-from launch.flag_groups import define_fields
-from launch.flags import define_config, run
-from rpd_jax.demonstrations.collect import FORMATS, Settings, collect
+from rpd_jax.demonstrations.collect import Settings, collect
+from rpd_jax.launch.flag_groups import define_fields
+from rpd_jax.launch.flags import define_config, run
 from rpd_jax.runs.interrupt import exit_status
 from rpd_jax.training.setup import make_teacher
 from rpd_jax.types import Teacher
@@ -29,22 +29,7 @@ from teachers.settings import teacher_factory
 
 _CONFIG = define_config("quickstart")
 _OUTPUT = flags.DEFINE_string("output", None, "Directory for the data.", required=True)
-_SETTINGS = define_fields(
-    Settings(),
-    {
-        "episodes": "Episodes to keep.",
-        "successful_only": "Keep only those that end in success.",
-        "images": "Record frames of config.env.image_size pixels.",
-        "cameras": "Entries to record them as, e.g. rgb,rgb_wrist; by default all that the task has.",
-        "perturb": "Std of the noise on executed, not on recorded actions.",
-        "hold_steps": "Steps to record after the first success.",
-        "seed": "All episodes follow from it.",
-        "num_envs": "Environments side by side.",
-        "format": f"{' or '.join(FORMATS)}.",
-        "privileged": "As LeRobot's format, also store what only the simulator knows.",
-        "attempts": "Episodes to try at most, for each one to keep.",
-    },
-)
+_SETTINGS = define_fields(Settings())
 _RESUME = flags.DEFINE_bool("resume", False, "Go on with a collection that was interrupted.")
 _OVERWRITE = flags.DEFINE_bool("overwrite", False, "Delete what was collected there before.")
 

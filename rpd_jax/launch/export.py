@@ -15,9 +15,9 @@ from pathlib import Path
 
 from absl import flags
 
-from launch.flags import run
 from rpd_jax.config import ConfigError
 from rpd_jax.export.files import check_output, check_packages, export_student
+from rpd_jax.launch.flags import run
 from rpd_jax.training.student import load_student
 
 _RUN = flags.DEFINE_string("run", "", "Run directory.")

@@ -22,11 +22,11 @@ from pathlib import Path
 
 from absl import flags
 
-from launch.flags import run
 from rpd_jax.config import ConfigError
 from rpd_jax.config.validation import choice
+from rpd_jax.launch.flags import run
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 TESTS = {"octo": "tests/teachers/octo/test_golden.py", "openvla": "tests/teachers/openvla/test_openvla_golden.py"}
 
 _TEACHER = flags.DEFINE_enum("teacher", None, sorted(TESTS), "The kind of network.", required=True)

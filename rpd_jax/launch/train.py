@@ -19,8 +19,8 @@ from collections.abc import Sequence
 from absl import flags, logging
 
 import rpd_jax
-from launch.flag_groups import define_resume
-from launch.flags import define_config, run
+from rpd_jax.launch.flag_groups import define_resume
+from rpd_jax.launch.flags import define_config, run
 from rpd_jax.runs.interrupt import exit_status
 from teachers.settings import teacher_factory
 

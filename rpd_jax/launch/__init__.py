@@ -1,0 +1,1 @@
+"""The programs: flags to a Config to one library call."""

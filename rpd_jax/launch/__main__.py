@@ -1,0 +1,3 @@
+from rpd_jax.launch.main import main
+
+main()
