@@ -1,7 +1,8 @@
 """Compares variants fairly: every arm tunes the same number of settings, then trains with fresh seeds.
 
   python -m launch.compare --experiment=rpd-losses
-  python -m launch.compare --experiment=rpd-tasks --case=pick-dense --output=runs/compare/rpd-tasks
+  python -m launch.compare --experiment=rpd-tasks --case=pick-cube-dense --output=runs/compare/rpd-tasks
+  python -m launch.compare --experiment=rpd-tasks --scale=paper --config.teacher.name=octo --config.teacher.path=PATH
   python -m launch.compare --list
 
 The output directory gets a directory for each case with its runs, and report.md, comparison.json, table.csv, table.tex
@@ -14,6 +15,7 @@ stopped by signal n.
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,16 +23,27 @@ from pathlib import Path
 from absl import flags
 
 from rpd_jax.comparison import report, runner
+from rpd_jax.config import Config
 from rpd_jax.config.validation import choice
 from rpd_jax.experiments import EXPERIMENTS, get_experiment
 from rpd_jax.launch import program
-from rpd_jax.launch.flags import run
+from rpd_jax.launch.flags import define_overrides, run, values_of
 from rpd_jax.report.table import render
 from rpd_jax.runs.interrupt import exit_status
 from teachers.settings import teacher_factory
 
+LAPTOP = "laptop"
+
+
+def requested(arguments: Sequence[str]) -> Config:
+    """The settings that all cases of the experiment share, which the command line names."""
+    name, scale = values_of("experiment", arguments), [LAPTOP, *values_of("scale", arguments)]
+    return get_experiment(name[-1], scale[-1]).config if name else Config()
+
+
+_CONFIG = define_overrides(Config, requested)
 _EXPERIMENT = flags.DEFINE_string("experiment", "", "Its name, see --list.")
-_SCALE = flags.DEFINE_enum("scale", "laptop", ["laptop", "paper"], "For two CPU cores, or as published, for GPUs.")
+_SCALE = flags.DEFINE_enum("scale", LAPTOP, [LAPTOP, "paper"], "For two CPU cores, or as published, for GPUs.")
 _CASES = flags.DEFINE_multi_string("case", [], "Only these cases; given several times.")
 _OUTPUT = flags.DEFINE_string("output", "", "Directory; empty: runs/compare/EXPERIMENT-SCALE.")
 _PROCESSES = flags.DEFINE_integer("processes", 1, "Cases at a time.", lower_bound=1)
@@ -49,7 +62,7 @@ def main(argv: Sequence[str]) -> int:
         print(render(("experiment", "scale", "about", "question"), rows))
         return 0
     choice("--experiment", _EXPERIMENT.value, sorted({name for name, _ in EXPERIMENTS}))
-    experiment = get_experiment(_EXPERIMENT.value, _SCALE.value)
+    experiment = dataclasses.replace(get_experiment(_EXPERIMENT.value, _SCALE.value), config=_CONFIG.value)
     root = Path(_OUTPUT.value or f"runs/compare/{experiment.name}-{_SCALE.value}")
     if _PROCESSES.value > 1:
         cases = _CASES.value or [case.name for case in experiment.cases]

@@ -36,16 +36,19 @@ IMPORT, FILE = "import", "config_file"
 def define_config(default_preset: str) -> flags.FlagHolder[Config]:
     """Defines --preset, --config_file and --config; --config.algorithm.learning_rate=1e-3 sets a field of either."""
     flags.DEFINE_string("preset", default_preset, "What to begin from: one of the presets below.")
-    return _define_overrides(Config, lambda arguments: requested_preset(arguments, default_preset))
+    return define_overrides(Config, lambda arguments: requested_preset(arguments, default_preset))
 
 
 def define_settings(defaults: Settings) -> flags.FlagHolder[Settings]:
     """Defines --config_file and --config for a launcher with a dataclass of settings of its own, with `defaults`."""
-    return _define_overrides(type(defaults), lambda arguments: defaults)
+    return define_overrides(type(defaults), lambda arguments: defaults)
 
 
-def _define_overrides(cls: type[Settings], start: Callable[[Sequence[str]], Settings]) -> flags.FlagHolder[Settings]:
-    """Takes the overrides out of the command line, which absl reads next; `start` is where there is no file."""
+def define_overrides(cls: type[Settings], start: Callable[[Sequence[str]], Settings]) -> flags.FlagHolder[Settings]:
+    """Takes the overrides out of the command line, which absl reads next.
+
+    `start` makes the settings that they begin from of the whole command line, where that names no file.
+    """
     try:
         arguments = flags.FLAGS.read_flags_from_files(sys.argv[1:], force_gnu=False)
         import_modules(values_of(IMPORT, arguments))
