@@ -23,6 +23,7 @@ from rpd_jax.runs.files import atomic_path
 Style = dict[str, tuple[str, str]]
 """Colour and marker of each arm."""
 CURVES, SENSITIVITY, PROFILE = "curves.png", "sensitivity.png", "profile.png"
+FILES = (CURVES, SENSITIVITY, PROFILE)
 
 
 def draw(directory: Path, experiment: Experiment, outcomes: Sequence[CaseOutcome]) -> dict[str, str]:

@@ -22,7 +22,7 @@ from pathlib import Path
 
 from absl import flags
 
-from rpd_jax.comparison import report, runner
+from rpd_jax.comparison import published, report, runner
 from rpd_jax.config import Config
 from rpd_jax.config.validation import choice
 from rpd_jax.experiments import EXPERIMENTS, get_experiment
@@ -47,6 +47,7 @@ _SCALE = flags.DEFINE_enum("scale", LAPTOP, [LAPTOP, "paper"], "For two CPU core
 _CASES = flags.DEFINE_multi_string("case", [], "Only these cases; given several times.")
 _OUTPUT = flags.DEFINE_string("output", "", "Directory; empty: runs/compare/EXPERIMENT-SCALE.")
 _PROCESSES = flags.DEFINE_integer("processes", 1, "Cases at a time.", lower_bound=1)
+_PUBLISH = flags.DEFINE_string("publish", "", "Folder to copy report and pictures into, with a table of all claims.")
 _LIST = flags.DEFINE_bool("list", False, "Show the experiments and how long they take.")
 
 SUSPICIOUS = 3
@@ -75,8 +76,8 @@ def main(argv: Sequence[str]) -> int:
         print(f"{stopped}; to go on: {program.again()}", file=sys.stderr)
         return exit_status(stopped.signal)
     found = runner.problems(experiment, root, outcomes)
-    print(report.write(experiment, root, outcomes, found, program.again()))
-    print(f"report, tables and pictures: {root}")
+    print(report.write(experiment, root, outcomes, found, program.again(without=["--publish", "--output"])))
+    print(f"report, tables and pictures: {published.publish(root, _PUBLISH.value) if _PUBLISH.value else root}")
     return SUSPICIOUS if found else 0
 
 

@@ -9,8 +9,9 @@ from typing import Any
 
 import jax
 import pytest
+from children import ROOT
 
-from rpd_jax.comparison import Arm, Case, Experiment, compare, report, runner
+from rpd_jax.comparison import Arm, Case, Experiment, compare, published, report, runner
 from rpd_jax.comparison.checks import without_effect
 from rpd_jax.config import TeacherConfig
 from rpd_jax.experiments import get_experiment
@@ -62,6 +63,15 @@ def test_a_comparison_is_the_same_after_it_was_cut(tmp_path: Path, monkeypatch: 
 
     monkeypatch.setattr(runner, "train", None)  # nothing is left to do
     assert finished(experiment, tmp_path / "cut") == whole
+
+    folder = published.publish(tmp_path / "cut", tmp_path / "kept")
+    assert (folder / "curves.png").is_file()
+    assert "| RPD-MSE ends above PPO |" in (tmp_path / "kept" / "README.md").read_text()
+
+
+def test_the_table_of_all_claims_is_what_the_comparisons_say() -> None:
+    kept = ROOT / "experiments"
+    assert (kept / "README.md").read_text() == published.overview(kept)
 
 
 def test_a_term_without_a_gradient_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
