@@ -36,7 +36,7 @@ def make_parser(name: str) -> argparse.ArgumentParser:
 def machine() -> str:
     """Processor, cores, memory and GPU in words, without anything that names this very machine."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    cores = len(os.sched_getaffinity(0))
+    cores = runtime.available_cores()
     parts = [_processor(), f"{cores} cores", f"{memory:.0f} GiB", platform.system(), *gpus()]
     return ", ".join(parts)
 

@@ -8,8 +8,10 @@ has threads (jax >= 0.10: as there are cores) wait for ever, see `policies.dense
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import sys
+from pathlib import Path
 
 from rpd_jax import compilation_cache
 
@@ -29,8 +31,32 @@ def configure() -> None:
     compilation_cache.configure(available_cores())
 
 
-def available_cores() -> int:
-    """The number of processor cores that this process may use."""
+def cores() -> set[int]:
+    """The processor cores that this process may use; where the system does not tell (macOS), all of them."""
     if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+        return os.sched_getaffinity(0)
+    return set(range(os.cpu_count() or 1))
+
+
+def available_cores() -> int:
+    """Their number."""
+    return len(cores())
+
+
+def available_memory(proc: Path = Path("/proc"), cgroup: Path = Path("/sys/fs/cgroup")) -> float:
+    """Bytes that can be had without swapping: the kernel's estimate, and a container's limit where there is one.
+
+    Infinity where neither is known, as on macOS.
+    """
+    found = [math.inf]
+    with contextlib.suppress(OSError, ValueError):
+        found.append(_table(proc / "meminfo")["MemAvailable:"] * 1024)  # it says kB and means KiB
+    with contextlib.suppress(OSError, ValueError):  # "max" is no number: no limit
+        used = int((cgroup / "memory.current").read_text()) - _table(cgroup / "memory.stat").get("inactive_file", 0)
+        found.append(int((cgroup / "memory.max").read_text()) - used)
+    return max(min(found), 0)
+
+
+def _table(path: Path) -> dict[str, int]:
+    """The first two words of each line, a name and a number."""
+    return {name: int(number) for name, number, *_ in map(str.split, path.read_text().splitlines())}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import subprocess
 import sys
@@ -16,7 +15,6 @@ from rpd_jax.runs import metrics
 from rpd_jax.runs.metrics import (
     JsonlWriter,
     MultiWriter,
-    ProgressBar,
     TensorBoardWriter,
     make_writers,
     read_metrics,
@@ -252,68 +250,3 @@ def test_wandb_that_is_not_installed_is_a_mistake_in_the_config(
     monkeypatch.setitem(sys.modules, "wandb", None)
     with pytest.raises(metrics.ConfigError, match=r"run\.wandb_project='p' needs wandb: pip install"):
         make_writers(tmp_path, wandb_project="p")
-
-
-class Terminal(io.StringIO):
-    def isatty(self) -> bool:
-        return True
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def lines(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    found: list[str] = []
-    monkeypatch.setattr(metrics.logging, "info", lambda text, *rest: found.append(text % rest))
-    return found
-
-
-def test_on_a_terminal_there_is_a_bar(lines: list[str]) -> None:
-    stream = Terminal()
-    with ProgressBar(4, initial=1, description="training", stream=stream) as bar:
-        for _ in range(3):
-            bar.update(1, {"ppo": 0.25})
-    assert "training: 100%" in stream.getvalue() and "4/4" in stream.getvalue()
-    assert "ppo 0.25" in stream.getvalue()
-    assert lines == []
-
-
-def test_elsewhere_lines_come_at_intervals_with_the_time_left(lines: list[str]) -> None:
-    clock, stream = Clock(), io.StringIO()
-    with ProgressBar(20, initial=8, description="training", interval=15, stream=stream, clock=clock) as bar:
-        for _ in range(4):  # 10 s each: lines after 20 s and 40 s
-            clock.now += 10
-            bar.update(1, {"ppo": 0.123456})
-    assert lines == [
-        "training 10/20, 0:20, 1:40 left  ppo 0.123",  # 2 units took 20 s, so 10 more take 100 s
-        "training 12/20, 0:40, 1:20 left  ppo 0.123",
-    ]
-    assert stream.getvalue() == ""
-
-
-def test_a_last_line_is_logged_at_the_end_and_once(lines: list[str]) -> None:
-    clock = Clock()
-    bar = ProgressBar(2, description="training", stream=io.StringIO(), clock=clock)
-    clock.now = 3.0
-    bar.update()
-    bar.update()
-    bar.close()
-    bar.close()
-    assert lines == ["training 2/2, 0:03, 0:00 left"]
-
-
-def test_a_run_stopped_before_its_first_unit_logs_no_time_left(lines: list[str]) -> None:
-    with ProgressBar(5, description="training", stream=io.StringIO(), clock=Clock()):
-        pass
-    assert lines == ["training 0/5, 0:00"]
-
-
-@pytest.mark.parametrize(("seconds", "text"), [(0, "0:00"), (59.6, "1:00"), (3599, "59:59"), (3661, "1:01:01")])
-def test_durations_read_as_a_clock_shows_them(seconds: float, text: str) -> None:
-    assert metrics._duration(seconds) == text

@@ -82,6 +82,19 @@ def test_results_table_shows_what_a_teacher_has_and_leaves_out_what_it_has_not()
     assert student.endswith("612")
 
 
+def test_a_table_fits_a_narrow_terminal() -> None:
+    rows = [TEACHER, STUDENT]
+    whole = results_table(rows)
+    assert results_table(rows, width=len(whole.splitlines()[0]) + 50) == whole
+    for width in (120, 90, 70):
+        lines = results_table(rows, width=width).splitlines()
+        assert len(lines) == 4 and max(map(len, lines)) <= width
+        assert lines[0].split()[0] in ("environment", "variant") and "success once" in lines[0]
+    lines = results_table(rows, width=40).splitlines()
+    assert lines[:2] == [TEACHER.variant, f"  success once  {TEACHER.success_once:.3f}"]
+    assert lines[3] == STUDENT.variant and max(map(len, lines)) <= 60
+
+
 def test_a_table_is_a_list_that_prints_and_shows_itself() -> None:
     noted = dataclasses.replace(STUDENT, note="<b>diverged</b> & gone")
     table = Table([TEACHER, noted])

@@ -159,7 +159,7 @@ def test_signals_save_and_exit_cleanly_and_the_run_goes_on(tmp_path, number):
     os.kill(process.pid, number)
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 128 + number, output
-    assert "--resume goes on from there" in output
+    assert "--resume goes on from there: python -m launch.train --preset=debug" in output
     done = len((directory / "metrics.jsonl").read_text().splitlines())
     saved = max(int(path.name) for path in (directory / "checkpoints").iterdir() if path.name.isdigit())
     assert saved == done  # everything that was written is also saved

@@ -27,8 +27,8 @@ from rpd_jax.demonstrations.record import frame_entries, record
 from rpd_jax.envs.base import EnvSpec, VectorEnv
 from rpd_jax.envs.registry import check_env, env_seeds, make_env, task_info
 from rpd_jax.runs.interrupt import stop_on_signal
-from rpd_jax.runs.metrics import ProgressBar
 from rpd_jax.runs.output_directory import Claim, check_path
+from rpd_jax.runs.progress import ProgressBar
 from rpd_jax.training.evaluation import TeacherPolicy
 from rpd_jax.training.guidance_check import check_acting
 from rpd_jax.types import Teacher

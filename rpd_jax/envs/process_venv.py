@@ -7,6 +7,7 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
+from rpd_jax import runtime
 from rpd_jax.envs.base import ArraySpec, EnvSpec, slices
 from rpd_jax.envs.process_arrays import layout
 from rpd_jax.envs.process_pool import PoolEnv
@@ -53,7 +54,7 @@ class VenvEnv(PoolEnv):
         self.python = config.python or self.venv.found()
         super().__init__(
             seeds,
-            min(config.processes or len(os.sched_getaffinity(0)), len(seeds)),
+            min(config.processes or runtime.available_cores(), len(seeds)),
             drawn=[name for name in self.cameras if name in config.entries or (rgb and name == "rgb")],
             random_ages=random_ages,
             deadline_s=config.deadline_seconds,

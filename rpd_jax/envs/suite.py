@@ -5,7 +5,7 @@ from __future__ import annotations
 import abc
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from rpd_jax.config import EnvConfig, choice
 from rpd_jax.envs.base import Camera, EnvSpec, FunctionalEnv, VectorEnv, undivided
@@ -37,6 +37,13 @@ class TaskInfo:
         return undivided(self.contract, self.horizon_scale)
 
 
+class SuiteCost(NamedTuple):
+    """What simulating takes, as far as it was measured (BENCHMARKS.md); 0: not worth mentioning, or not known."""
+
+    memory: float = 0.0  # bytes of one environment without frames, its share of a process included
+    steps_per_second: float = 0.0  # of environments without frames, on one core
+
+
 class Suite(Protocol):
     """Tasks that are made and described alike. A complete one, for a task written in JAX that a package has:
 
@@ -62,7 +69,8 @@ class Suite(Protocol):
 
     One that is not written in JAX has `make` and no `functional`; see `process_pool.PoolEnv` for simulators in
     processes of their own. One that has sets of tasks, to be evaluated together, has `members(set) -> its tasks` too,
-    see `registry.tasks_of`. Importing the suite's module should start nothing. Programs are told of a module that
+    see `registry.tasks_of`; one whose simulators are heavy has a `SuiteCost` as `cost`, by which runs that cannot work
+    are warned of. Importing the suite's module should start nothing. Programs are told of a module that
     registers a suite by --import.
     """
 

@@ -7,7 +7,6 @@ process can map the same arrays: hand it the same descriptor and the same table.
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import fcntl
 import math
@@ -17,6 +16,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+
+from rpd_jax import runtime
 
 ALIGNMENT = 64  # bytes: a cache line, and what XLA wants to take an array without copying it
 _KINDS = "biuf"  # bool, signed, unsigned, float: nothing that holds pointers
@@ -179,20 +180,10 @@ def _allocate(descriptor: int, size: int) -> None:
     Where the kernel promises more memory than there is, asking for too much ends in its killing some process: hence
     the look at what is available first.
     """
-    if size > _available_memory():
+    if size > runtime.available_memory():
         raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
     os.ftruncate(descriptor, size)
     os.posix_fallocate(descriptor, 0, size)
-
-
-def _available_memory() -> float:
-    """Bytes, as the kernel estimates them."""
-    with contextlib.suppress(OSError), open("/proc/meminfo") as file:
-        for line in file:
-            name, _, value = line.partition(":")
-            if name == "MemAvailable":
-                return int(value.split()[0]) * 1024  # it says kB and means KiB
-    return math.inf
 
 
 def _check(entry: ArrayEntry, size: int | None) -> None:

@@ -22,6 +22,7 @@ from absl import flags, logging
 from rpd_jax.demonstrations.collect import Settings, collect
 from rpd_jax.launch.flag_groups import define_fields
 from rpd_jax.launch.flags import define_config, run
+from rpd_jax.launch.program import to_go_on
 from rpd_jax.runs.interrupt import exit_status
 from rpd_jax.training.setup import make_teacher
 from rpd_jax.types import Teacher
@@ -47,7 +48,7 @@ def main(argv: Sequence[str]) -> int:
             overwrite=_OVERWRITE.value,
         )
     if collected.signal is not None:
-        logging.info("stopped with %d episodes in %s: --resume goes on", collected.kept, collected.directory)
+        logging.info("stopped with %d episodes in %s; %s", collected.kept, collected.directory, to_go_on())
         return exit_status(collected.signal)
     rate = collected.succeeded / collected.attempted
     print(f"teacher: success in {collected.succeeded} of {collected.attempted} episodes attempted ({rate:.0%})")

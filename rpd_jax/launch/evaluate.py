@@ -27,6 +27,7 @@ import rpd_jax
 from rpd_jax.config import TeacherConfig
 from rpd_jax.envs.registry import tasks_of
 from rpd_jax.launch.flags import define_config, define_optional, run
+from rpd_jax.launch.showing import show_results
 from rpd_jax.runs.checkpoint import load_config
 from rpd_jax.runs.directory import EVALUATION
 from rpd_jax.training.reevaluation import adapted
@@ -113,7 +114,7 @@ def evaluate_teacher() -> None:
 
 
 def show(output: Path) -> None:
-    print((output / "table.md").read_text())
+    show_results(output)
     print(f"results: {output}")
 
 

@@ -24,6 +24,7 @@ from absl import flags, logging
 from rpd_jax.config import ConfigError, choice
 from rpd_jax.launch.flag_groups import define_finetuning
 from rpd_jax.launch.flags import define_settings, run
+from rpd_jax.launch.program import to_go_on
 from rpd_jax.runs.interrupt import exit_status
 from teachers.octo.finetune.settings import FinetuneSettings
 
@@ -53,7 +54,7 @@ def main(argv: Sequence[str]) -> int:
             _model(), sources, settings, _RUN.output.value, resume=_RUN.resume.value, overwrite=_RUN.overwrite.value
         )
     if result.signal is not None:
-        logging.info("stopped at step %d and saved in %s: --resume goes on", result.octo.step, result.directory)
+        logging.info("stopped at step %d and saved in %s; %s", result.octo.step, result.directory, to_go_on())
         return exit_status(result.signal)
     last = {name: f"{value:.4g}" for name, value in result.history[-1].items() if name.endswith("/loss")}
     print(f"{result.directory}: {result.octo.step} steps  " + "  ".join(f"{k} {v}" for k, v in last.items()))

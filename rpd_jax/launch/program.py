@@ -29,6 +29,11 @@ def name() -> str:
     return shlex.join(invocation()[0])
 
 
+def to_go_on() -> str:
+    """What a program that was interrupted says."""
+    return f"--resume goes on from there: {again('--resume', without=('--overwrite',))}"
+
+
 def again(*more: str, without: Sequence[str] = ()) -> str:
     """The command that started this program, with further arguments, and without those that begin as given."""
     words, arguments = invocation()

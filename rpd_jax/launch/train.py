@@ -21,6 +21,8 @@ from absl import flags, logging
 import rpd_jax
 from rpd_jax.launch.flag_groups import define_resume
 from rpd_jax.launch.flags import define_config, run
+from rpd_jax.launch.program import to_go_on
+from rpd_jax.launch.showing import show_results
 from rpd_jax.runs.interrupt import exit_status
 from teachers.settings import teacher_factory
 
@@ -36,10 +38,10 @@ def main(argv: Sequence[str]) -> int:
     config = _CONFIG.value
     result = rpd_jax.train(config, teacher_factory(config.teacher), resume=_RESUME.value, overwrite=_OVERWRITE.value)
     if result.signal is not None:
-        logging.info("stopped and saved in %s: --resume goes on from there", result.directory)
+        logging.info("stopped and saved in %s; %s", result.directory, to_go_on())
         return exit_status(result.signal)
     assert result.directory is not None, "a run of the launcher has a directory"
-    print((result.directory / "table.md").read_text())
+    show_results(result.directory)
     print(f"results, curves and videos: {result.directory}")
     if result.diverged:
         gone = ", ".join(f"{name} at iteration {iteration}" for name, iteration in result.diverged.items())

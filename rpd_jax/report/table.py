@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from rpd_jax.report.results import ROW_KEYS, ResultRow
@@ -47,12 +47,36 @@ class Table(list[ResultRow]):
         return pandas.DataFrame([row.to_json() for row in self], columns=list(ROW_KEYS))
 
 
-def results_table(rows: Sequence[ResultRow], *, markdown: bool = False) -> str:
+LESS_TELLING = ("seconds", "return", "success at end", "env steps", "environment", "seeds", "teacher calls")
+"""Columns that a narrow terminal does without, in this order."""
+
+
+def results_table(rows: Sequence[ResultRow], *, markdown: bool = False, width: int | None = None) -> str:
     """One line per result; the interval is that of "success once", over seeds and episodes unless it says otherwise.
 
-    Notes have a column if there are any.
+    Notes have a column if there are any. Given a `width`, it is that of a terminal: columns are left out until the
+    lines fit, and if that is not enough, each result is a few short lines.
     """
-    return render(*_with_headers(rows), markdown=markdown)
+    headers, lines = _with_headers(rows)
+    text = render(headers, lines, markdown=markdown)
+    for header in LESS_TELLING:
+        if width is None or _widest(text) <= width:
+            return text
+        kept = [i for i, name in enumerate(headers) if name != header]
+        headers, lines = [headers[i] for i in kept], [[line[i] for i in kept] for line in lines]
+        text = render(headers, lines, markdown=markdown)
+    if width is None or _widest(text) <= width:
+        return text
+    return "\n".join(f"{name}  {cell}" if i else cell for line in lines for i, (name, cell) in _numbered(headers, line))
+
+
+def _widest(text: str) -> int:
+    return max(map(len, text.splitlines()))
+
+
+def _numbered(headers: Sequence[str], line: Sequence[str]) -> Iterable[tuple[int, tuple[str, str]]]:
+    """The cells that are not empty, each with its header."""
+    return enumerate((f"  {name}", cell) for name, cell in zip(headers, line, strict=True) if cell)
 
 
 def render(headers: Sequence[str], rows: Sequence[Sequence[str]], *, markdown: bool = False) -> str:

@@ -7,12 +7,10 @@ import importlib
 import math
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Protocol, TextIO
-
-from absl import logging
+from typing import Any, Protocol
 
 from rpd_jax.config import ConfigError
 from rpd_jax.runs.metrics_log import METRICS_FILE as METRICS_FILE
@@ -153,84 +151,6 @@ def make_writers(directory: Path | str, tensorboard: bool = True, wandb_project:
     if wandb_project:
         others.append(WandbWriter(directory, wandb_project))
     return MultiWriter(JsonlWriter(directory / METRICS_FILE), others)
-
-
-class ProgressBar:
-    """A tqdm bar on a terminal or in a notebook; elsewhere a log line every `interval` seconds, and one at the end.
-
-    Args:
-      total: units of the whole, those of earlier sessions included.
-      initial: units done before.
-      description: what is counted.
-      interval: seconds between log lines.
-      stream: where the bar would go; None is stderr.
-      clock: gives seconds.
-    """
-
-    def __init__(
-        self,
-        total: int,
-        *,
-        initial: int = 0,
-        description: str = "",
-        interval: float = 15.0,
-        stream: TextIO | None = None,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        stream = sys.stderr if stream is None else stream
-        self._bar: Any = None
-        if stream.isatty() or "ipykernel" in sys.modules:
-            from tqdm import tqdm
-
-            self._bar = tqdm(total=total, initial=initial, desc=description, file=stream)
-        self._total, self._initial, self._done = total, initial, initial
-        self._description, self._interval, self._clock = description, interval, clock
-        self._started = self._logged = clock()
-        self._said = -1  # units done at the last log line
-        self._text = ""
-
-    def update(self, n: int = 1, metrics: Mapping[str, float] | None = None) -> None:
-        """Counts `n` more units; `metrics` are shown beside them."""
-        self._done += n
-        self._text = "  ".join(f"{name} {value:.3g}" for name, value in (metrics or {}).items())
-        if self._bar is not None:
-            self._bar.set_postfix_str(self._text, refresh=False)
-            self._bar.update(n)
-        elif self._clock() - self._logged >= self._interval:
-            self._log()
-
-    def say(self, text: str) -> None:
-        """Shows what is going on before there is anything to count."""
-        self._text = text
-        if self._bar is not None:
-            self._bar.set_postfix_str(text)
-        else:
-            self._log()
-
-    def close(self) -> None:
-        if self._bar is not None:
-            self._bar.close()
-        elif self._said != self._done:
-            self._log()
-
-    def __enter__(self) -> ProgressBar:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self.close()
-
-    def _log(self) -> None:
-        self._logged, self._said = self._clock(), self._done
-        elapsed, gained = self._logged - self._started, self._done - self._initial
-        left = f", {_duration(elapsed / gained * (self._total - self._done))} left" if gained else ""
-        line = f"{self._description} {self._done}/{self._total}, {_duration(elapsed)}{left}  {self._text}"
-        logging.info("%s", line.rstrip())
-
-
-def _duration(seconds: float) -> str:
-    minutes, seconds = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
 
 
 def _import_tensorboardx() -> ModuleType:

@@ -31,8 +31,8 @@ from rpd_jax.report.table import Table
 from rpd_jax.report.video import Clip, Column, write_grid
 from rpd_jax.runs.checkpoint import load_checkpoint
 from rpd_jax.runs.files import read_json, write_json
-from rpd_jax.runs.metrics import ProgressBar
 from rpd_jax.runs.output_directory import Claim, Kind, check_path
+from rpd_jax.runs.progress import ProgressBar
 from rpd_jax.training import summary
 from rpd_jax.training.evaluation import (
     Episodes,

@@ -29,13 +29,16 @@ from rpd_jax.report.table import Table
 from rpd_jax.runs import directory as run_directory
 from rpd_jax.runs.checkpoint import Checkpoint, CheckpointStore, from_paths, to_paths
 from rpd_jax.runs.interrupt import StopRequest, stop_on_signal
-from rpd_jax.runs.metrics import ProgressBar, make_writers
+from rpd_jax.runs.metrics import make_writers
+from rpd_jax.runs.progress import ProgressBar
 from rpd_jax.training import diagnostics, summary
 from rpd_jax.training.alarms import Alarms
+from rpd_jax.training.compiling import CompileClock
 from rpd_jax.training.evaluation import Evaluator, assess, evaluation_seeds
 from rpd_jax.training.population import Population
 from rpd_jax.training.result import Result
 from rpd_jax.training.setup import TeacherFactory, check, make_loop, make_teacher
+from rpd_jax.training.size import PaceWarning, announce
 from rpd_jax.training.start import from_start
 from rpd_jax.types import Teacher
 
@@ -98,6 +101,7 @@ def train(
         check(config, teacher is not None, suite)
         run_directory.check(config, resume, overwrite)
         run_directory.check_free(config)
+        announce(config, suite)
         stack.enter_context(jax.enable_x64(False))  # whatever the program has switched on: ours is single precision
         stop = stack.enter_context(stop_on_signal())
         claim = functools.partial(run_directory.claim, config, resume, overwrite)
@@ -172,7 +176,11 @@ class Trainer:
         evaluated = self.curve[-1].env_steps if self.curve else 0
         if self._due(self.config.eval.every) and evaluated < self.env_steps:
             self.evaluate()  # the session before this one ended within that evaluation
-        with ProgressBar(self.config.iterations, initial=self.iteration, description="training") as progress:
+        total, done, pace = self.config.iterations, self.iteration, PaceWarning()
+        with (
+            CompileClock() as compiling,
+            ProgressBar(total, initial=done, description="training", once=compiling) as progress,
+        ):
             if not self.done:
                 progress.say("compiling; a second start is quicker")
             while not self.done and not stop:
@@ -190,6 +198,7 @@ class Trainer:
                     for i, metrics in enumerate(rows):
                         self.writer.write(self.steps_after(first + i + 1), metrics)
                 progress.update(count, summary.headline(self.population, rows[-1], "train"))
+                pace.look(progress)
                 if self._due(self.config.run.checkpoint_every):
                     self.save()
                 for callback in callbacks:

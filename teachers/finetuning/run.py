@@ -17,8 +17,9 @@ from absl import logging
 from rpd_jax.config.validation import ConfigError
 from rpd_jax.runs.files import read_json, write_json
 from rpd_jax.runs.interrupt import StopRequest
-from rpd_jax.runs.metrics import METRICS_FILE, ProgressBar, make_writers, read_metrics
+from rpd_jax.runs.metrics import METRICS_FILE, make_writers, read_metrics
 from rpd_jax.runs.output_directory import Claim, Kind, check_path, refuse_difference
+from rpd_jax.runs.progress import ProgressBar
 from teachers.finetuning.settings import KIND, RunSettings
 
 MAY_CHANGE = ("steps", "log_every", "validate_every", "save_every", "keep_checkpoints", "tensorboard", "wandb_project")

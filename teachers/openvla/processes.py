@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from rpd_jax import runtime
 from teachers.sidecar.launching import Replica
 
 MODULE = "teachers.openvla.server.main"
@@ -72,7 +73,7 @@ def _visible(number: int) -> str:
 
 
 def _cores(cpus: Iterable[int]) -> tuple[int, ...] | None:
-    cores, allowed = tuple(cpus), os.sched_getaffinity(0)
+    cores, allowed = tuple(cpus), runtime.cores()
     wrong = [core for core in cores if core not in allowed]
     if wrong:
         raise ValueError(f"teacher.cpus={cores}: {wrong[0]!r} is no core that may be used, these are {sorted(allowed)}")

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from rpd_jax import runtime
 from rpd_jax.config.validation import choice, require
 from rpd_jax.envs import rewards
 from rpd_jax.envs.base import ArraySpec, Camera, EnvSpec, divided
@@ -64,7 +64,7 @@ class Settings:
             )
         self.instruction = self.instruction or tasks.instruction(self.task)
         if self.processes is None:
-            self.processes = len(os.sched_getaffinity(0))
+            self.processes = runtime.available_cores()
         _check_positive("processes", self.processes)
         self.processes = min(self.processes, self.num_envs)
         if len(self.seeds) != self.num_envs:

@@ -11,11 +11,13 @@ from rpd_jax.envs import rewards
 from rpd_jax.envs.base import VectorEnv, divided
 from rpd_jax.envs.maniskill import tasks
 from rpd_jax.envs.maniskill.config import ManiSkillConfig
-from rpd_jax.envs.suite import TaskInfo, task_of
+from rpd_jax.envs.suite import SuiteCost, TaskInfo, task_of
 
 
 class ManiSkillSuite:
     """See `suite.Suite`. Whether ManiSkill has a task that is not in the table only a simulator process can say."""
+
+    cost = SuiteCost(memory=70e6, steps_per_second=274)
 
     def tasks(self) -> tuple[str, ...]:
         return tuple(tasks.TASKS)

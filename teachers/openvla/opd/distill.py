@@ -19,7 +19,8 @@ from torch import Tensor
 
 from rpd_jax.config.validation import ConfigError
 from rpd_jax.runs.interrupt import StopRequest, stop_on_signal
-from rpd_jax.runs.metrics import MultiWriter, ProgressBar
+from rpd_jax.runs.metrics import MultiWriter
+from rpd_jax.runs.progress import ProgressBar
 from rpd_jax.types import ActionContract
 from teachers.conventions import contract_of
 from teachers.finetuning.run import Run, check_directory
