@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Iterator
 
 from absl import logging
 
-from rpd_jax.config import ConfigError, TeacherConfig
+from rpd_jax.config import ConfigError, EnvConfig, TeacherConfig
 from rpd_jax.envs.base import VectorEnv
 from rpd_jax.ipc.supervised import SidecarFailed
 from rpd_jax.types import Teacher, TeacherError
@@ -15,8 +16,8 @@ from teachers.converted import ConvertedTeacher
 from teachers.probe import probe_actions
 
 
-def teacher_factory(config: TeacherConfig) -> Callable[[VectorEnv], Teacher]:
-    """A function that makes the teacher for an environment (what `rpd_jax.train` takes).
+def teacher_factory(config: TeacherConfig) -> TeacherOf:
+    """What makes the teacher for an environment (what `rpd_jax.train` takes).
 
     It moves the environment to check the action contract where the teacher brings a contract of its own or is told
     to probe, and the environment can say where its tool is.
@@ -26,13 +27,30 @@ def teacher_factory(config: TeacherConfig) -> Callable[[VectorEnv], Teacher]:
         be converted, or a sign that the probe contradicts.
     """
 
-    def build(env: VectorEnv) -> Teacher:
-        try:
-            return _build(config, env)
-        except (ValueError, OSError, SidecarFailed, TeacherError) as error:
-            raise ConfigError(f"teacher.name={config.name!r} cannot work: {error}") from error
+    return TeacherOf(config)
 
-    return build
+
+class TeacherOf:
+    """Makes the teacher of some settings, see `teacher_factory`."""
+
+    def __init__(self, config: TeacherConfig) -> None:
+        self._config = config
+
+    def __call__(self, env: VectorEnv) -> Teacher:
+        with self._in_one_line():
+            return _build(self._config, env)
+
+    def look(self, env: EnvConfig) -> None:
+        """Raises ConfigError for what is seen to be wrong before an environment is started."""
+        with self._in_one_line():
+            self._config.look(env)
+
+    @contextlib.contextmanager
+    def _in_one_line(self) -> Iterator[None]:
+        try:
+            yield
+        except (ValueError, OSError, SidecarFailed, TeacherError) as error:
+            raise ConfigError(f"teacher.name={self._config.name!r} cannot work: {error}") from error
 
 
 def _build(config: TeacherConfig, env: VectorEnv) -> Teacher:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import ClassVar
 
+from rpd_jax.config.env import EnvConfig
 from rpd_jax.config.teacher import TeacherConfig
 from rpd_jax.config.validation import setting
 from rpd_jax.envs.base import EnvSpec
@@ -21,13 +22,22 @@ class ToySettings(TeacherConfig):
     noise: float = setting(0.0, low=0)  # standard deviation, in action units
     bias: tuple[float, ...] = setting((0.0, 0.0, 0.0), lengths=(3,))  # metres, on the goal
 
+    def look(self, env: EnvConfig) -> None:
+        """See `TeacherConfig.look`."""
+        check_task(env.name)
+
+
+def check_task(name: str) -> None:
+    """Raises ValueError for any environment but the toy reaching task."""
+    if name != "toy:Reach-v0":
+        raise ValueError(f"env.name={name!r} has no toy teacher: only toy:Reach-v0 has")
+
 
 class ToyTeacher:
     """Moves along the straight line to the goal. Raises ValueError for another task's environment."""
 
     def __init__(self, env_spec: EnvSpec, settings: ToySettings) -> None:
-        if env_spec.name != "toy:Reach-v0":
-            raise ValueError(f"env.name={env_spec.name!r} has no toy teacher: only toy:Reach-v0 has")
+        check_task(env_spec.name)
         assert env_spec.contract is not None
         self._scale, self._settings = env_spec.contract.translation_scale, settings
         self.spec = TeacherSpec(

@@ -5,6 +5,7 @@ import dataclasses
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from rpd_jax.config.env import EnvConfig
 from rpd_jax.config.tagged import Tagged
 from rpd_jax.config.validation import setting
 
@@ -66,6 +67,12 @@ class TeacherConfig(Tagged, section="teacher"):
     @property
     def acting(self) -> Acting:
         return Acting(self.replan_every, self.ensemble, self.clipped_share)
+
+    def look(self, env: EnvConfig) -> None:
+        """Raises ValueError for what is seen to be wrong before anything is started: a path, a package, the task.
+
+        `env`: of the run.
+        """
 
     def starts(self) -> str:
         """What making the teacher would start, connect to or fetch, in words; empty: nothing outside this process."""

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from absl import logging
 
-from rpd_jax.config import ConfigError
+from rpd_jax.config.extras import need
 from rpd_jax.export.manifest import Manifest, make_manifest, write_manifest
 from rpd_jax.export.parameters import scales
 from rpd_jax.runs.files import atomic_path
@@ -66,14 +66,7 @@ def check_output(target: Path, overwrite: bool) -> None:
 
 def check_packages() -> None:
     """Raises ConfigError, saying what to install, unless the packages of the extra are there."""
-    try:
-        import flatbuffers  # noqa: F401
-        import onnx  # noqa: F401
-        import onnxruntime  # noqa: F401
-    except ImportError as error:
-        raise ConfigError(
-            f"exporting needs onnx, onnxruntime and flatbuffers: pip install 'rpd_jax[export]' ({error})"
-        ) from error
+    need("export", "exporting")
 
 
 def random_observation(student: Student, batch: int, seed: int = 0) -> Observation:

@@ -20,6 +20,7 @@ from typing import cast
 from absl import flags, logging
 
 from rpd_jax.demonstrations.collect import Settings, collect
+from rpd_jax.envs.registry import check_env
 from rpd_jax.launch.flag_groups import define_fields
 from rpd_jax.launch.flags import define_config, run
 from rpd_jax.launch.program import to_go_on
@@ -38,6 +39,8 @@ _OVERWRITE = flags.DEFINE_bool("overwrite", False, "Delete what was collected th
 def main(argv: Sequence[str]) -> int:
     config = _CONFIG.value
     factory = teacher_factory(config.teacher)
+    check_env(config.validate().env)
+    factory.look(config.env)
     with contextlib.ExitStack() as stack:
         collected = collect(
             config,

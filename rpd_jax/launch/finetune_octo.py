@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 from absl import flags, logging
 
 from rpd_jax.config import ConfigError, choice
+from rpd_jax.config.extras import need
 from rpd_jax.launch.flag_groups import define_finetuning
 from rpd_jax.launch.flags import define_settings, run
 from rpd_jax.launch.program import to_go_on
@@ -43,10 +44,8 @@ _RUN = define_finetuning()
 def main(argv: Sequence[str]) -> int:
     settings = _CONFIG.value.validate()
     _RUN.check()
-    try:
-        from teachers.octo.finetune.train import finetune
-    except ModuleNotFoundError as error:
-        raise ConfigError(f"{error}: fine-tuning needs pip install 'rpd_jax[finetune]'") from error
+    need("finetune", "fine-tuning")
+    from teachers.octo.finetune.train import finetune
 
     with contextlib.ExitStack() as stack:
         sources = [stack.enter_context(_open(path)) for path in _RUN.data.value]

@@ -29,11 +29,11 @@ class CompileClock:
     def __exit__(self, *exc: object) -> None:
         monitoring.unregister_event_duration_listener(self._hear)
 
-    def _hear(self, event: str, seconds: float, **_: object) -> None:
+    def _hear(self, event: str, duration_secs: float, **_: str | int) -> None:
         if not event.startswith(EVENTS):
             return
         stop = time.monotonic()
-        start = stop - seconds
+        start = stop - duration_secs
         with self._lock:
             while self._spans and self._spans[-1][1] > start:
                 start = min(start, self._spans.pop()[0])

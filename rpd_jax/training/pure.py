@@ -51,7 +51,7 @@ def make_train(config: Config, env: FunctionalEnv, teacher: Teacher | None = Non
     config = copy.deepcopy(config)
     suite = own_suite(env)
     config.env.name, config.seeds = suite.name, (0,)
-    check(config, teacher is not None, suite)
+    check(config, teacher, suite)
     if teacher is not None and not teacher.spec.in_graph:
         raise ConfigError(
             f"teacher {teacher.spec.name!r} cannot work in make_train: it is not written in JAX; use train"

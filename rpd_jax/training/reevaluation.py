@@ -23,7 +23,7 @@ from rpd_jax.training import summary
 from rpd_jax.training.alarms import Alarms
 from rpd_jax.training.evaluation import Evaluator, assess, evaluation_seeds, teacher_episodes, teacher_label
 from rpd_jax.training.population import Population
-from rpd_jax.training.setup import TeacherFactory, make_teacher
+from rpd_jax.training.setup import TeacherFactory, look, make_teacher
 from rpd_jax.training.student import restore_members
 from rpd_jax.types import ActionContract, Array, Teacher
 
@@ -74,6 +74,7 @@ def evaluate(
     trained, checkpoint = load_checkpoint(directory, iteration)
     config = adapted(trained, env, episodes, videos)
     check_env(config.env)
+    look(teacher, config)
     convert_action = action_converter(task_info(trained.env).contract, task_info(config.env).contract)
     target = Path(output) if output else Path(directory) / EVALUATION
     with contextlib.ExitStack() as stack:
@@ -119,6 +120,7 @@ def evaluate_teacher(
     """
     runtime.configure()
     check_env(config.env)
+    look(teacher, config)
     target = Path(output)
     with contextlib.ExitStack() as stack:
         stack.enter_context(jax.enable_x64(False))

@@ -9,6 +9,7 @@ import numpy as np
 
 from rpd_jax.algorithms.variants import resolve_variants
 from rpd_jax.config import Config, ConfigError
+from rpd_jax.config.extras import need
 from rpd_jax.config.validation import require
 from rpd_jax.envs.base import BeginsEpisodes, EnvSpec, VectorEnv
 from rpd_jax.envs.registry import check_env, env_seeds, make_env, make_functional, random_ages
@@ -21,19 +22,32 @@ from rpd_jax.training.population import Population
 from rpd_jax.types import Teacher
 
 TeacherFactory = Callable[[VectorEnv], Teacher]
-"""Makes a teacher for an environment; it may move that environment to check the action contract."""
+"""Makes a teacher for an environment; it may move that environment to check the action contract.
+
+One that has a method `look(config.env)` is asked by it for mistakes before any environment is started.
+"""
 
 
-def check(config: Config, has_teacher: bool, suite: Suite | None = None) -> None:
+def check(config: Config, teacher: Teacher | TeacherFactory | None, suite: Suite | None = None) -> None:
     """Raises ConfigError for anything in a config that cannot work, before anything is started."""
     config.validate()
     check_env(config.env, suite)
+    if config.run.wandb_project:
+        need("wandb", f"run.wandb_project={config.run.wandb_project!r}")
+    look(teacher, config)
     specs = [spec for spec in resolve_variants(config) if guided(spec)]
-    if specs and not has_teacher:
+    if specs and teacher is None:
         names = [spec.name for spec in specs]
         raise ConfigError(f"variants={names} cannot work without a teacher: train(config, teacher=...)")
     for spec in specs:
         check_guidance(spec, config, suite)
+
+
+def look(teacher: Teacher | TeacherFactory | None, config: Config) -> None:
+    """Has a factory look for mistakes, if it can."""
+    looks = getattr(teacher, "look", None)
+    if looks is not None:
+        looks(config.env)
 
 
 def make_teacher(

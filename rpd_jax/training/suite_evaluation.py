@@ -45,7 +45,7 @@ from rpd_jax.training.evaluation import (
     teacher_label,
 )
 from rpd_jax.training.population import Population
-from rpd_jax.training.setup import TeacherFactory, make_teacher
+from rpd_jax.training.setup import TeacherFactory, look, make_teacher
 from rpd_jax.training.student import restore_members
 from rpd_jax.types import Teacher
 
@@ -97,7 +97,9 @@ def evaluate_suite(
     runtime.configure()
     target, names = Path(output), tasks_of(config.env)
     for name in names:
-        check_env(_of_task(config, name).env)
+        each = _of_task(config, name)
+        check_env(each.env)
+        look(teacher, each)
     rounds = math.ceil(config.eval.episodes / config.eval.num_envs)
     checkpoint = load_checkpoint(run, iteration)[1] if run else None
     protocol = {

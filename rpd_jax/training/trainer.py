@@ -98,7 +98,7 @@ def train(
             directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="rpd_jax."))
             config.run.tensorboard, config.run.wandb_project = False, ""
         config.run.directory = str(directory) or config.run.directory
-        check(config, teacher is not None, suite)
+        check(config, teacher, suite)
         run_directory.check(config, resume, overwrite)
         run_directory.check_free(config)
         announce(config, suite)

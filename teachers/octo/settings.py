@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 from typing import ClassVar
 
+from rpd_jax.config.env import EnvConfig
+from rpd_jax.config.extras import need
 from rpd_jax.config.teacher import TeacherConfig
 from rpd_jax.config.validation import setting
 from teachers.hub import is_address
@@ -22,6 +24,15 @@ class OctoSettings(Sampling, TeacherConfig):
     path: str = ""  # of the checkpoint, or hf://org/name@revision
     contract: str = ""  # what the actions of its data mean, see teachers/conventions.py; empty: as the checkpoint says
     statistics_key: str = ""  # the data set in whose units its actions are, where it knows several
+
+    def look(self, env: EnvConfig) -> None:
+        """See `TeacherConfig.look`."""
+        from teachers.octo.look import look  # here: settings need no jax
+
+        if is_address(self.path):
+            need("hub", f"teacher.path={self.path!r}")
+        else:
+            look(self.path, self.statistics_key)
 
     def starts(self) -> str:
         """See `TeacherConfig.starts`."""

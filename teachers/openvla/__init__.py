@@ -50,9 +50,25 @@ def _listening(settings: OpenVLASettings) -> list[Listening]:
     return [Listening(Path(settings.socket))]
 
 
+def check_path(path: str) -> None:
+    """Raises ValueError where no checkpoint is named."""
+    if not path:
+        raise ValueError("teacher.path is empty: name a checkpoint directory, or hf://org/name")
+
+
+def check_contract(contract: str, path: Path) -> None:
+    """Raises ValueError unless it is known what the actions of the checkpoint in directory `path` mean."""
+    from teachers.conventions import CONTRACT_FILE, CONTRACTS, ENVIRONMENT
+
+    if contract not in (*CONTRACTS, ENVIRONMENT) and (contract or not (path / CONTRACT_FILE).is_file()):
+        raise ValueError(
+            f"teacher.contract={contract!r} is unknown: an OpenVLA checkpoint does not say what its actions mean; "
+            f"choose from {sorted([*CONTRACTS, ENVIRONMENT])}"
+        )
+
+
 def _processes(env_spec: EnvSpec, settings: OpenVLASettings) -> list[Replica]:
     """Processes to start."""
-    from teachers.conventions import CONTRACT_FILE, CONTRACTS, ENVIRONMENT
     from teachers.hub import local
     from teachers.openvla.fitting import check_environment
     from teachers.openvla.processes import replicas
@@ -62,15 +78,10 @@ def _processes(env_spec: EnvSpec, settings: OpenVLASettings) -> list[Replica]:
     from teachers.serving import read_serving
     from teachers.trained_on import say_differences
 
-    path, contract, oft = settings.path, settings.contract, settings.oft
-    if not path:
-        raise ValueError("teacher.path is empty: name a checkpoint directory, or hf://org/name")
-    path, base = (str(local(each, is_complete)) if each else "" for each in (path, settings.base))
-    if contract not in (*CONTRACTS, ENVIRONMENT) and (contract or not (Path(path) / CONTRACT_FILE).is_file()):
-        raise ValueError(
-            f"teacher.contract={contract!r} is unknown: an OpenVLA checkpoint does not say what its actions mean; "
-            f"choose from {sorted([*CONTRACTS, ENVIRONMENT])}"
-        )
+    contract, oft = settings.contract, settings.oft
+    check_path(settings.path)
+    path, base = (str(local(each, is_complete)) if each else "" for each in (settings.path, settings.base))
+    check_contract(contract, Path(path))
     say_differences(f"openvla:{Path(path).name}", Path(path), env_spec)
     if oft:
         check_environment(oft_settings(oft), oft, env_spec)

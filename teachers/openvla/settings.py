@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
+from pathlib import Path
 from typing import ClassVar
 
+from rpd_jax.config.env import EnvConfig
+from rpd_jax.config.extras import need
 from rpd_jax.config.teacher import TeacherConfig
 from rpd_jax.config.validation import ConfigError, setting
 from teachers.hub import is_address
@@ -56,6 +60,24 @@ class OpenVLASettings(Sampling, TeacherConfig):
                 check_samples(oft_settings(self.oft), self.samples)
             except ConfigError as error:
                 raise ConfigError(f"teacher.{error}") from error
+
+    def look(self, env: EnvConfig) -> None:
+        """See `TeacherConfig.look`."""
+        from teachers.openvla import check_contract, check_path
+
+        if not self.socket:
+            check_path(self.path)
+            for field, value in (("path", self.path), ("base", self.base)):
+                if is_address(value):
+                    need("hub", f"teacher.{field}={value!r}")
+                elif value and not Path(value).is_dir():
+                    raise ValueError(
+                        f"teacher.{field}={value!r} is no directory: name a checkpoint's, or hf://org/name"
+                    )
+            if not is_address(self.path):
+                check_contract(self.contract, Path(self.path))
+            if self.python and shutil.which(self.python) is None:
+                raise ValueError(f"teacher.python={self.python!r} is no program that can be run")
 
     def starts(self) -> str:
         """See `TeacherConfig.starts`."""

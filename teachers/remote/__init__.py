@@ -24,6 +24,21 @@ ADAPTERS: Mapping[str, str] = {
 """Protocol -> "module:name" of its Adapter."""
 
 
+def checked_contract(settings: RemoteSettings) -> str:
+    """What the server's actions mean, as the settings or a ready mapping say. Raises ValueError where nobody does."""
+    from teachers.conventions import CONTRACTS
+    from teachers.remote.mappings import ready
+
+    named = ready(settings.request, settings.protocol)
+    contract = settings.contract or (named.contract if named else "")
+    if contract not in CONTRACTS:
+        raise ValueError(
+            f"teacher.contract={contract!r} is unknown: a policy server does not say what its actions mean; "
+            f"choose from {sorted(CONTRACTS)}"
+        )
+    return contract
+
+
 def make(env_spec: EnvSpec, settings: RemoteSettings) -> RemoteTeacher:
     """The factory of `RemoteSettings`.
 
@@ -38,13 +53,7 @@ def make(env_spec: EnvSpec, settings: RemoteSettings) -> RemoteTeacher:
     from teachers.remote.request import Request
     from teachers.remote.teacher import RemoteTeacher
 
-    named = ready(settings.request, settings.protocol)
-    contract = settings.contract or (named.contract if named else "")
-    if contract not in CONTRACTS:
-        raise ValueError(
-            f"teacher.contract={contract!r} is unknown: a policy server does not say what its actions mean; "
-            f"choose from {sorted(CONTRACTS)}"
-        )
+    named, contract = ready(settings.request, settings.protocol), checked_contract(settings)
     module, _, name = ADAPTERS[settings.protocol].partition(":")
     adapter = getattr(importlib.import_module(module), name)
     entries = named.entries if named else settings.request or adapter.request

@@ -5,9 +5,11 @@ from __future__ import annotations
 import dataclasses
 from typing import ClassVar
 
+from rpd_jax.config.env import EnvConfig
+from rpd_jax.config.extras import EXTRAS, need
 from rpd_jax.config.teacher import TeacherConfig
 from rpd_jax.config.validation import setting
-from teachers.remote import ADAPTERS
+from teachers.remote import ADAPTERS, checked_contract
 from teachers.remote.mappings import refuse
 from teachers.sampling import Sampling
 
@@ -46,6 +48,12 @@ class RemoteSettings(Sampling, TeacherConfig):
         """Also says why a server that cannot be a teacher is no protocol's: a list of choices would not."""
         super().check_kind()
         refuse("teacher.protocol", self.protocol)
+
+    def look(self, env: EnvConfig) -> None:
+        """See `TeacherConfig.look`."""
+        checked_contract(self)
+        if self.protocol in EXTRAS:
+            need(self.protocol, f"teacher.protocol={self.protocol!r}")
 
     def starts(self) -> str:
         """See `TeacherConfig.starts`."""

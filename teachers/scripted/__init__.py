@@ -32,9 +32,14 @@ TASKS: Mapping[str, str] = {
 
 def load_task(name: str) -> Task:
     """The script of a task, e.g. "PickCube-v1". Raises ValueError naming the tasks that have one."""
+    check_task(name)
+    return importlib.import_module(f"teachers.scripted.{TASKS[name]}").TASK
+
+
+def check_task(name: str) -> None:
+    """Raises ValueError for a task that has no script."""
     if name not in TASKS:
         raise ValueError(f"task {name!r} has no scripted teacher: the tasks that have one are {sorted(TASKS)}")
-    return importlib.import_module(f"teachers.scripted.{TASKS[name]}").TASK
 
 
 def make(env_spec: EnvSpec, settings: ScriptedSettings) -> ScriptedTeacher | SeveralScripted:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import dataclasses
 from typing import ClassVar
 
+from rpd_jax.config.env import EnvConfig
 from rpd_jax.config.teacher import TeacherConfig
 from rpd_jax.config.validation import setting
+from rpd_jax.envs.suite import SEPARATOR
 from teachers.sampling import Sampling
 
 
@@ -31,3 +33,12 @@ class ScriptedSettings(Sampling, TeacherConfig):
     aim_direction: tuple[float, ...] = setting((1.0, 0.0, 0.0), lengths=(3,))  # of aim_error; normalised
     lag: int = setting(0, low=0)  # the teacher sees the observation of this many steps ago
     gripper_shift: float = 0.0  # metres; positive closes late (only when nearer than needed), negative early
+
+    def look(self, env: EnvConfig) -> None:
+        """See `TeacherConfig.look`."""
+        from teachers.scripted import check_task
+
+        suite, _, tasks = env.name.partition(":")
+        if suite not in ("libero", "own"):  # by the words of its instruction; by the environment's own specification
+            for task in tasks.split(SEPARATOR):
+                check_task(task)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from rpd_jax.config import ConfigError, EnvConfig, choice
+from rpd_jax.config.extras import need
 from rpd_jax.envs import rewards
 from rpd_jax.envs.base import VectorEnv, divided
 from rpd_jax.envs.maniskill import tasks
@@ -56,6 +57,7 @@ class ManiSkillSuite:
         self, config: EnvConfig, seeds: Sequence[int], *, rgb: bool, end_on_success: bool, random_ages: bool
     ) -> VectorEnv:
         config, task = _narrowed(config), task_of(config)
+        need("maniskill", f"env.name={config.name!r}")
         info = self.info(task, config)
         camera = info.cameras.get("rgb")
         settings: dict[str, Any] = {

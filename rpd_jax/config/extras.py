@@ -1,0 +1,51 @@
+"""The optional packages: what each extra is for, and one line for who lacks it."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from rpd_jax.config.errors import ConfigError
+
+
+class Extra(NamedTuple):
+    """What `pip install 'rpd_jax[NAME]'` brings."""
+
+    modules: tuple[str, ...]
+    purpose: str
+
+
+EXTRAS: Mapping[str, Extra] = {
+    "maniskill": Extra(("mani_skill", "torch"), "ManiSkill's tasks, env.name=maniskill:TASK"),
+    "gpu": Extra(("jax_cuda13_plugin", "mujoco.mjx"), "NVIDIA GPUs, and tabletop's physics on them"),
+    "mjx": Extra(("mujoco.mjx",), "tabletop's physics in JAX, env.physics=mjx"),
+    "hub": Extra(("huggingface_hub",), "checkpoints by hf://org/name"),
+    "openvla": Extra(("accelerate", "peft", "safetensors", "torch", "transformers"), "OpenVLA in this environment"),
+    "openpi": Extra(("websockets",), "teachers behind openpi's policy server"),
+    "vlagents": Extra(("rpyc",), "teachers behind vlagents' policy server"),
+    "finetune": Extra(("grain",), "fine-tuning Octo"),
+    "lerobot": Extra(("av", "pyarrow"), "data sets in LeRobot's format"),
+    "rlds": Extra(("tfrecord",), "data sets in RLDS"),
+    "export": Extra(("flatbuffers", "onnx", "onnxruntime"), "students as ONNX"),
+    "wandb": Extra(("wandb",), "Weights & Biases, run.wandb_project"),
+    "parity": Extra(("stable_baselines3",), "comparing PPO with Stable-Baselines3, benchmarks.ppo_parity"),
+}
+
+
+def missing(extra: str) -> list[str]:
+    """The modules of an extra that are not installed; none of them is imported."""
+    return [module for module in EXTRAS[extra].modules if not _is_there(module)]
+
+
+def need(extra: str, what: str) -> None:
+    """Raises ConfigError with the command to install an extra, unless it is there; `what` needs it."""
+    if absent := missing(extra):
+        raise ConfigError(f"{what} needs {' and '.join(absent)}: pip install 'rpd_jax[{extra}]'")
+
+
+def _is_there(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except (ImportError, ValueError):  # its parent is missing, or it was made unimportable
+        return False
