@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import mmap
 import os
 import platform
 import shutil
+import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from rpd_jax.launch import vulkan
+from rpd_jax import runtime
+from rpd_jax.config.extras import EXTRAS, missing
+from rpd_jax.launch import accelerators, vulkan
 from rpd_jax.launch.child import Failed, run_python
 
 MIN_FREE = 1 << 30  # bytes, for checkpoints and videos
+MIN_MEMORY = 1 << 30  # bytes; quickstart takes about as much
 SHARED = 64 << 20  # bytes, about what 64 environments with frames of 256 x 256 share
 
 _DEVICES = """
@@ -66,25 +71,19 @@ class Look:
 
 
 def all_looks(directory: Path) -> list[Look]:
-    """The looks to take, in order; `directory` is where runs will be written."""
-    return [
-        Look("python", platform.python_version, "install Python 3.11 or newer"),
+    """The looks to take, in order; `directory` is where runs will be written.
+
+    What an extra needs besides its packages is looked at only where they are installed.
+    """
+    looks = [
+        Look("python", lambda: f"{platform.python_version()} on {platform.system()}", "install Python 3.11 or newer"),
         Look(
             "jax",
             lambda: run_python(_DEVICES, 120),
-            "pip install -e . in this environment; JAX_PLATFORMS=cpu leaves a broken accelerator out",
+            "pip install rpd_jax in this environment; JAX_PLATFORMS=cpu leaves a broken accelerator out",
         ),
-        Look("vulkan", vulkan.probe, vulkan.WHAT_TO_INSTALL),
-        Look(
-            "simulator",
-            lambda: run_python(_STEP, 180),
-            "pip install -e '.[maniskill]' if it is not there; otherwise see vulkan above",
-        ),
-        Look(
-            "shared memory",
-            shared_memory,
-            f"Linux with memfd_create and {SHARED >> 20} MiB of free memory is needed",
-        ),
+        Look("accelerator", accelerators.look, accelerators.ADVICE),
+        Look("memory", memory, "end other programs, or train fewer members and environments at once"),
         Look(
             "run directory",
             lambda: run_directory(directory),
@@ -96,11 +95,47 @@ def all_looks(directory: Path) -> list[Look]:
             "pip install imageio-ffmpeg, or do without videos: --config.eval.videos=0",
             needed=False,
         ),
+        Look(
+            "shared memory",
+            shared_memory,
+            f"simulators and models in processes of their own need Linux and {SHARED >> 20} MiB of free memory; "
+            "tabletop's tasks and what is written in JAX do without",
+            needed=sys.platform == "linux",
+        ),
     ]
+    if not missing("maniskill"):
+        looks += [
+            Look("vulkan", vulkan.probe, vulkan.WHAT_TO_INSTALL),
+            Look("simulator", lambda: run_python(_STEP, 180), "see vulkan above, or pip install 'rpd_jax[maniskill]'"),
+        ]
+    return looks
+
+
+def extras() -> list[Check]:
+    """Every extra: that it is there, or how to get it."""
+    found = []
+    for name, extra in EXTRAS.items():
+        absent = missing(name)
+        command = f": pip install 'rpd_jax[{name}]'" if absent else ""
+        found.append(Check(f"[{name}]", not absent, f"{extra.purpose}{command}", needed=False))
+    return found
+
+
+def memory() -> str:
+    """What there is, or Failed where it is too little for any run."""
+    available = runtime.available_memory()
+    if not math.isfinite(available):
+        return f"{runtime.available_cores()} cores; this system does not say how much memory is available"
+    detail = f"{available / 2**30:.1f} GiB available, {runtime.available_cores()} cores"
+    if available < MIN_MEMORY:
+        raise Failed(detail)
+    return detail
 
 
 def shared_memory() -> str:
     """Writes to as much anonymous shared memory as a large run takes."""
+    if not hasattr(os, "memfd_create"):
+        raise Failed("this system has no memfd_create")
     descriptor = os.memfd_create("rpd_jax-doctor")
     try:
         os.posix_fallocate(descriptor, 0, SHARED)

@@ -1,4 +1,4 @@
-"""Says what this machine has for a run, and what to do about what it lacks.
+"""Says what this machine has for a run, what is optional, and what to do about what is wrong.
 
   python -m launch.doctor
   python -m launch.doctor --directory=runs --json=doctor.json
@@ -9,6 +9,7 @@ Takes about twenty seconds. Exit status 0 if everything needed is there, 1 if no
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import sys
 import textwrap
 from collections.abc import Sequence
@@ -18,7 +19,7 @@ from absl import app, flags
 
 from rpd_jax import runtime
 from rpd_jax.launch import help
-from rpd_jax.launch.checks import Check, all_looks
+from rpd_jax.launch.checks import Check, all_looks, extras
 from rpd_jax.runs.files import write_json
 
 _DIRECTORY = flags.DEFINE_string("directory", "runs", "Where runs will be written.")
@@ -27,11 +28,11 @@ _JSON = flags.DEFINE_string("json", None, "Also write the outcome to this file."
 
 def describe(check: Check) -> str:
     """A line for the check, and below it what to do if it failed."""
-    state = "ok" if check.ok else "FAILED" if check.needed else "missing"
-    line = f"{state:8}{check.name:22}{check.detail}"
-    if check.ok:
+    state = "ok" if check.ok else "FAILED" if check.needed else "optional"
+    line = f"{state:10}{check.name:16}{check.detail}"
+    if check.ok or not check.advice:
         return line
-    return f"{line}\n{textwrap.indent('what to do: ' + check.advice, ' ' * 8)}"
+    return f"{line}\n{textwrap.indent('what to do: ' + check.advice, ' ' * 10)}"
 
 
 def main(argv: Sequence[str]) -> None:
@@ -39,9 +40,9 @@ def main(argv: Sequence[str]) -> None:
         raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
     runtime.configure()
     done = []
-    for look in all_looks(Path(_DIRECTORY.value)):
-        done.append(look.take())
-        print(describe(done[-1]), flush=True)
+    for check in itertools.chain((look.take() for look in all_looks(Path(_DIRECTORY.value))), extras()):
+        done.append(check)
+        print(describe(check), flush=True)
     failed = [check.name for check in done if check.needed and not check.ok]
     if _JSON.value:
         write_json(_JSON.value, {"ok": not failed, "checks": [dataclasses.asdict(check) for check in done]})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
@@ -10,7 +11,8 @@ from typing import NoReturn
 import pytest
 from children import launch
 
-from rpd_jax.launch import checks, doctor
+from rpd_jax.config.extras import EXTRAS
+from rpd_jax.launch import accelerators, checks, doctor
 from rpd_jax.launch.checks import Look
 from rpd_jax.launch.child import Failed
 
@@ -22,15 +24,30 @@ def test_a_complete_machine_is_told_so(tmp_path: Path) -> None:
     assert "everything needed is here" in done.stdout
     outcome = json.loads((tmp_path / "doctor.json").read_text())
     assert outcome["ok"] is True
-    assert [check["name"] for check in outcome["checks"]] == [
+    names = [check["name"] for check in outcome["checks"]]
+    assert names[:9] == [
         "python",
         "jax",
-        "vulkan",
-        "simulator",
-        "shared memory",
+        "accelerator",
+        "memory",
         "run directory",
         "video",
+        "shared memory",
+        "vulkan",
+        "simulator",
     ]
+    assert names[9:] == [f"[{extra}]" for extra in EXTRAS]
+
+
+def test_what_no_extra_asks_for_is_not_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After `make quickstart` nothing is wrong: ManiSkill is optional, and so is its Vulkan device."""
+    monkeypatch.setitem(sys.modules, "mani_skill", None)
+    names = [look.name for look in checks.all_looks(tmp_path)]
+    assert "vulkan" not in names and "simulator" not in names
+    (maniskill,) = (check for check in checks.extras() if check.name == "[maniskill]")
+    assert not maniskill.needed and doctor.describe(maniskill) == (
+        "optional  [maniskill]     ManiSkill's tasks, env.name=maniskill:TASK: pip install 'rpd_jax[maniskill]'"
+    )
 
 
 def refuse(error: Exception) -> Callable[..., NoReturn]:
@@ -42,6 +59,7 @@ def refuse(error: Exception) -> Callable[..., NoReturn]:
 
 def run_with(looks: list[Look], monkeypatch: pytest.MonkeyPatch, *arguments: str) -> None:
     monkeypatch.setattr(doctor, "all_looks", lambda directory: looks)
+    monkeypatch.setattr(doctor, "extras", list)
     doctor.flags.FLAGS(["doctor", *arguments])
     doctor.main(["doctor"])
 
@@ -58,7 +76,7 @@ def test_something_needed_that_fails_ends_with_status_1_and_advice(
         run_with(looks, monkeypatch, f"--json={tmp_path / 'doctor.json'}")
     assert stopped.value.code == "needs attention: bad"
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in lines] == ["ok", "missing", "what", "FAILED", "what"]
+    assert [line.split()[0] for line in lines] == ["ok", "optional", "what", "FAILED", "what"]
     assert lines[1].endswith("ValueError: not there") and lines[-1].strip() == "what to do: mend it"
     assert json.loads((tmp_path / "doctor.json").read_text())["ok"] is False
 
@@ -74,7 +92,7 @@ def test_what_is_missing_but_not_needed_does_not_fail(
     ("name", "broken", "error", "detail", "advice"),
     [
         ("run directory", "tempfile.TemporaryFile", PermissionError("no"), "no", "run.directory"),
-        ("shared memory", "os.posix_fallocate", OSError("no space"), "no space", "memfd_create"),
+        ("shared memory", "os.posix_fallocate", OSError("no space"), "no space", "need Linux"),
         ("vulkan", "vulkan.run_python", Failed("no driver"), "no driver", "mesa-vulkan-drivers"),
         ("simulator", "run_python", Failed("no mani_skill"), "no mani_skill", "maniskill"),
     ],
@@ -82,6 +100,7 @@ def test_what_is_missing_but_not_needed_does_not_fail(
 def test_what_fails_is_reported_with_advice(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, broken: str, error: Exception, detail: str, advice: str
 ) -> None:
+    monkeypatch.setattr(checks, "missing", lambda extra: [])
     monkeypatch.setattr(f"rpd_jax.launch.checks.{broken}", refuse(error))
     (look,) = (look for look in checks.all_looks(tmp_path / "not" / "there" / "yet") if look.name == name)
     check = look.take()
@@ -93,3 +112,48 @@ def test_a_full_disk_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(checks.shutil, "disk_usage", lambda path: usage)
     with pytest.raises(Failed, match="GiB free"):
         checks.run_directory(tmp_path)
+
+
+def test_too_little_memory_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checks.runtime, "available_memory", lambda: 0.5 * 2**30)
+    with pytest.raises(Failed, match=r"0\.5 GiB available"):
+        checks.memory()
+    monkeypatch.setattr(checks.runtime, "available_memory", lambda: float("inf"))
+    assert "does not say" in checks.memory()
+
+
+def test_shared_memory_on_another_system(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(checks.os, "memfd_create")
+    with pytest.raises(Failed, match="no memfd_create"):
+        checks.shared_memory()
+
+
+@pytest.mark.parametrize(
+    ("versions", "problem"),
+    [
+        ({"jax": "0.10.2", "jaxlib": "0.10.2"}, ""),
+        ({"jaxlib": "0.10.2", "jax-cuda13-plugin": "0.10.2", "jax-cuda13-pjrt": "0.10.2"}, ""),
+        (
+            {"jaxlib": "0.10.2", "jax-cuda13-plugin": "0.10.1"},
+            "jax-cuda13-plugin 0.10.1 does not fit jaxlib 0.10.2",
+        ),
+        ({"jaxlib": "0.10.2", "jax-cuda12-plugin": "0.10.2", "jax-cuda13-plugin": "0.10.2"}, "are both installed"),
+    ],
+)
+def test_jax_s_packages_must_fit(versions: dict[str, str], problem: str) -> None:
+    assert (problem in accelerators.misfit(versions)) if problem else accelerators.misfit(versions) == ""
+
+
+def test_a_gpu_that_jax_leaves_unused_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(accelerators, "installed", lambda: {"jax": "0.10.2", "jaxlib": "0.10.2"})
+    monkeypatch.setattr(accelerators, "nvidia_gpus", list)
+    assert accelerators.look().startswith("no NVIDIA GPU here")
+    monkeypatch.setattr(accelerators, "nvidia_gpus", lambda: ["NVIDIA H100"])
+    monkeypatch.setattr(accelerators, "run_python", lambda program, timeout: "cpu")
+    monkeypatch.setenv("JAX_PLATFORMS", "")
+    with pytest.raises(Failed, match=r"1 x NVIDIA H100, no CUDA plugin, but JAX computes on the CPU"):
+        accelerators.look()
+    monkeypatch.setenv("JAX_PLATFORMS", "cpu")
+    assert "as JAX_PLATFORMS says" in accelerators.look()
+    monkeypatch.setattr(accelerators, "run_python", lambda program, timeout: "gpu")
+    assert accelerators.look().endswith("JAX computes on the GPU")
