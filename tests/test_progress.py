@@ -122,9 +122,12 @@ def seen_on_a_terminal(command: list[str], columns: int, cwd: Path = ROOT) -> st
 
     reader = threading.Thread(target=read)
     reader.start()
-    assert process.wait(timeout=250) == 0
-    reader.join(timeout=10)
-    os.close(ours)
+    try:
+        assert process.wait(timeout=250) == 0
+    finally:
+        process.kill()
+        reader.join(timeout=10)
+        os.close(ours)
     return found.decode().replace("\r\n", "\n")
 
 

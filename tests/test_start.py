@@ -105,7 +105,7 @@ def test_mistakes_about_the_start(imitators, demonstrations, change, message):
 def test_demonstrations_that_are_not_there(tmp_path):
     config = make_config(demonstrations=str(tmp_path / "nowhere"))
     config.variants = ("imitation",)
-    with pytest.raises(ConfigError, match=r"nowhere.* cannot work: nothing is there; launch.collect records"):
+    with pytest.raises(ConfigError, match=r"nowhere.* cannot work: nothing is there; rpd-jax collect records"):
         rpd_jax.train(config, directory=None)
 
 

@@ -63,7 +63,7 @@ def load(config: Config, spec: EnvSpec, keys: Sequence[str]) -> Demonstrations:
     """
     paths = config.algorithm.demonstrations
     if not paths:
-        raise ConfigError("algorithm.demonstrations is empty: name a directory of launch.collect, or a trajectory.h5")
+        raise ConfigError("algorithm.demonstrations is empty: name a directory of rpd-jax collect, or a trajectory.h5")
     sets = [_episodes(path, config, spec, keys) for path in paths]
     episodes = [each for turn in itertools.zip_longest(*sets) for each in turn if each is not None]
     whole = jax.tree.map(lambda *x: np.concatenate(x), *episodes)
@@ -75,7 +75,7 @@ def _episodes(path: str, config: Config, spec: EnvSpec, keys: Sequence[str]) -> 
     where = f"algorithm.demonstrations={path!r}"
     recorded = [key for key in keys if key != INSTRUCTION]
     if not Path(path).exists():
-        raise ConfigError(f"{where} cannot work: nothing is there; launch.collect records demonstrations")
+        raise ConfigError(f"{where} cannot work: nothing is there; rpd-jax collect records demonstrations")
     with open_demonstrations(path) as demonstrations:
         if not len(demonstrations):
             raise ConfigError(f"{where} cannot work: there are no episodes")

@@ -76,7 +76,7 @@ class FinetuningFlags(NamedTuple):
         if not self.output.value:
             raise ConfigError("--output is missing: name the directory of the run")
         if not self.data.value:
-            raise ConfigError("--data is missing: name a set of demonstrations, as launch.collect makes")
+            raise ConfigError("--data is missing: name a set of demonstrations, as rpd-jax collect makes")
 
 
 def define_finetuning() -> FinetuningFlags:

@@ -23,6 +23,7 @@ VERBS = {
     "serve": "serve_teacher",
     "check": "check_teacher",
     "doctor": "doctor",
+    "vulkan": "vulkan",
     "presets": "presets",
     "completion": "completion",
 }

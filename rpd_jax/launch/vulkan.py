@@ -19,6 +19,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from rpd_jax.launch import program
 from rpd_jax.launch.child import Failed, run_python
 
 MIN_MESA = (24, 3)
@@ -30,7 +31,7 @@ ManiSkill needs a Vulkan device even where it draws nothing. Install one of thes
     (Debian 12: from bookworm-backports; Ubuntu 24.04: from its updates);
   - anywhere, without root: mesa-lavapipe and libvulkan-loader from conda-forge, with
     VK_DRIVER_FILES naming the lvp_icd*.json file that the first one brings.
-Then `python -m launch.vulkan --check` should say which device it found."""
+Then `rpd-jax vulkan --check` should say which device it found."""
 
 # What every scene of the simulator's workers makes.
 RENDERER = """
@@ -163,7 +164,7 @@ def _run_aloud(command: Sequence[str]) -> subprocess.CompletedProcess[str]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser("launch.vulkan", description="Finds or installs a Vulkan device.")
+    parser = argparse.ArgumentParser(program.name(), description="Finds or installs a Vulkan device.")
     parser.add_argument("--check", action="store_true", help="only look, install nothing")
     check = parser.parse_args().check
     try:

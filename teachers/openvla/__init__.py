@@ -45,7 +45,7 @@ def _listening(settings: OpenVLASettings) -> list[Listening]:
         if field.name not in OF_THE_LEARNER and value != field.default:
             raise ValueError(
                 f"teacher.{field.name}={value!r} cannot be given with teacher.socket: the server has its model and "
-                "settings already, see launch.serve_teacher --argument"
+                "settings already, see rpd-jax serve --argument"
             )
     return [Listening(Path(settings.socket))]
 

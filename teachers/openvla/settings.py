@@ -39,7 +39,7 @@ class OpenVLASettings(Sampling, TeacherConfig):
     rows: int = setting(ROWS, low=1)  # observations per sidecar request, for which its process has memory
     cpus: tuple[int, ...] = setting((), low=0)  # cores that the processes may use; empty: all
     log: str = ""  # file that a process's output is appended to; of several processes: with .0, .1 ... at its end
-    socket: str = ""  # of a server of launch.serve_teacher that runs already: then nothing else is said of the model
+    socket: str = ""  # of a server of rpd-jax serve that runs already: then nothing else is said of the model
     dtype: str = setting("bf16", choices=DTYPES)  # of the served weights
     # Both besides what `oft` or the serving file of a fine-tuned model says:
     center_crop: bool = False  # for checkpoints that were trained with random crops

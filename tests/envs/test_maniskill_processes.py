@@ -57,6 +57,6 @@ def alive(pid):
 def test_without_vulkan_the_error_says_what_to_do(monkeypatch):
     for name in ("VK_ICD_FILENAMES", "VK_DRIVER_FILES"):
         monkeypatch.setenv(name, "/nonexistent.json")
-    with pytest.raises(RuntimeError, match=r"needs a Vulkan device .* python -m launch\.doctor") as caught:
+    with pytest.raises(RuntimeError, match=r"needs a Vulkan device .* rpd-jax doctor") as caught:
         ManiSkillVectorEnv("PushCube-v1", 1, [0])
     assert "\n" not in str(caught.value)

@@ -1,6 +1,6 @@
 """ManiSkill tasks as a vector environment whose simulators run in worker processes.
 
-Needs `pip install rpd_jax[maniskill]` and a Vulkan device (a software one will do): `python -m launch.doctor`
+Needs `pip install rpd_jax[maniskill]` and a Vulkan device (a software one will do): `rpd-jax doctor`
 checks both. This process imports neither torch nor mani_skill.
 """
 

@@ -152,13 +152,13 @@ def start_advice(error: Exception, log: str) -> str:
     if isinstance(error, RemoteError) and error.type_name in ("ModuleNotFoundError", "ImportError"):
         return (
             f"ManiSkill cannot be imported ({error.message}): pip install 'rpd_jax[maniskill]', "
-            "then check with python -m launch.doctor"
+            "then check with rpd-jax doctor"
         )
     text = f"{error}\n{log}"
     if "vk::" in text or "support Vulkan" in text or "supported physical device" in text:
         return (
             "ManiSkill needs a Vulkan device and found none; Mesa's software one, lavapipe 24.3 or newer, "
-            "will do: python -m launch.doctor says what to install"
+            "will do: rpd-jax doctor says what to install"
         )
     return ""
 

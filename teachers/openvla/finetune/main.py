@@ -64,7 +64,7 @@ def _run(options: argparse.Namespace) -> int:
     last = [f"{name} {result.history[-1][name]:.4g}" for name in names if name in result.history[-1]]
     print(f"{result.directory}: {result.step} steps  " + "  ".join(last))
     contract = "" if (Path(options.output) / CONTRACT_FILE).exists() else " --config.teacher.contract=..."
-    print(f"launch.train --config.teacher.name=openvla --config.teacher.path={result.directory}{contract}")
+    print(f"rpd-jax train --config.teacher.name=openvla --config.teacher.path={result.directory}{contract}")
     return 0
 
 

@@ -66,7 +66,7 @@ def _run(options: argparse.Namespace) -> int:
         last = [f"{name} {result.history[-1][name]:.4g}" for name in names if name in result.history[-1]]
         print(f"{result.directory}: {result.step} iterations  " + "  ".join(last))
         oft = f" --config.teacher.oft={settings.oft}" if settings.oft else ""
-        print(f"launch.train --config.teacher.name=openvla --config.teacher.path={result.directory}{oft}")
+        print(f"rpd-jax train --config.teacher.name=openvla --config.teacher.path={result.directory}{oft}")
     return 0
 
 
