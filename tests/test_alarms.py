@@ -10,11 +10,15 @@ import numpy as np
 import pytest
 from test_update import SPEC, make_config
 
+import rpd_jax
 from rpd_jax.config import AlarmConfig, ConfigError
+from rpd_jax.training import reevaluation
 from rpd_jax.training.alarm_rules import RULES, Rule, register_alarm, teacher_remark
 from rpd_jax.training.alarms import Alarms
 from rpd_jax.training.population import Population
 from rpd_jax.types import TeacherError
+from teachers.policy.teacher import own_success
+from teachers.settings import teacher_factory
 
 # Alarm, the metric's values one iteration after the other, and the iteration at which it rings; None: it does not.
 CASES = [
@@ -189,3 +193,32 @@ def test_the_std_of_students_that_begin_from_others_is_held_against_its_first():
     started = alarms(start="runs/elsewhere")
     looked(started, "std", [0.1, 0.15, 0.21], member="ppo/0")
     assert "std grew from 0.10 to 0.21, alarm at iteration 3" in started.notes()["ppo"]
+
+
+def test_a_run_shows_its_alarms_and_a_resumed_one_says_them_once(tmp_path, caplog):
+    """One that stops after three of four iterations: the alarm rings at the second, and the teacher's at the end."""
+    config = rpd_jax.get_preset("debug")
+    config.seeds, config.variants, config.run.tensorboard = (0,), ("ppo",), False
+    config.run.directory = str(tmp_path / "run")
+    config.alarms = AlarmConfig(kl=1e-12, patience=2, teacher_success=0.2)
+    factory = teacher_factory(config.teacher)
+
+    def stop(snapshot):
+        if snapshot.iteration == 3:
+            raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        rpd_jax.train(config, factory, callbacks=[stop])
+    result = rpd_jax.train(config, factory, resume=True)
+    assert [row["alarm/kl/ppo/0"] for row in result.history] == [0, 1, 1, 1]
+    assert len([line for line in caplog.messages if line.startswith("ppo/0: KL of an update")]) == 1
+    toy, ppo = result.table
+    assert toy.note == "success 1.00, but 0.20 in its own evaluation"
+    assert "alarm at iteration 2 (1 of 1 seeds)" in ppo.note
+    assert (tmp_path / "run" / "diagnostics.png").stat().st_size > 0
+    # What is known of the teacher's own evaluation, and of the student's, should it become a teacher.
+    assert reevaluation._previous(tmp_path / "run", "toy:Reach-v0", "toy:Reach-v0") == 1.0
+    assert reevaluation._previous(tmp_path / "run", "toy:Reach-v1", "toy:Reach-v0") is None
+    assert reevaluation._previous(tmp_path, "toy:Reach-v0", "toy:Reach-v0") is None
+    assert own_success(tmp_path / "run", "ppo/0") == ppo.success_once
+    assert own_success(tmp_path / "run", "ppo/1") is None and own_success(tmp_path, "ppo/0") is None
