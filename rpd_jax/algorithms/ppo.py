@@ -125,6 +125,7 @@ class PPO(Algorithm):
         "clip_fraction": "share of ratios beyond the clip",
         "value_loss": "value loss",
         "explained_variance": "explained variance of returns",
+        "updates_applied": "share of minibatches before the KL stop",
         "distill_weight": "weight of distillation",
     }
 

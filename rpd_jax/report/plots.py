@@ -114,6 +114,8 @@ def learning_curves(
 def panels(path: Path | str, curves: Mapping[str, Sequence[Curve]], *, title: str = "") -> None:
     """Draws several quantities side by side, each as `learning_curves` does, under one legend.
 
+    Positive ones that span more than two decades have a logarithmic axis.
+
     Args:
       path: of the png file, written atomically.
       curves: by what they show; a variant has the same style in all.
@@ -130,6 +132,9 @@ def panels(path: Path | str, curves: Mapping[str, Sequence[Curve]], *, title: st
         for index, curve in enumerate(shown):
             _draw(axes, curve, index, marked=False)
             _mark(axes, curve, index, labels)
+        values = np.concatenate([np.ravel(curve.values) for curve in shown])
+        if values.min() > 0 and values.max() > 100 * values.min():
+            axes.set_yscale("log")
         axes.set_title(label, loc="left", fontsize=9)
         axes.xaxis.set_major_formatter(EngFormatter(sep=""))
         axes.grid(alpha=0.3)

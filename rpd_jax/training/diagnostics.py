@@ -17,7 +17,7 @@ POINTS = 200  # of a curve at most: of longer runs every n-th iteration is drawn
 
 
 def draw(directory: Path, population: Population, alarms: Alarms) -> None:
-    """Writes diagnostics.png of a run, of the metrics in `Algorithm.pictured`; nothing where there are none."""
+    """Writes diagnostics.png of a run, of the metrics in `Algorithm.pictured` that change; nothing where none does."""
     pictured = population.algorithm.pictured
     rows = read_metrics(directory / METRICS_FILE) if pictured else []
     config = population.config
@@ -34,7 +34,7 @@ def draw(directory: Path, population: Population, alarms: Alarms) -> None:
             if known.any():
                 x = (chosen[known] + 1) * steps
                 curves.append(Curve(spec.name, x, values[:, known], style, marks=marks[spec.name]))
-        if curves:
+        if any(np.ptp(curve.values) > 0 for curve in curves):  # what stays as it is says nothing
             found[label] = curves
     if found:
         panels(directory / DIAGNOSTICS_FILE, found, title=config.env.name)
