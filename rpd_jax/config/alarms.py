@@ -15,7 +15,7 @@ class AlarmConfig(Settings):
 
     std_growth: float | None = setting(2.0, above=1)  # times the std that a member began with
     std_shrink: float | None = setting(0.1, above=0, below=1)  # likewise
-    token_entropy: float | None = setting(0.01, above=0)  # of token policies that play, nats a token
+    token_entropy: float | None = setting(0.05, above=0)  # of token policies that play, nats a token (of p = 0.99)
     # Approximate KL of an update in nats, and the share of its ratios beyond PPO's clip, both means over its
     # minibatches, in so many iterations in a row: students that begin to imitate are beyond both for a few.
     kl: float | None = setting(0.5, above=0)
