@@ -149,6 +149,7 @@ class TeacherSpec:
     in_graph: bool = False  # `label` is pure JAX and can be traced into the learner's program
     is_scripted: bool = False  # toy teachers are labelled as such wherever their numbers appear
     checkpoint: str = ""  # digest of the files that it was loaded from; empty: it was loaded from none
+    success: float | None = None  # success rate of its own evaluation in this environment; None: not known
 
 
 class TokenScores(NamedTuple):

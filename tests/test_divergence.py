@@ -107,7 +107,7 @@ def test_a_run_goes_on_without_its_diverged_members(tmp_path, caplog):
     with caplog.at_level(logging.WARNING):
         result = rpd_jax.train(settings(tmp_path, "ppo", "ppo:learning_rate=1e35:name=mad"))
     assert result.diverged == {"mad/0": 1}
-    assert "mad/0 diverged at iteration 1" in caplog.text
+    assert "mad/0: diverged at iteration 1: " in caplog.text
     rows = [json.loads(line) for line in (result.directory / "metrics.jsonl").read_text().splitlines()]
     assert [row["update/diverged/mad/0"] for row in rows] == [1.0] * len(rows)
     assert [row["update/diverged/ppo/0"] for row in rows] == [0.0] * len(rows)

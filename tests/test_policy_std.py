@@ -1,7 +1,5 @@
 """What keeps a policy's std where it should be, and what limits PPO without limiting the teacher's pull."""
 
-import logging
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,13 +7,13 @@ import pytest
 from test_networks import build
 from test_update import SPEC, A, N, T, data, make_config
 
+from rpd_jax.algorithms.base import descend
 from rpd_jax.algorithms.schedules import entropy_coef
-from rpd_jax.algorithms.variants import parse_variant, to_variant
-from rpd_jax.config import ConfigError, NetworkConfig
+from rpd_jax.algorithms.variants import at, parse_variant, to_variant
+from rpd_jax.config import Config, ConfigError, NetworkConfig, PPOConfig
 from rpd_jax.losses import masked_mean
-from rpd_jax.training.alarms import Alarms, first_std
+from rpd_jax.training.alarms import first_std
 from rpd_jax.training.population import Population
-from rpd_jax.types import TeacherError
 
 
 def update(population, members=None, labels=None, rollout=None):
@@ -41,19 +39,68 @@ def test_one_number_for_each_dimension_or_none(field):
 
 
 def test_log_std_stays_within_its_bounds_and_can_leave_them():
-    network = build(log_std_min=-2.0, log_std_max=-0.4)
+    network = build()
     params = network.init(jax.random.key(0))
-    pushed = network.project(params | {"log_std": jnp.linspace(-3.0, 1.0, 7)})
+    bounds = {"log_std_min": jnp.float32(-2.0), "log_std_max": jnp.float32(-0.4)}
+    pushed = network.project(params | {"log_std": jnp.linspace(-3.0, 1.0, 7)}, bounds)
     assert float(pushed["log_std"].min()) == -2.0 and float(pushed["log_std"].max()) == pytest.approx(-0.4)
     gradient = jax.grad(lambda p: network.apply(p, {"state": jnp.ones((1, 42))})[0].log_std.sum())(pushed)
     np.testing.assert_array_equal(gradient["log_std"], 1.0)
 
 
 def test_bounds_hold_in_training():
-    config = make_config(["ppo:entropy_coef=100:learning_rate=0.5"], seeds=(0,))
-    config.network.log_std_max = -0.4  # it begins at -0.5, and the entropy bonus wants more
-    members, _ = update(Population(config, SPEC))
-    np.testing.assert_allclose(members.params["log_std"], -0.4)
+    """Each variant has bounds of its own; it begins at -0.5, and the entropy bonus wants more."""
+    wide = "ppo:entropy_coef=100:learning_rate=0.5"
+    variants = [f"{wide}:log_std_max=-0.4:name=bounded", f"{wide}:name=as-told", f"{wide}:log_std_max=None:name=free"]
+    members, _ = update(Population(make_config(variants, seeds=(0,), log_std_max=-0.25), SPEC))
+    bounded, told, free = members.params["log_std"]
+    np.testing.assert_allclose(bounded, -0.4)
+    np.testing.assert_array_equal(told, -0.25)
+    # six steps of Adam, each of the learning rate: -0.5 + 6 x 0.5
+    np.testing.assert_allclose(free, 2.5, atol=1e-3)
+
+
+def test_a_bound_is_met_step_by_step_and_left_as_quickly():
+    """A first step of Adam is of the learning rate: from -0.5 to -0.3, and back to -0.4.
+
+    The second gradient is as large (both are clipped to the same norm) and points the other way. With moments
+    m = 0.1 g (1 - 0.9) and v = g² (0.001 + 0.000999), corrected by 1 - 0.81 and 1 - 0.998001, the step is
+    0.2 x 0.01 / 0.19 = 0.010526, and begins at the bound, not where the first one would have ended.
+    """
+    population = Population(make_config(["ppo:learning_rate=0.2:log_std_max=-0.4"], seeds=(0,)), SPEC)
+    variant = jax.tree.map(lambda x: x[0], at(population.variants, 0.0))
+    member = jax.tree.map(lambda x: x[0], population.init())
+    found = []
+    for slope in (-1.0, 30.0):
+        grads = jax.tree.map(jnp.zeros_like, member.params) | {"log_std": jnp.full(A, slope)}
+        member = descend(population.algorithm, member, grads, variant, 0.0)
+        found.append(float(member.params["log_std"][0]))
+    np.testing.assert_allclose(found, [-0.4, -0.4 - 0.2 * 0.01 / 0.19], rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("variant", "message"),
+    [
+        (
+            "ppo:log_std_max=-0.6",
+            r"variant '.*': log_std_max=-0.6 cannot work: it must be at least -0.5, where log-std",
+        ),
+        ("ppo:log_std_min=0", r"log_std_min=0.0 cannot work: it must be at most -0.5, where log-std begins"),
+        ("ppo:log_std_min=1:log_std_max=1", r"log_std_max=1.0 cannot work: it must be above log_std_min=1"),
+    ],
+)
+def test_bounds_that_contradict_each_other_or_the_start(variant, message):
+    with pytest.raises(ConfigError, match=message):
+        Population(make_config([variant], seeds=(0,)), SPEC)
+
+
+def test_configs_of_earlier_versions_had_the_bounds_elsewhere():
+    old = Config().to_dict()
+    assert "log_std_max" not in old["network"]
+    old["network"] |= {"log_std_min": None, "log_std_max": -0.4}
+    found = Config.from_dict(old).algorithm
+    assert isinstance(found, PPOConfig) and (found.log_std_min, found.log_std_max) == (None, -0.4)
+    assert Config.from_dict({"network": {"log_std_max": None}}) == Config.from_dict({}) == Config()
 
 
 def test_entropy_coefficient_falls_linearly():
@@ -113,41 +160,3 @@ def test_logged_distances_are_means_of_one_dimension():
     assert metrics["distill_l1"][0] == pytest.approx(2.0, rel=0.1)
     by_hand = 3 * (0.5 * 4.0 * np.exp(1.0) - 0.5 + 0.5 * np.log(2 * np.pi))  # nats of the whole action
     assert metrics["distill_nll"][0] == pytest.approx(by_hand, rel=0.1)
-
-
-def alarms(**network):
-    config = make_config(["ppo", "rpd-mse"], seeds=(0, 3))
-    for name, value in network.items():
-        setattr(config.network, name, value)
-    return Alarms(Population(config, SPEC), "bad")
-
-
-def test_a_std_that_grows_is_said_once_and_noted(caplog):
-    found = alarms(log_std_init=-1.5)  # 0.22
-    rows = [{"update/std/ppo/0": 0.25, "update/std/rpd-mse/3": std} for std in (0.3, 0.6, 0.9, 0.5)]
-    with caplog.at_level(logging.WARNING):
-        for i, row in enumerate(rows):
-            found.look(i + 1, row)
-    assert caplog.text.count("the policy's std has grown from 0.22 to 0.60") == 1
-    assert [row["alarm/widened/rpd-mse/3"] for row in rows] == [0, 1, 1, 1]
-    assert {row["alarm/widened/ppo/0"] for row in rows} == {0}
-    again = alarms(log_std_init=-1.5)
-    again.load_state_dict(found.state_dict())
-    assert again.notes() == {"rpd-mse": "std grew from 0.22 to 0.90"}
-
-
-def test_alarms_name_members_and_iterations():
-    found = alarms()
-    found.look(1, {})
-    found.look(2, {"update/diverged/ppo/3": 1.0})
-    found.look(5, {"update/diverged/ppo/3": 1.0, "update/diverged/ppo/0": 1.0})
-    assert found.diverged == {"ppo/3": 2, "ppo/0": 5} and not found.everyone_diverged
-    assert found.notes() == {"ppo": "diverged at iteration 2 to 5 (2 of 2 seeds)"}
-
-
-def test_labels_that_are_all_refused_end_a_run():
-    found = alarms()
-    found.look(1, {"teacher/labels": 10.0, "teacher/refused": 4.0})
-    found.look(2, {"teacher/labels": 10.0, "teacher/refused": 4.0})  # nobody asked
-    with pytest.raises(TeacherError, match="none of the 5 labels of iteration 3"):
-        found.look(3, {"teacher/labels": 15.0, "teacher/refused": 9.0})

@@ -9,11 +9,12 @@ import imageio_ffmpeg
 import numpy as np
 import pytest
 from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
 from PIL import Image
 
 from rpd_jax.report import plots, video
 from rpd_jax.report.intervals import beta_binomial, student_t
-from rpd_jax.report.plots import PALETTE, Curve, TeacherLevel, learning_curves
+from rpd_jax.report.plots import PALETTE, Curve, Mark, TeacherLevel, learning_curves
 from rpd_jax.report.video import BORDER, PLAIN, STRIP, SUCCESS, Clip, Column, framed, write_grid
 
 STEPS = np.array([1000, 2000, 3000])
@@ -63,6 +64,24 @@ def test_a_band_is_shaded_only_between_seeds(tmp_path: Path) -> None:
     two, one = (read_png(tmp_path / name) for name in ("two.png", "one.png"))
     shade = "#d1e7f2"  # the first colour at 18 % on white
     assert pixels_of(two, shade) > 20_000 > pixels_of(one, shade)
+
+
+def test_alarms_are_marked_on_the_mean_of_their_curve_and_named_in_the_legend(tmp_path: Path) -> None:
+    flat = Curve("a", STEPS, np.array([[0.2] * 3, [0.6] * 3]))
+    marked = flat._replace(marks=[Mark(1500, "widened"), Mark(2500, "kl"), Mark(2600, "kl")])
+    axes = Figure().add_subplot()
+    labels = plots._labels([flat, marked])
+    plots._mark(axes, marked, 0, labels)
+    assert labels == ["widened", "kl"]
+    found = [(*line.get_xydata()[0], line.get_marker()) for line in axes.get_lines()]
+    np.testing.assert_allclose([each[:2] for each in found], [(1500, 0.4), (2500, 0.4), (2600, 0.4)])
+    assert found[0][2] != found[1][2] == found[2][2]
+    learning_curves(tmp_path / "marked.png", [marked])
+    plots.panels(tmp_path / "panels.png", {"std": [marked], "kl": [flat]})
+    learning_curves(tmp_path / "flat.png", [flat])
+    black = [pixels_of(read_png(tmp_path / name), "black") for name in ("flat.png", "marked.png")]
+    assert black[1] > black[0] + 300  # edges of marks, and two lines of the legend
+    assert pixels_of(read_png(tmp_path / "panels.png"), "black") > 300
 
 
 def test_the_note_says_how_many_seeds() -> None:

@@ -165,7 +165,7 @@ def test_a_coefficient_cannot_be_none(text):
 
 
 @pytest.mark.parametrize("field", variant_floats(PPOConfig))
-@pytest.mark.parametrize("value", [-1.0, math.nan, -math.inf, 1e39])
+@pytest.mark.parametrize("value", [-21.0, math.nan, -math.inf, 1e39])
 def test_a_variant_s_overrides_have_the_bounds_of_the_settings(field, value):
     for make in (
         lambda: parse_variant(f"ppo:{field}={value}"),

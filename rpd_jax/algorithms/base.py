@@ -190,7 +190,8 @@ def descend(
     """One member's step along its optimizer's direction, at the learning rate of its variant."""
     direction, opt_state = make_optimizer(algorithm.config).update(grads, member.opt_state, member.params)
     rate = learning_rate(variant, progress)
-    params = algorithm.policy.project(jax.tree.map(lambda p, d: p - rate * d, member.params, direction))
+    params = jax.tree.map(lambda p, d: p - rate * d, member.params, direction)
+    params = algorithm.policy.project(params, variant.floats)
     return member._replace(params=params, opt_state=opt_state)
 
 

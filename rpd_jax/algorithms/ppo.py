@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from typing import NamedTuple, Self
+from collections.abc import Mapping
+from typing import ClassVar, NamedTuple, Self, cast
 
 import chex
 import jax
@@ -35,7 +36,7 @@ from rpd_jax.algorithms.base import (
 from rpd_jax.algorithms.minibatches import shuffle
 from rpd_jax.algorithms.ppo_loss import INPUTS, Batch, loss, make_batch, metric_names
 from rpd_jax.algorithms.variants import Variant
-from rpd_jax.config import ConfigError, GuidanceConfig
+from rpd_jax.config import ConfigError, GuidanceConfig, NetworkConfig, VariantSpec, require
 from rpd_jax.config.algorithm import PPOConfig
 from rpd_jax.guidance import schedule
 from rpd_jax.losses.terms import check_inputs, guided
@@ -118,12 +119,23 @@ class PPO(Algorithm):
     may_end: bool = False  # all guidance can end before training does: then its terms cost nothing any more
 
     ahead = ("value",)
+    pictured: ClassVar[Mapping[str, str]] = {
+        "std": "std of the policy (action units)",
+        "approx_kl": "approximate KL of an update (nats)",
+        "clip_fraction": "share of ratios beyond the clip",
+        "value_loss": "value loss",
+        "explained_variance": "explained variance of returns",
+        "updates_applied": "share of minibatches before the KL stop",
+        "distill_weight": "weight of distillation",
+    }
 
     @classmethod
     def of(cls, setup: Setup) -> Self:
         check_inputs(setup.terms, INPUTS)
         asking = [spec for spec in setup.specs if guided(spec)]
         may_end = bool(asking) and all(spec.guidance.is_transient for spec in asking)
+        for spec in setup.specs:
+            check_std_bounds(spec, cast(PPOConfig, setup.config.algorithm), setup.config.network)
         made = super().of(setup)
         env, network = setup.config.env, setup.config.network
         if not has_critic(made.policy, setup.spec, env.entries):
@@ -178,6 +190,22 @@ class PPO(Algorithm):
         members = members._replace(normalizer=renewed, schedule=scheduled, key=key)
         diverged = halt.diverged | ~is_finite((members.params, members.normalizer, members.schedule))
         return freeze(diverged, members, before), metrics | {"diverged": diverged.astype(jnp.float32)}
+
+
+def check_std_bounds(spec: VariantSpec, config: PPOConfig, network: NetworkConfig) -> None:
+    """Raises ConfigError for bounds of a variant's log-std that contradict each other, or where it begins."""
+    begin = network.log_std_init_each or (network.log_std_init,)
+    for phase in spec.every_phase:
+        low, high = (phase.overrides.get(name, getattr(config, name)) for name in ("log_std_min", "log_std_max"))
+        where = f"variant {spec.name!r}: log_std"
+        if low is not None and high is not None:
+            require(low < high, f"{where}_max", high, f"above log_std_min={low:g}")
+        if config.start or phase.begin > 0:  # it does not begin there
+            continue
+        if high is not None:
+            require(max(begin) <= high, f"{where}_max", high, f"at least {max(begin):g}, where log-std begins")
+        if low is not None:
+            require(low <= min(begin), f"{where}_min", low, f"at most {min(begin):g}, where log-std begins")
 
 
 def _can_go_on(policy: Policy, params: Params, observation: Observation) -> chex.Array:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -53,7 +52,7 @@ class Variant(NamedTuple):
     anneal_kind: chex.Array  # index into ANNEALING
     anneal_end: chex.Array
     anneal_until: chex.Array
-    floats: dict[str, chex.Array]  # the algorithm's settings that are marked `per_variant`; None is infinity
+    floats: dict[str, chex.Array]  # the algorithm's settings that are marked `per_variant`; None is an infinity
     guidance: Guidance
 
 
@@ -205,8 +204,8 @@ def to_variant(
         phase.terms.get(name, 0.0) / (action_dim if (spec.reduction or TERMS[name].reduction) == "mean" else 1)
         for name in terms
     ]
-    names = variant_floats(type(algorithm))
-    floats = {name: phase.overrides.get(name, getattr(algorithm, name)) for name in names}
+    unset = variant_floats(type(algorithm))
+    floats = {name: phase.overrides.get(name, getattr(algorithm, name)) for name in unset}
     return Variant(
         begin=jnp.asarray(phase.begin, jnp.float32),
         asks=jnp.asarray(asks_teacher(phase.terms), jnp.float32),
@@ -214,7 +213,7 @@ def to_variant(
         anneal_kind=jnp.asarray(ANNEALING.index(spec.anneal), jnp.int32),
         anneal_end=jnp.asarray(spec.anneal_end, jnp.float32),
         anneal_until=jnp.asarray(spec.anneal_until, jnp.float32),
-        floats={name: jnp.asarray(math.inf if v is None else v, jnp.float32) for name, v in floats.items()},
+        floats={name: jnp.asarray(unset[name] if v is None else v, jnp.float32) for name, v in floats.items()},
         guidance=to_guidance(spec.guidance, getattr(algorithm, "rollout_length", 1)),
     )
 

@@ -10,6 +10,7 @@ and `teacher.py` what all environments and all teachers have; `validation.py` ch
 from Python or from a file. Needs no jax.
 """
 
+from rpd_jax.config.alarms import AlarmConfig
 from rpd_jax.config.algorithm import AlgorithmConfig, OPDConfig, PPOConfig, RolloutConfig, SFTConfig
 from rpd_jax.config.env import REWARDS, EnvConfig
 from rpd_jax.config.experiment import (
@@ -26,6 +27,7 @@ from rpd_jax.config.variant import GuidanceSpec, PhaseSpec, VariantSpec
 
 __all__ = [
     "REWARDS",
+    "AlarmConfig",
     "AlgorithmConfig",
     "Config",
     "ConfigError",

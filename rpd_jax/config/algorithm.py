@@ -5,6 +5,7 @@ A float marked `per_variant` is a leaf of the learner's variants: each variant o
 
 # No `from __future__ import annotations` here: config flags of ml_collections, in others' programs, read field types.
 import dataclasses
+import math
 from typing import Any
 
 from rpd_jax.config.tagged import Tagged
@@ -15,9 +16,9 @@ KL_STOPS = ("update", "surrogate")
 NORMALIZATIONS = ("token", "trajectory", "sum")
 
 
-def per_variant(default: Any, **bound: Any) -> Any:
-    """A `setting` that each variant may override."""
-    return dataclasses.field(default=default, metadata=bounds(**bound) | {"per_variant": True})
+def per_variant(default: Any, unset: float = math.inf, **bound: Any) -> Any:
+    """A `setting` that each variant may override; the learner sees None as the number `unset`."""
+    return dataclasses.field(default=default, metadata=bounds(**bound) | {"per_variant": True, "unset": unset})
 
 
 @dataclasses.dataclass
@@ -79,6 +80,10 @@ class PPOConfig(RolloutConfig):
     # What a member whose KL exceeds target_kl leaves out until the next rollout. update: everything. surrogate: PPO's
     # terms of the policy alone; value function and distillation go on, however far the teacher's pull moves the mean.
     kl_stop: str = setting("update", choices=KL_STOPS)
+    # Bounds of a Gaussian policy's log-std, None: none. It is put back between them after every step of the optimizer,
+    # and not cut off in the network, where a log-std beyond its bound would have no gradient to come back by.
+    log_std_min: float | None = per_variant(None, unset=-math.inf, low=-20, high=20)
+    log_std_max: float | None = per_variant(None, low=-20, high=20)
 
     def validate(self, num_envs: int) -> None:
         minibatches, batch = self.minibatches, self.iteration_steps(num_envs)
@@ -146,6 +151,7 @@ class SFTConfig(AlgorithmConfig):
 AlgorithmConfig.kinds.update(ppo=PPOConfig, sft=SFTConfig, opd=OPDConfig)
 
 
-def variant_floats(kind: type[AlgorithmConfig]) -> tuple[str, ...]:
-    """The fields of a family's settings that a variant may override."""
-    return tuple(field.name for field in dataclasses.fields(kind) if field.metadata.get("per_variant"))
+def variant_floats(kind: type[AlgorithmConfig]) -> dict[str, float]:
+    """The fields of a family's settings that a variant may override, and the number that the learner sees None as."""
+    found = (field for field in dataclasses.fields(kind) if field.metadata.get("per_variant"))
+    return {field.name: field.metadata["unset"] for field in found}

@@ -11,6 +11,7 @@ import math
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+from rpd_jax.config.alarms import AlarmConfig
 from rpd_jax.config.algorithm import AlgorithmConfig
 from rpd_jax.config.env import EnvConfig
 from rpd_jax.config.teacher import TeacherConfig
@@ -40,8 +41,6 @@ class NetworkConfig(Settings):
     log_std_init: float = setting(-0.5, low=-20, high=20)  # of every action dimension
     # One for each action dimension; empty: log_std_init.
     log_std_init_each: tuple[float, ...] = setting((), low=-20, high=20)
-    log_std_min: float | None = setting(None, low=-20, high=20)  # log-std is kept above it after every step; None: free
-    log_std_max: float | None = setting(None, low=-20, high=20)  # and below it
     mean_init: tuple[float, ...] = ()  # of the actions, one for each dimension, in action units; empty: 0
     bins: int = setting(256, low=2)  # tokens of each action dimension, of token policies
     normalize_observations: bool = False  # by running moments, each member its own; frames are left alone
@@ -103,6 +102,7 @@ class Config(Settings):
     teacher: TeacherConfig = dataclasses.field(default_factory=TeacherConfig)
     guidance: GuidanceConfig = dataclasses.field(default_factory=GuidanceConfig)
     eval: EvalConfig = dataclasses.field(default_factory=EvalConfig)
+    alarms: AlarmConfig = dataclasses.field(default_factory=AlarmConfig)
     run: RunConfig = dataclasses.field(default_factory=RunConfig)
 
     @property
@@ -119,7 +119,7 @@ class Config(Settings):
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Config":
         """Inverse of `to_dict`; raises ConfigError for unknown fields and for values that no field can have."""
-        return from_dict(cls, values)
+        return from_dict(cls, _std_bounds_moved(values))
 
     def validate(self) -> "Config":
         """Converts values that mean what a field declares, e.g. lists given as "a,b"; returns self.
@@ -136,10 +136,19 @@ class Config(Settings):
         self.teacher.check_together()
         self.algorithm.check_kind()
         self.algorithm.validate(self.env.num_envs)
-        low, high = self.network.log_std_min, self.network.log_std_max
-        ordered = low is None or high is None or low < high
-        require(ordered, "network.log_std_max", high, f"above network.log_std_min={low}")
         return self
+
+
+def _std_bounds_moved(values: Any) -> Any:
+    """Earlier versions had the bounds of log-std among the network's settings: they are the algorithm's."""
+    try:
+        network, algorithm = ({**values.get(name, {})} for name in ("network", "algorithm"))
+    except (AttributeError, TypeError):  # no tables: `from_dict` says so
+        return values
+    bounds = {name: network.pop(name, None) for name in ("log_std_min", "log_std_max")}
+    algorithm |= {name: bound for name, bound in bounds.items() if bound is not None}
+    moved = {"network": network, "algorithm": algorithm}
+    return {**values, **{name: section for name, section in moved.items() if section or name in values}}
 
 
 def check_field(path: str, cls: Any = Config) -> None:

@@ -15,7 +15,7 @@ register_policy("linear", linear)      # then network.name="linear" trains it
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import chex
@@ -62,7 +62,8 @@ class Policy(NamedTuple):
     apply: Callable[[Params, Observation], tuple[Any, chex.Array | None]]
     # `jax.vmap`, or a map that runs one member after the other.
     over_members: Callable[..., Callable[..., Any]] = jax.vmap
-    project: Callable[[Params], Params] = lambda params: params  # back to where parameters may be, after every step
+    # (params, a variant's floats) -> params back where that variant's may be; after every step.
+    project: Callable[[Params, Mapping[str, chex.Array]], Params] = lambda params, floats: params
     tokens: TokenContract | None = None  # what its tokens mean, if it is over tokens
     # The environment's tasks in words, if it heeds them; of several, an observation's "instruction" says which it is.
     instructions: tuple[str, ...] = ()
@@ -161,9 +162,10 @@ def standard(network: NetworkConfig, spec: EnvSpec, keys: Sequence[str], head: s
         last = params["actor_out"]
         return params | {"log_std": jnp.asarray(log_std), "actor_out": last | {"bias": jnp.asarray(mean)}}
 
-    def project(params: Params) -> Params:
+    def project(params: Params, floats: Mapping[str, chex.Array]) -> Params:
         """Bounds after the step, not in the network: a log-std at its bound still has a gradient to leave it."""
-        return params | {"log_std": jnp.clip(params["log_std"], network.log_std_min, network.log_std_max)}
+        bounded = jnp.clip(params["log_std"], floats.get("log_std_min"), floats.get("log_std_max"))
+        return params | {"log_std": bounded}
 
     def apply(params: Params, observation: Observation) -> tuple[Any, chex.Array | None]:
         return module.apply({"params": params}, {k: observation[k] for k in keys})

@@ -31,6 +31,7 @@ from rpd_jax.presets.opd import (
 from rpd_jax.presets.opd_vla import opd_vla, opd_vla_students, opd_vla_teacher
 from rpd_jax.presets.vlajs import (
     vlajs_horizon,
+    vlajs_horizon_push,
     vlajs_lift,
     vlajs_maniskill_pick,
     vlajs_maniskill_push,
@@ -65,6 +66,7 @@ __all__ = [
     "sparse",
     "tabletop_ppo",
     "vlajs_horizon",
+    "vlajs_horizon_push",
     "vlajs_lift",
     "vlajs_maniskill_pick",
     "vlajs_maniskill_push",
@@ -82,6 +84,7 @@ PRESETS: dict[str, Callable[[], Config]] = {
     "vlajs-pick-octo": vlajs_pick_octo,
     "vlajs-lift": vlajs_lift,
     "vlajs-horizon": vlajs_horizon,
+    "vlajs-horizon-push": vlajs_horizon_push,
     "vlajs-maniskill-push": vlajs_maniskill_push,
     "vlajs-maniskill-pick": vlajs_maniskill_pick,
     "maniskill-quickstart": maniskill_quickstart,

@@ -85,6 +85,25 @@ def vlajs_horizon() -> Config:
     return config
 
 
+def vlajs_horizon_push() -> Config:
+    """As `vlajs_horizon` with PushCube: what bounds a std that the pull of distillation widens, and what that changes.
+
+    The members of one population differ in a bound of log-std where it begins, or in PPO's KL stop, or in neither.
+    """
+    config = vlajs_horizon()
+    sparse_rpd = str(config.variants[1]).removesuffix(":name=sparse-rpd")
+    config.variants = (
+        "ppo",
+        "ppo:target_kl=0.05:name=ppo-kl",
+        f"{sparse_rpd}:name=sparse-rpd",
+        f"{sparse_rpd}:log_std_max=-1.5:name=sparse-rpd-std",
+        f"{sparse_rpd}:target_kl=0.05:name=sparse-rpd-kl",
+    )
+    config.env.name, config.teacher = "tabletop:PushCube-v1", TeacherConfig(noise=0.6)
+    config.run.directory = "runs/vlajs-horizon-push"
+    return config
+
+
 def vlajs_maniskill_push() -> Config:
     """As `vlajs_push` on ManiSkill's own PushCube, with a scripted teacher and two seeds: what two CPU cores can do."""
     config = vlajs_push()

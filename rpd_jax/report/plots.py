@@ -10,6 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import EngFormatter
 
 from rpd_jax.report.intervals import student_t, success_rates
@@ -18,6 +19,14 @@ from rpd_jax.runs.files import atomic_path
 # Okabe and Ito's palette, which colour-blind readers can tell apart; black is kept for the teacher.
 PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#F0E442")
 MARKERS = "os^Dv<P"
+ALARMS = "X*dhp8"  # markers of alarms, with a black edge
+
+
+class Mark(NamedTuple):
+    """Something that happened to a variant at a point of its curve."""
+
+    x: float
+    label: str  # what, e.g. the name of an alarm
 
 
 class Curve(NamedTuple):
@@ -27,8 +36,8 @@ class Curve(NamedTuple):
     x: np.ndarray  # [K], environment steps per member unless said otherwise
     values: np.ndarray  # [S, K], one row per seed
     style: int | None = None  # which colour and marker, to be the same in several pictures; None: by its place
-    note: str = ""  # added to its name in the legend
     episodes: np.ndarray | None = None  # [S, K] behind values that are success rates; None: other quantities
+    marks: Sequence[Mark] = ()  # alarms, drawn on the mean
 
 
 class TeacherLevel(NamedTuple):
@@ -68,13 +77,15 @@ def learning_curves(
     Raises:
       ValueError: a curve's arrays do not fit each other, or are empty.
     """
-    lines = -(-(len(curves) + (teacher is not None)) // 3)  # of the legend, which takes its place below the plot
+    labels = _labels(curves)
+    lines = -(-(len(curves) + len(labels) + (teacher is not None)) // 3)  # of the legend, below the plot
     figure = Figure(figsize=(6.4, 4.2 + 0.3 * max(0, lines - 2)), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     seeds = set()
     for index, curve in enumerate(curves):
         seeds.add(len(draw_curve(axes, curve, index)))
+        _mark(axes, curve, index, labels)
     if teacher is not None:
         axes.axhspan(teacher.low, teacher.high, color="black", alpha=0.10, linewidth=0)
         axes.axhline(teacher.value, color="black", linestyle="--", linewidth=1.5, label=teacher.label)
@@ -90,7 +101,10 @@ def learning_curves(
     axes.grid(alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)
     axes.set_title(title, loc="left", fontsize=11)
-    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False)
+    handles, names = axes.get_legend_handles_labels()
+    handles += _handles(labels)
+    names += [f"alarm: {label}" for label in labels]
+    figure.legend(handles, names, loc="outside lower center", ncols=3, frameon=False)
     if seeds:
         axes.set_title(_note(seeds), loc="right", fontsize=7, color="0.35")
     with atomic_path(path) as temporary:
@@ -99,6 +113,8 @@ def learning_curves(
 
 def panels(path: Path | str, curves: Mapping[str, Sequence[Curve]], *, title: str = "") -> None:
     """Draws several quantities side by side, each as `learning_curves` does, under one legend.
+
+    Positive ones that span more than two decades have a logarithmic axis.
 
     Args:
       path: of the png file, written atomically.
@@ -110,15 +126,21 @@ def panels(path: Path | str, curves: Mapping[str, Sequence[Curve]], *, title: st
     figure = Figure(figsize=(3.6 * columns, 2.7 * lines + 0.8), layout="constrained")
     FigureCanvasAgg(figure)
     legend: dict[str, Any] = {}
+    labels = _labels([curve for shown in curves.values() for curve in shown])
     for number, (label, shown) in enumerate(curves.items()):
         axes = figure.add_subplot(lines, columns, number + 1)
         for index, curve in enumerate(shown):
             draw_curve(axes, curve, index, marked=False)
+            _mark(axes, curve, index, labels)
+        values = np.concatenate([np.ravel(curve.values) for curve in shown])
+        if values.min() > 0 and values.max() > 100 * values.min():
+            axes.set_yscale("log")
         axes.set_title(label, loc="left", fontsize=9)
         axes.xaxis.set_major_formatter(EngFormatter(sep=""))
         axes.grid(alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
         legend |= {name: handle for handle, name in zip(*axes.get_legend_handles_labels(), strict=True)}
+    legend |= {f"alarm: {label}": handle for label, handle in zip(labels, _handles(labels), strict=True)}
     figure.suptitle(f"{title}, over environment steps per member", fontsize=10, x=0.01, ha="left")
     figure.legend(list(legend.values()), list(legend), loc="outside lower center", ncols=4, frameon=False)
     with atomic_path(path) as temporary:
@@ -130,9 +152,7 @@ def draw_curve(axes: Axes, curve: Curve, index: int, marked: bool = True) -> np.
     steps, values = np.asarray(curve.x), np.asarray(curve.values, np.float64)
     if values.ndim != 2 or values.shape[1] != len(steps) or values.size == 0:
         raise ValueError(f"values of {curve.variant!r} are {values.shape}: they must be [seeds, {len(steps)} steps]")
-    index = index if curve.style is None else curve.style
-    round_, place = divmod(index, len(PALETTE))  # another round of the colours has other markers and another dash
-    colour, marker = PALETTE[place], MARKERS[(index + round_) % len(MARKERS)]
+    colour, marker, round_ = _style(curve, index)
     if len(values) > 1:
         low, high = _band(values, curve.episodes)
         axes.fill_between(steps, low, high, color=colour, alpha=0.18, linewidth=0)
@@ -144,9 +164,40 @@ def draw_curve(axes: Axes, curve: Curve, index: int, marked: bool = True) -> np.
         linestyle="--" if round_ else "-",
         markersize=4,
         linewidth=1.8,
-        label=f"{curve.variant} ({curve.note})" if curve.note else curve.variant,
+        label=curve.variant,
     )
     return values
+
+
+def _style(curve: Curve, index: int) -> tuple[str, str, int]:
+    """Colour, marker and round: another round of the colours has other markers and another dash."""
+    index = index if curve.style is None else curve.style
+    round_, place = divmod(index, len(PALETTE))
+    return PALETTE[place], MARKERS[(index + round_) % len(MARKERS)], round_
+
+
+def _labels(curves: Sequence[Curve]) -> list[str]:
+    """What is marked in any of the curves."""
+    return list(dict.fromkeys(mark.label for curve in curves for mark in curve.marks))
+
+
+def _mark(axes: Axes, curve: Curve, index: int, labels: Sequence[str]) -> None:
+    """Draws a curve's marks where they are on the mean over seeds."""
+    colour, _, _ = _style(curve, index)
+    for mark in curve.marks:
+        y = np.interp(mark.x, curve.x, np.mean(curve.values, axis=0))
+        axes.plot([mark.x], [y], **_look(labels.index(mark.label), colour), zorder=5, clip_on=False)
+
+
+def _handles(labels: Sequence[str]) -> list[Line2D]:
+    """Of marks, in the legend."""
+    return [Line2D([], [], **_look(index, "white")) for index in range(len(labels))]
+
+
+def _look(index: int, colour: str) -> dict[str, Any]:
+    marker = ALARMS[index % len(ALARMS)]
+    edge = {"markeredgecolor": "black", "markeredgewidth": 0.9}
+    return {"marker": marker, "markersize": 9, "markerfacecolor": colour, "linestyle": "none", **edge}
 
 
 def _band(values: np.ndarray, episodes: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:

@@ -13,7 +13,7 @@ from rpd_jax.runs.lock import LOCK_FILE, DirectoryLock
 from rpd_jax.runs.metrics import METRICS_FILE, TENSORBOARD_DIRECTORY, WANDB_DIRECTORY
 from rpd_jax.runs.output_directory import Claim, Kind, check_path, refuse_difference
 
-MAY_CHANGE = ("preset", "run", "eval")
+MAY_CHANGE = ("preset", "run", "eval", "alarms")
 """Parts of the config that a resumed run may set anew; `algorithm.total_steps` may change too."""
 EVALUATION, EXPORT = "evaluation", "export"
 """Where `evaluate` and `export_student` write unless told otherwise."""

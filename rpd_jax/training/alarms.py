@@ -1,23 +1,27 @@
 """What may go wrong in a run without ending it: members that diverge, policies that widen, labels that are refused
 or cut short.
 
-Read off the metrics of every iteration; said once in the log, and again beside the results.
+Read off the metrics of every iteration; said once in the log, and again beside the results. `alarm_rules.py` has the
+rules of members.
 """
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Mapping
-from typing import Any
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 from absl import logging
 
 from rpd_jax.config import NetworkConfig
+from rpd_jax.report.plots import Mark
+from rpd_jax.report.results import TEACHER_PREFIX
+from rpd_jax.training.alarm_rules import DIVERGED, LABELS_CLIPPED, RULES, Rule, teacher_remark
 from rpd_jax.training.population import Population
 from rpd_jax.types import TeacherError
-
-WIDENED = 2.5  # times the std that a member began with: exploration then grows instead of shrinking
 
 
 class CutShort:
@@ -33,22 +37,32 @@ class CutShort:
     def __init__(self, teacher: str, share: float) -> None:
         self._teacher, self._share = teacher, share
         self._asked = self._clipped = 0.0
-        self._warned = False
+        self.warned = False
 
-    def add(self, asked: float, clipped: float) -> None:
-        """So many more answers, and so many of them cut short."""
+    def add(self, asked: float, clipped: float) -> float:
+        """So many more answers, and so many of them cut short; returns the share of which it warns now, else 0."""
         self._asked, self._clipped = self._asked + asked, self._clipped + clipped
-        if self._warned or self._asked < self.LEAST:
-            return
-        if self._clipped > self._share * self._asked:
-            self._warned = True
+        if self.warned or self._asked < self.LEAST:
+            return 0.0
+        share = self._clipped / self._asked
+        if share > self._share:
+            self.warned = True
             logging.warning(
                 "teacher %s: %d of %d actions (%.0f %%) lie outside of the environment's box after their conversion, "
                 "and are clipped: 50 then looks like 1. Check teacher.contract and the statistics of its actions; "
                 "teacher.clipped_share=%g is borne in silence",
-                self._teacher, self._clipped, self._asked, 100 * self._clipped / self._asked, self._share,
+                self._teacher, self._clipped, self._asked, 100 * share, self._share,
             )  # fmt: skip
         self._asked = self._clipped = 0.0  # so that what begins late is seen, too
+        return share if self.warned else 0.0
+
+
+class Raised(NamedTuple):
+    """An alarm of a member."""
+
+    iteration: int
+    first: float  # of the metric's values
+    worst: float  # so far
 
 
 class Alarms:
@@ -60,39 +74,50 @@ class Alarms:
     """
 
     def __init__(self, population: Population, teacher: str = "") -> None:
-        self._population, self._teacher = population, teacher
+        config = population.config
+        self._population, self._teacher, self._limits = population, teacher, config.alarms
         self._names = [f"{member.variant.name}/{member.seed}" for member in population.members]
-        self._std = first_std(population.config.network)
-        self.diverged: dict[str, int] = {}  # member -> iteration
-        self.widened: dict[str, float] = {}  # member -> its largest std
+        self._rules = {alarm: rule for alarm, rule in RULES.items() if rule.applies(population.algorithm)}
+        self._raised: dict[str, dict[str, Raised]] = {alarm: {} for alarm in RULES}  # alarm -> member
+        self._first: dict[str, float] = {}  # "metric/member" -> its first value
+        if config.network.name == "standard" and not config.algorithm.start:  # known before the first update
+            self._first = dict.fromkeys((f"std/{name}" for name in self._names), first_std(config.network))
+        self._streaks: dict[str, int] = {}  # "alarm/member" -> iterations in a row, of patient rules
         self._labels = self._refused = self._clipped = 0.0
-        self._cut_short = CutShort(teacher, population.config.teacher.clipped_share)
+        self._cut_short = CutShort(teacher, config.teacher.clipped_share)
+        self._remark = ""  # on the teacher
 
     def look(self, iteration: int, row: dict[str, float]) -> None:
-        """Reads the metrics of an iteration, counted from 1, and adds its own: `alarm/widened/VARIANT/SEED`.
+        """Reads the metrics of an iteration, counted from 1; adds `alarm/ALARM/VARIANT/SEED`, 1 from when it rang on.
 
         Raises:
           TeacherError: none of the iteration's labels could be used.
         """
         for name in self._names:
-            if row.get(f"update/diverged/{name}", 0.0) > 0 and name not in self.diverged:
-                self.diverged[name] = iteration
-                logging.warning(
-                    "%s diverged at iteration %d: its loss or parameters stopped being finite. It keeps those of "
-                    "before this update, and learns no more; the others go on",
-                    name, iteration,
-                )  # fmt: skip
-            std = row.get(f"update/std/{name}", 0.0)
-            if std > WIDENED * self._std:
-                if name not in self.widened:
-                    logging.warning(
-                        "%s: the policy's std has grown from %.2f to %.2f: a strong pull beside PPO may push it. "
-                        "Bound it with network.log_std_max, or set algorithm.target_kl (with kl_stop='surrogate')",
-                        name, self._std, std,
-                    )  # fmt: skip
-                self.widened[name] = max(std, self.widened.get(name, 0.0))
-            row[f"alarm/widened/{name}"] = float(name in self.widened)
+            for alarm, rule in self._rules.items():
+                value = row.get(f"update/{rule.metric}/{name}")
+                if value is None:
+                    continue
+                if name not in self.diverged:  # nor is anything else said of a member that learns no more
+                    self._judge(iteration, alarm, rule, name, value)
+                row[f"alarm/{alarm}/{name}"] = float(name in self._raised[alarm])
         self._look_at_labels(iteration, row)
+
+    def _judge(self, iteration: int, alarm: str, rule: Rule, name: str, value: float) -> None:
+        if math.isnan(value):
+            return
+        value = min(value, sys.float_info.max)  # JSON has no infinity
+        first = self._first.setdefault(f"{rule.metric}/{name}", value)
+        beyond = rule.rings(value, first, self._limits)
+        streak = self._streaks.get(f"{alarm}/{name}", 0) + 1 if beyond else 0
+        if rule.patient:
+            self._streaks[f"{alarm}/{name}"] = streak
+        raised = self._raised[alarm].get(name)
+        if raised is not None and beyond:
+            self._raised[alarm][name] = raised._replace(worst=rule.worst(value, raised.worst))
+        elif raised is None and streak >= (self._limits.patience if rule.patient else 1):
+            self._raised[alarm][name] = Raised(iteration, first, value)
+            logging.warning("%s: %s: %s", name, rule.note.format(first=first, worst=value, when=iteration), rule.advice)
 
     def _look_at_labels(self, iteration: int, row: Mapping[str, float]) -> None:
         labels, refused = row.get("teacher/labels", 0.0), row.get("teacher/refused", 0.0)
@@ -104,7 +129,9 @@ class Alarms:
                 self._teacher, bad, asked, iteration,
             )  # fmt: skip
         clipped = row.get("teacher/clipped", 0.0)
-        self._cut_short.add(asked, clipped - self._clipped)
+        if share := self._cut_short.add(asked, clipped - self._clipped):
+            guided = np.flatnonzero(self._population.askers.guided)
+            self._raised[LABELS_CLIPPED] = {self._names[member]: Raised(iteration, 0.0, share) for member in guided}
         self._labels, self._refused, self._clipped = labels, refused, clipped
         if asked > 0 and bad == asked:
             raise TeacherError(
@@ -112,35 +139,86 @@ class Alarms:
                 "actions must be finite and their standard deviations positive"
             )
 
+    def look_at_teacher(self, success: np.ndarray, stated: float | None) -> None:
+        """Compares the teacher's episodes in this run, bool [E], with the success rate of its own evaluation.
+
+        `stated` is what is known of that unless `alarms.teacher_success` says it; None: nothing.
+        """
+        said = self._limits.teacher_success
+        stated = stated if said is None else said
+        self._remark = teacher_remark(int(success.sum()), len(success), stated, self._limits)
+        if self._remark:
+            logging.warning(
+                "teacher %s: %s. Check that it has the cameras, the instruction, the action contract and the way of "
+                "acting (teacher.replan_every, teacher.ensemble) that it had there: its labels are as far off",
+                self._teacher, self._remark,
+            )  # fmt: skip
+
+    @property
+    def diverged(self) -> dict[str, int]:
+        """Member -> iteration."""
+        return {name: raised.iteration for name, raised in self._raised[DIVERGED].items()}
+
     @property
     def everyone_diverged(self) -> bool:
-        return len(self.diverged) == len(self._names)
+        return len(self._raised[DIVERGED]) == len(self._names)
 
     def notes(self) -> dict[str, str]:
-        """A remark for each variant that needs one: "diverged at iteration 7 (1 of 3 seeds)"."""
+        """A remark for each row of the table that needs one: "diverged at iteration 7 (1 of 3 seeds)"."""
         seeds = self._population.config.seeds
-        found = {}
+        found = {TEACHER_PREFIX + self._teacher: self._remark} if self._remark else {}
         for spec in self._population.specs:
-            mine = [f"{spec.name}/{seed}" for seed in seeds]
             remarks = []
-            if gone := [self.diverged[name] for name in mine if name in self.diverged]:
-                when = str(gone[0]) if len(set(gone)) == 1 else f"{min(gone)} to {max(gone)}"
-                remarks.append(f"diverged at iteration {when} ({len(gone)} of {len(seeds)} seeds)")
-            if wide := [self.widened[name] for name in mine if name in self.widened]:
-                remarks.append(f"std grew from {self._std:.2f} to {max(wide):.2f}")
+            for alarm, rule in RULES.items():
+                raised = [mine for seed in seeds if (mine := self._raised[alarm].get(f"{spec.name}/{seed}"))]
+                if not raised:
+                    continue
+                iterations = sorted({each.iteration for each in raised})
+                when = " to ".join(str(each) for each in dict.fromkeys((iterations[0], iterations[-1])))
+                worst = functools.reduce(rule.worst, (each.worst for each in raised))
+                first = next(each.first for each in raised if each.worst == worst)
+                note = rule.note.format(first=first, worst=worst, when=when)
+                remarks.append(f"{note} ({len(raised)} of {len(seeds)} seeds)")
             if remarks:
                 found[spec.name] = "; ".join(remarks)
         return found
 
+    def marks(self, steps_after: Callable[[int], int], metric: str = "") -> dict[str, list[Mark]]:
+        """Where the alarms of each variant's members rang, for pictures over environment steps.
+
+        Args:
+          steps_after: environment steps per member after so many iterations.
+          metric: of which a picture is; empty: all alarms.
+        """
+        found: dict[str, list[Mark]] = {spec.name: [] for spec in self._population.specs}
+        for alarm, rule in RULES.items():
+            for name, raised in self._raised[alarm].items():
+                if metric in ("", rule.metric):
+                    label = alarm.replace("_", " ")
+                    found[name.rpartition("/")[0]].append(Mark(steps_after(raised.iteration), label))
+        return found
+
     def state_dict(self) -> dict[str, Any]:
         """JSON for `load_state_dict`."""
-        counts = {"labels": self._labels, "refused": self._refused, "clipped": self._clipped}
-        return {"diverged": self.diverged, "widened": self.widened} | counts
+        return {
+            "raised": self._raised,
+            "first": self._first,
+            "streaks": self._streaks,
+            "labels": self._labels,
+            "refused": self._refused,
+            "clipped": self._clipped,
+        }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self.diverged, self.widened = dict(state.get("diverged", {})), dict(state.get("widened", {}))
+        # Earlier versions remembered when members diverged, and no more of others' stds than how large they were.
+        earlier = {DIVERGED: {name: (when, 0.0, 1.0) for name, when in state.get("diverged", {}).items()}}
+        for alarm, raised in state.get("raised", earlier).items():
+            self._raised[alarm] = {name: Raised(*each) for name, each in raised.items()}
+        self._first |= state.get("first", {})
+        self._streaks = dict(state.get("streaks", {}))
         self._labels, self._refused = state.get("labels", 0.0), state.get("refused", 0.0)
         self._clipped = state.get("clipped", 0.0)
+        self._cut_short.warned = bool(self._raised[LABELS_CLIPPED])
 
 
 def first_std(network: NetworkConfig) -> float:

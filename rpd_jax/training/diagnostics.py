@@ -10,13 +10,14 @@ from rpd_jax.report.plots import Curve, panels
 from rpd_jax.report.results import DIAGNOSTICS_FILE
 from rpd_jax.runs.metrics import METRICS_FILE
 from rpd_jax.runs.metrics_log import read_metrics
+from rpd_jax.training.alarms import Alarms
 from rpd_jax.training.population import Population
 
 POINTS = 200  # of a curve at most: of longer runs every n-th iteration is drawn
 
 
-def draw(directory: Path, population: Population) -> None:
-    """Writes diagnostics.png of a run, of the metrics in `Algorithm.pictured`; nothing where there are none."""
+def draw(directory: Path, population: Population, alarms: Alarms) -> None:
+    """Writes diagnostics.png of a run, of the metrics in `Algorithm.pictured` that change; nothing where none does."""
     pictured = population.algorithm.pictured
     rows = read_metrics(directory / METRICS_FILE) if pictured else []
     config = population.config
@@ -25,13 +26,15 @@ def draw(directory: Path, population: Population) -> None:
     found = {}
     for metric, label in pictured.items():
         curves = []
+        marks = alarms.marks(lambda iterations: iterations * steps, metric)
         for style, spec in enumerate(population.specs):
             names = [f"update/{metric}/{spec.name}/{seed}" for seed in config.seeds]
             values = np.array([[rows[row].get(name, np.nan) for row in chosen] for name in names])
             known = np.isfinite(values).all(axis=0)
             if known.any():
-                curves.append(Curve(spec.name, (chosen[known] + 1) * steps, values[:, known], style))
-        if curves:
+                x = (chosen[known] + 1) * steps
+                curves.append(Curve(spec.name, x, values[:, known], style, marks=marks[spec.name]))
+        if any(np.ptp(curve.values) > 0 for curve in curves):  # what stays as it is says nothing
             found[label] = curves
     if found:
         panels(directory / DIAGNOSTICS_FILE, found, title=config.env.name)

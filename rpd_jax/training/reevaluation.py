@@ -14,7 +14,7 @@ from rpd_jax.actions.contracts import check_convertible, clip, convert
 from rpd_jax.algorithms.base import MemberState
 from rpd_jax.config import Config, ConfigError
 from rpd_jax.envs.registry import check_env, make_env, task_info
-from rpd_jax.report.results import FILES, RESULTS_FILE
+from rpd_jax.report.results import FILES, RESULTS_FILE, TEACHER_PREFIX, read_results
 from rpd_jax.report.table import Table
 from rpd_jax.runs.checkpoint import Checkpoint, CheckpointError, load_checkpoint
 from rpd_jax.runs.directory import EVALUATION
@@ -93,12 +93,26 @@ def evaluate(
         env_steps = checkpoint.host["iteration"] * config.algorithm.iteration_steps(config.env.num_envs)
         labels = [ledger["labels"] for ledger in checkpoint.host["ledgers"]]
         cost = summary.Cost(env_steps, labels, checkpoint.host["seconds"])
-        alarms = Alarms(population)
+        spec = assessment.teacher_spec
+        alarms = Alarms(population, spec.name if spec else "")
         alarms.load_state_dict(checkpoint.host.get("alarms", {}))  # runs of earlier versions have none
+        if spec is not None and assessment.teacher is not None:
+            stated = _previous(Path(directory), config.env.name, spec.name) if spec.success is None else spec.success
+            alarms.look_at_teacher(assessment.teacher.success_once, stated)
         table = summary.rows(config.env.name, population, assessment, cost, alarms.notes())
         claim.clear()
         summary.write(target, config, table, [], assessment.films, assessment.teacher_spec)
     return table
+
+
+def _previous(directory: Path, env: str, teacher: str) -> float | None:
+    """Success rate of a run's teacher in the run's own evaluation; None: it was another one, or had another task."""
+    try:
+        rows = read_results(directory / RESULTS_FILE).rows
+    except ConfigError:  # interrupted runs have none
+        return None
+    found = (row.success_once for row in rows if (row.env, row.variant) == (env, TEACHER_PREFIX + teacher))
+    return next(found, None)
 
 
 def evaluate_teacher(

@@ -13,7 +13,7 @@ from rpd_jax.algorithms.variants import resolved
 from rpd_jax.config import Config
 from rpd_jax.envs.base import EnvSpec
 from rpd_jax.report.intervals import success_rates
-from rpd_jax.report.plots import Curve, TeacherLevel, learning_curves
+from rpd_jax.report.plots import Curve, Mark, TeacherLevel, learning_curves
 from rpd_jax.report.results import (
     CALLS_FILE,
     CURVES_FILE,
@@ -134,7 +134,9 @@ def rows(env: str, population: Population, assessment: Assessment, cost: Cost, n
     table, protocol = Table(), protocol_note(population.spec) if population.spec.versions else ""
     if assessment.teacher is not None and assessment.teacher_spec is not None:
         note = population.config.teacher.acting.note
-        table.append(teacher_row(env, assessment.teacher_spec.name, assessment.teacher, note, protocol))
+        name = assessment.teacher_spec.name
+        remark = notes.get(TEACHER_PREFIX + name, "")
+        table.append(teacher_row(env, name, assessment.teacher, remark, note, protocol))
     for spec in population.specs:
         mine = [i for i, member in enumerate(population.members) if member.variant.name == spec.name]
         theirs = cost._replace(labels=[cost.labels[i] for i in mine])
@@ -167,10 +169,12 @@ def write(
     films: Mapping[str, Sequence[Film]],
     teacher: TeacherSpec | None = None,
     checkpoint: str = "",
+    marks: Mapping[str, Sequence[Mark]] | None = None,
 ) -> None:
     """Writes results.json and table.md; curves.json, curves.png and calls.png where there are points; episodes.mp4.
 
-    `checkpoint`: digest of the teacher's, where its specification is not given.
+    `checkpoint`: digest of the teacher's, where its specification is not given. `marks`: alarms of each variant, over
+    environment steps.
     """
     checkpoint = teacher.checkpoint if teacher else checkpoint
     write_results(directory / RESULTS_FILE, table, resolved(config).to_dict(), checkpoint)
@@ -188,8 +192,8 @@ def write(
         ylabel = "success rate (once in an episode, deterministic)"
         styles = {variant: i for i, variant in enumerate(dict.fromkeys(point.variant for point in curve))}
         look: dict[str, Any] = {"teacher": level, "title": config.env.name, "ylabel": ylabel}
-        notes = {row.variant: row.note for row in table if row.note}
-        drawn = [curve._replace(note=notes.get(curve.variant, "")) for curve in curves(points, "env_steps", styles)]
+        alarms = marks or {}
+        drawn = [curve._replace(marks=alarms.get(curve.variant, ())) for curve in curves(points, "env_steps", styles)]
         learning_curves(directory / CURVES_FILE, drawn, **look)
         asked = [point for point in points if point["labels"] > 0]
         if asked:

@@ -275,12 +275,16 @@ class Trainer:
         if signal is None:
             assessment = assess(self.evaluator, self.members, self.teacher, self.config.eval)
             cost = summary.Cost(self.env_steps, self._labels, self.seconds)
+            if self.teacher is not None and assessment.teacher is not None:
+                self.alarms.look_at_teacher(assessment.teacher.success_once, self.teacher.spec.success)
             table = summary.rows(self.config.env.name, self.population, assessment, cost, self.alarms.notes())
             points = summary.curve_points(self.population, self.env_steps, self._labels, assessment.students)
             curve = [*self.curve, *points]
-            summary.write(self.directory, self.config, table, curve, assessment.films, assessment.teacher_spec)
+            marks = self.alarms.marks(self.steps_after)
+            teacher = assessment.teacher_spec
+            summary.write(self.directory, self.config, table, curve, assessment.films, teacher, marks=marks)
             self.writer.flush()
-            diagnostics.draw(self.directory, self.population)
+            diagnostics.draw(self.directory, self.population, self.alarms)
         diverged = dict(self.alarms.diverged)
         return Result(self.members, self.population, table, self.directory, signal, diverged)
 

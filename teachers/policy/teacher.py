@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import json
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from rpd_jax.policies import normalization
 from rpd_jax.policies.base import Policy
 from rpd_jax.policies.gaussian import Gaussian
 from rpd_jax.policies.tokens import Tokens
+from rpd_jax.report.results import POINTS_FILE
 from rpd_jax.runs.checkpoint import load_checkpoint
 from rpd_jax.training.population import Population
 from rpd_jax.training.student import Student, restore_members
@@ -85,6 +87,7 @@ class PolicyTeacher:
             tokens=tokens if self._own is None else None,
             in_graph=True,
             checkpoint=digest_arrays({name: np.asarray(leaf) for name, leaf in checkpoint.params.items()}),
+            success=own_success(Path(directory), name) if config.env.name == env_spec.name else None,
         )
         policy = population.algorithm.policy  # a program that holds the population would keep it
         self._told = policy.instructions
@@ -137,6 +140,16 @@ def _distributions(policy: Policy, member: MemberState, observation: Observation
 
 def _scores(policy: Tokens) -> TokenScores:
     return TokenScores(policy.logits, jax.nn.logsumexp(policy.logits, axis=-1))
+
+
+def own_success(directory: Path, member: str) -> float | None:
+    """Success rate of a run's member "variant/seed" in the run's last evaluation; None where that is not known."""
+    try:
+        points = json.loads((directory / POINTS_FILE).read_bytes())
+        mine = [point for point in points if f"{point['variant']}/{point['seed']}" == member]
+        return float(mine[-1]["success_once"])
+    except (OSError, KeyError, IndexError, TypeError, ValueError):  # interrupted runs have none
+        return None
 
 
 def make(env_spec: EnvSpec, settings: PolicySettings) -> PolicyTeacher:
