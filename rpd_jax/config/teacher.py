@@ -45,7 +45,7 @@ class RayPlacement(Settings):
     def check_together(self) -> None:
         """Raises ConfigError for an address or a share of GPUs that cannot be."""
         host, _, port = self.address.rpartition(":")
-        fits = not self.address or (host and "/" not in host and port.isascii() and port.isdigit())
+        fits = not self.address or (host != "" and "/" not in host and port.isascii() and port.isdigit())
         require(fits, "teacher.ray.address", self.address, "HOST:PORT, or empty for a Ray of this machine alone")
         shared = self.gpus < 1 or self.gpus == int(self.gpus)
         require(shared, "teacher.ray.gpus", self.gpus, "a whole number, or below 1 to share a GPU")

@@ -8,6 +8,7 @@ import signal
 import socket
 import sys
 import threading
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -39,7 +40,7 @@ def connected(placement: RayPlacement) -> Iterator[Any]:
         if ours:
             _connect(ray, placement.address)
     try:
-        _check_cluster(ray, placement, local=ours and not placement.address)
+        check_cluster(ray, placement, local=ours and not placement.address)
         yield ray
     finally:
         if ours:
@@ -51,13 +52,15 @@ def _connect(ray: Any, address: str) -> None:
         _check_answer(address)
     elif not ray.util.get_node_ip_address().startswith("127."):
         raise ConfigError(
-            f"teacher.ray.address='' cannot work: Ray was imported without {WITHOUT_CLUSTERS}=0 in the environment, and "
-            "would listen on all addresses of this machine; set that, or connect with ray.init() yourself"
+            f"teacher.ray.address='' cannot work: Ray was imported without {WITHOUT_CLUSTERS}=0 in the environment "
+            "and would listen on all addresses of this machine; set that, or connect with ray.init() yourself"
         )
-    options = {"address": address} if address else {"address": "local", "include_dashboard": False}
-    # Its log would repeat every loss of a replica at length; ours says it in a line.
-    with _own_signal_handler():
+    options: dict[str, Any] = {"address": address} if address else {"address": "local", "include_dashboard": False}
+    with _own_signal_handler(), warnings.catch_warnings():
+        # Ray's children begin their own program at once, so that JAX's threads do not matter to them.
+        warnings.filterwarnings("ignore", "os.fork", RuntimeWarning)
         try:
+            # Its log would repeat every loss of a replica at length; ours says it in a line.
             ray.init(**options, logging_level="error", log_to_driver=False)
         except (ray.exceptions.RayError, RuntimeError, ValueError, OSError) as error:
             where = f"teacher.ray.address={address!r}"
@@ -76,7 +79,7 @@ def _check_answer(address: str) -> None:
         ) from error
 
 
-def _check_cluster(ray: Any, placement: RayPlacement, local: bool) -> None:
+def check_cluster(ray: Any, placement: RayPlacement, local: bool) -> None:
     """Raises ConfigError where the process is connected to another cluster, or this machine has no room."""
     found = ray.get_runtime_context().gcs_address
     if placement.address not in ("", found):

@@ -100,11 +100,12 @@ class Replica:
     ) -> Answer | Broken:
         """Calls one of the teacher's methods; `last` is the key, or the tokens to score."""
         import jax
+        import jax.numpy as jnp
 
         if self._teacher is None:
             return Broken("it was started again")
         if isinstance(last, Key):
-            last = jax.random.wrap_key_data(last.data, impl=last.kind)
+            last = jax.random.wrap_key_data(jnp.asarray(last.data), impl=last.kind)
         try:
             result = getattr(self._teacher, method)(observation, instructions, last)
         except TeacherError as error:

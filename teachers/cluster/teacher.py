@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from rpd_jax.config.teacher import RayPlacement, TeacherConfig
@@ -23,10 +24,10 @@ from teachers.parts import parts
 class RayTeacher:
     """Labels by replicas of a teacher, which may be on other machines.
 
-    A call is one request, or one for each of the parts that the teacher itself would make of it (`teachers.parts`); it
-    goes to the replica that has least to do. So labels are those of the same teacher in this process, whatever the
-    number of replicas and whichever are lost: to the bit on processors of one kind. Its draws in batches are JAX's own,
-    which depend on a batch's size, so others are not divided: replicas share the calls of several members and batches.
+    A call is one request, or one for each part that the teacher itself would make of it (`teachers.parts`); each goes
+    to the replica that has least to do. No call is divided otherwise, since the draws of a batch depend on its
+    size: replicas then share the batches of all members. So labels are those of the same teacher in this process,
+    whatever the number of replicas and whichever are lost, to the bit on processors of one kind.
 
     Use it from one thread at a time.
     """
@@ -141,5 +142,6 @@ class RayTeacher:
 
 def _plain(key: Array) -> Key:
     """A key as data; one of the old kind, without a type of its own, becomes a typed one with the same draws."""
-    typed = key if jax.dtypes.issubdtype(key.dtype, jax.dtypes.prng_key) else jax.random.wrap_key_data(key)
+    key = jnp.asarray(key)
+    typed = key if jnp.issubdtype(key.dtype, jax.dtypes.prng_key) else jax.random.wrap_key_data(key)
     return Key(np.asarray(jax.random.key_data(typed)), str(jax.random.key_impl(typed)))
