@@ -10,7 +10,8 @@ from rpd_jax.types import Array
 def parts(size: int, rows: int | None, key: Array) -> list[tuple[slice, Array]]:
     """The rows and the key of each part of a call.
 
-    A part is divided no further: so whoever divides again, by the same `rows`, gets what it was given.
+    A part is divided no further: so whoever divides again, by the same `rows`, gets what it was given. The first part's
+    key is the call's: its answer is the same alone and in a longer call.
 
     Args:
       size: observations of the call.
@@ -18,12 +19,11 @@ def parts(size: int, rows: int | None, key: Array) -> list[tuple[slice, Array]]:
       key: of the call.
 
     Returns:
-      at least one part; of several, each has a key of its own.
+      at least one part, each with a key of its own.
     """
-    if rows is None or size <= rows:
-        return [(slice(0, size), key)]
-    begins = range(0, size, rows)
+    rows = rows or max(size, 1)
+    begins = range(0, max(size, 1), rows)
     return [
-        (slice(begin, min(begin + rows, size)), own)
-        for begin, own in zip(begins, jax.random.split(key, len(begins)), strict=True)
+        (slice(begin, min(begin + rows, size)), jax.random.fold_in(key, number) if number else key)
+        for number, begin in enumerate(begins)
     ]

@@ -15,7 +15,7 @@ from rpd_jax.config import TeacherConfig
 from rpd_jax.envs.base import EnvSpec
 from rpd_jax.instructions import as_instructions
 from rpd_jax.ipc.limits import Limits
-from rpd_jax.types import Instructions, TeacherError, TeacherLabels, TeacherSpec
+from rpd_jax.types import TeacherError, TeacherLabels, TeacherSpec
 from teachers.base import register_teacher
 from teachers.sidecar.launching import Replica
 from teachers.sidecar.teacher import SidecarTeacher
@@ -31,8 +31,7 @@ class DrawsSettings(TeacherConfig):
 class Draws:
     """Actions that depend on the state, on the row's instruction and on one draw for the whole batch.
 
-    The instruction "raise" is an error; "crash:FILE" kills the process unless there is such a file, which it makes, and
-    "crash:" always.
+    The instruction "raise" is an error, and "crash" kills the process.
     """
 
     def __init__(self, env_spec: EnvSpec, settings: DrawsSettings) -> None:
@@ -41,7 +40,10 @@ class Draws:
 
     def label(self, observation, instructions, key) -> TeacherLabels:
         said = as_instructions(instructions, len(observation["state"]))
-        self._fail(said)
+        if said.texts[0] == "raise":
+            raise TeacherError("the model\nraised")
+        if said.texts[0] == "crash":
+            os.kill(os.getpid(), signal.SIGKILL)
         time.sleep(self._settings.seconds)
         self._answers += 1
         if self._settings.pids:
@@ -54,16 +56,6 @@ class Draws:
 
     def metrics(self) -> dict[str, float]:
         return {"teacher/answers": float(self._answers)}
-
-    @staticmethod
-    def _fail(said: Instructions) -> None:
-        kind, _, file = said.texts[0].partition(":")
-        if kind == "raise":
-            raise TeacherError("the model\nraised")
-        if kind == "crash" and not (file and Path(file).exists()):
-            if file:
-                Path(file).touch()
-            os.kill(os.getpid(), signal.SIGKILL)
 
 
 @dataclasses.dataclass
