@@ -53,6 +53,7 @@ __all__ = [
 ]
 
 _OWN = frozenset(TeacherConfig.kinds)
+_PLACED = {"ray": "teachers.cluster.teacher:RayTeacher"}  # placement -> what is made of (env_spec, settings)
 
 
 def register_teacher(
@@ -80,7 +81,7 @@ def register_teacher(
 
 
 def make(env_spec: EnvSpec | None, settings: TeacherConfig) -> Teacher:
-    """The teacher of some settings, which it keeps a copy of.
+    """The teacher of some settings, which it keeps a copy of; where they place it elsewhere, what stands for it here.
 
     Args:
       env_spec: of the environment whose transitions are to be labelled; None: there is none.
@@ -95,7 +96,7 @@ def make(env_spec: EnvSpec | None, settings: TeacherConfig) -> Teacher:
     settings.check_together()
     if env_spec is None and settings.needs_environment:
         raise ConfigError(f"teacher.name={settings.name!r} cannot work without an environment: give an env_spec")
-    factory = settings.factory
+    factory = _PLACED.get(settings.placement, settings.factory)
     if isinstance(factory, str):
         factory = imported(factory)
     return factory(env_spec, settings)

@@ -44,6 +44,7 @@ class ConvertedTeacher:
         self._source, self._target = source, target
         # Its tokens are of its own contract: to the environment they are none.
         self.spec = dataclasses.replace(teacher.spec, contract=None, tokens=None)
+        self.whole_batches = getattr(teacher, "whole_batches", False)
         if hasattr(teacher, "begin_score"):
             self.begin_score = teacher.begin_score
         if hasattr(teacher, "label_chunk"):

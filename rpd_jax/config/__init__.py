@@ -21,7 +21,7 @@ from rpd_jax.config.experiment import (
     RunConfig,
     check_field,
 )
-from rpd_jax.config.teacher import TeacherConfig
+from rpd_jax.config.teacher import RayPlacement, TeacherConfig
 from rpd_jax.config.validation import ConfigError, choice, require, setting
 from rpd_jax.config.variant import GuidanceSpec, PhaseSpec, VariantSpec
 
@@ -39,6 +39,7 @@ __all__ = [
     "OPDConfig",
     "PPOConfig",
     "PhaseSpec",
+    "RayPlacement",
     "RolloutConfig",
     "RunConfig",
     "SFTConfig",

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from rpd_jax.config.env import EnvConfig
 from rpd_jax.config.tagged import Tagged
-from rpd_jax.config.validation import setting
+from rpd_jax.config.validation import Settings, require, setting
 
 GRIPPERS = ("fixed", "reference")
+PLACEMENTS = ("local", "ray")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,6 +33,26 @@ EVERY_STEP = Acting()
 
 
 @dataclasses.dataclass
+class RayPlacement(Settings):
+    """Where a teacher's replicas run with `teacher.placement=ray`; see docs/ray.md."""
+
+    address: str = ""  # of the cluster, HOST:PORT; empty: a Ray of this machine alone, which listens on loopback only
+    replicas: int = setting(1, low=1)
+    cpus: float = setting(1.0, low=0)  # cores that Ray reserves for a replica
+    gpus: float = setting(0.0, low=0)  # GPUs of a replica, which sees no others; 0.5: two replicas share one
+    restarts: int = setting(8, low=0)  # of a replica that dies, by Ray
+    ready_seconds: float = setting(900.0, above=0)  # for replicas to load their model, and for a lost one to be back
+
+    def check_together(self) -> None:
+        """Raises ConfigError for an address or a share of GPUs that cannot be."""
+        host, _, port = self.address.rpartition(":")
+        fits = not self.address or (host != "" and "/" not in host and port.isascii() and port.isdigit())
+        require(fits, "teacher.ray.address", self.address, "HOST:PORT, or empty for a Ray of this machine alone")
+        shared = self.gpus < 1 or self.gpus == int(self.gpus)
+        require(shared, "teacher.ray.gpus", self.gpus, "a whole number, or below 1 to share a GPU")
+
+
+@dataclasses.dataclass
 class TeacherConfig(Tagged, section="teacher"):
     """Who labels the rollouts, and how; `name` decides which further settings there are.
 
@@ -41,6 +62,7 @@ class TeacherConfig(Tagged, section="teacher"):
 
     factory: ClassVar[str | Callable[..., Any]]  # (env_spec, settings) -> Teacher, or where to import it from
     needs_environment: ClassVar[bool] = True  # False: the factory may be given None for env_spec
+    uses_jax: ClassVar[bool] = True  # False: its model runs in another process, and JAX beside it needs no GPU
 
     name: str = setting("scripted", required=True)  # the kind, which decides what further settings there are
     # fixed: mapped into the environment's range; reference: left as the teacher gives it.
@@ -56,6 +78,9 @@ class TeacherConfig(Tagged, section="teacher"):
     ensemble: float | None = setting(None, low=-100, high=100)
     # Share of answers that the conversion into the environment's contract may cut short before a warning says so.
     clipped_share: float = setting(0.05, low=0, high=1)
+    # local: in this process, or in processes that it starts; ray: in replicas on a Ray cluster, placed by `ray`.
+    placement: str = setting("local", choices=PLACEMENTS)
+    ray: RayPlacement = dataclasses.field(default_factory=RayPlacement)
 
     if TYPE_CHECKING:  # what it becomes has more fields
 
@@ -63,6 +88,10 @@ class TeacherConfig(Tagged, section="teacher"):
 
     def check_together(self) -> None:
         """Raises ConfigError for values that are each possible, but not together."""
+        self.ray.check_together()
+        for field in dataclasses.fields(RayPlacement) if self.placement == "local" else ():
+            value = getattr(self.ray, field.name)
+            require(value == field.default, f"teacher.ray.{field.name}", value, "left out, or teacher.placement=ray")
 
     @property
     def acting(self) -> Acting:
@@ -77,6 +106,12 @@ class TeacherConfig(Tagged, section="teacher"):
     def starts(self) -> str:
         """What making the teacher would start, connect to or fetch, in words; empty: nothing outside this process."""
         return ""
+
+    def reaches(self) -> str:
+        """As `starts`, with what its placement does."""
+        cluster = f"the Ray cluster at {self.ray.address}" if self.ray.address else "a Ray of this machine"
+        placed = f"has {self.ray.replicas} replicas on {cluster}" if self.placement == "ray" else ""
+        return ", ".join(filter(None, (placed, self.starts())))
 
 
 TeacherConfig.kinds |= {

@@ -17,7 +17,7 @@ from rpd_jax.guidance.labeler import Askers, Labeler
 from rpd_jax.guidance.labels import Ledger, charge_dense, label_member, no_labels
 from rpd_jax.guidance.scores import no_scores, score_member, usable
 from rpd_jax.guidance.sparse import Asked
-from rpd_jax.guidance.stream import STREAMED, BackgroundTeacher, LabelStream
+from rpd_jax.guidance.stream import BackgroundTeacher, LabelStream, stream_batch
 from rpd_jax.types import Array, Observation, TeacherLabels, TokenScores, TokenTeacher
 
 See = Callable[[np.ndarray], Observation]
@@ -59,13 +59,12 @@ class RolloutLabels:
         self._kept = placement.StepBuffer(length)  # of the dense members, leaves [G, N, ...], unless they are streamed
         teacher = self._labeler.teacher
         if len(self.dense) and isinstance(teacher, BackgroundTeacher) and not self._labeler.scores:
-            steps = -(-STREAMED // num_envs)  # whole steps, so that a batch begins as soon as they are made
             self._stream = LabelStream(
                 teacher,
                 self._labeler.instructions,
                 [int(self._labeler.askers.seeds[p]) for p in self.dense],
                 self._iteration,
-                min(self._labeler.batch_size, steps * num_envs),
+                stream_batch(teacher, self._labeler.batch_size, num_envs),
                 [self._ledgers[p] for p in self.dense.tolist()],
             )
         if len(self.sparse):

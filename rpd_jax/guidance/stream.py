@@ -20,7 +20,10 @@ STREAMED = 128  # observations of a member with which a batch is begun: more wou
 
 @runtime_checkable
 class BackgroundTeacher(Protocol):
-    """A teacher that takes a request now and returns its labels later."""
+    """A teacher that takes a request now and returns its labels later.
+
+    Where it has an attribute `whole_batches` that is True, it gets the batches that it would get in the foreground.
+    """
 
     spec: TeacherSpec
 
@@ -36,6 +39,13 @@ class BackgroundTeacher(Protocol):
     def poll(self) -> None:
         """Does what can be done without waiting; is called often."""
         ...
+
+
+def stream_batch(teacher: BackgroundTeacher, batch_size: int, num_envs: int) -> int:
+    """Observations of a member with which a batch is begun, of N environments and at most `batch_size` in a call."""
+    if getattr(teacher, "whole_batches", False):
+        return batch_size
+    return min(batch_size, -(-STREAMED // num_envs) * num_envs)  # whole steps: it begins as soon as they are made
 
 
 class LabelStream:

@@ -89,7 +89,7 @@ def run_teacher(config: TeacherConfig) -> TeacherFactory | None:
     """The teacher that a run's config names, unless it is not wanted or would reach out of this process unasked."""
     if isinstance(_TEACHER.value, str):
         return teacher_factory(TeacherConfig(name=_TEACHER.value))
-    outside = config.starts()
+    outside = config.reaches()
     if _TEACHER.value is None and outside:
         logging.warning("the run's teacher (%s) is left out, since it %s: --teacher allows that", config.name, outside)
     elif _TEACHER.value and outside:

@@ -14,7 +14,7 @@ from rpd_jax.runs.metrics import METRICS_FILE, TENSORBOARD_DIRECTORY, WANDB_DIRE
 from rpd_jax.runs.output_directory import Claim, Kind, check_path, refuse_difference
 
 MAY_CHANGE = ("preset", "run", "eval", "alarms")
-"""Parts of the config that a resumed run may set anew; `algorithm.total_steps` may change too."""
+"""Parts of the config that a resumed run may set anew; `algorithm.total_steps` and `teacher.ray` may change too."""
 EVALUATION, EXPORT = "evaluation", "export"
 """Where `evaluate` and `export_student` write unless told otherwise."""
 KIND = Kind(
@@ -83,4 +83,5 @@ def _check_same_experiment(stored: Config, given: Config) -> None:
         for part in MAY_CHANGE:
             settings.pop(part)
         settings["algorithm"].pop("total_steps")
+        settings["teacher"].pop("ray")  # another cluster, or another number of replicas
     refuse_difference(before, now, "run.directory")

@@ -10,7 +10,7 @@ from typing import ClassVar
 from rpd_jax.config.env import EnvConfig
 from rpd_jax.config.extras import need
 from rpd_jax.config.teacher import TeacherConfig
-from rpd_jax.config.validation import ConfigError, setting
+from rpd_jax.config.validation import ConfigError, require, setting
 from teachers.hub import is_address
 from teachers.openvla.server.oft.settings import check_samples, oft_settings
 from teachers.sampling import Sampling
@@ -19,7 +19,7 @@ from teachers.sidecar import ROWS
 DTYPES = ("bf16", "f32", "nf4")
 FRAMES = ("libero",)
 PROMPTS = ("openvla", "v01")
-OF_THE_LEARNER = ("name", "gripper", "probe", "batch_size", "socket", "rows", "ready_seconds")
+OF_THE_LEARNER = ("name", "gripper", "probe", "batch_size", "socket", "rows", "ready_seconds", "placement", "ray")
 """What the server has no part in, and can be set where it runs already."""
 
 
@@ -28,6 +28,7 @@ class OpenVLASettings(Sampling, TeacherConfig):
     """Which checkpoint, what its actions mean, and where it runs."""
 
     factory: ClassVar[str] = "teachers.openvla:make"
+    uses_jax: ClassVar[bool] = False
 
     name: str = setting("openvla", required=True)
     path: str = ""  # of the checkpoint, or of a fine-tuned adapter; a directory, or hf://org/name@revision
@@ -55,6 +56,10 @@ class OpenVLASettings(Sampling, TeacherConfig):
 
     def check_together(self) -> None:
         """See `TeacherConfig.check_together`."""
+        super().check_together()
+        if self.placement == "ray":
+            right = "at most one: with teacher.placement=ray each of teacher.ray.replicas has a process of its own"
+            require(len(self.devices) <= 1, "teacher.devices", self.devices, right)
         if self.oft:
             try:
                 check_samples(oft_settings(self.oft), self.samples)

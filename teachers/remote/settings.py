@@ -30,6 +30,7 @@ class RemoteSettings(Sampling, TeacherConfig):
     """
 
     factory: ClassVar[str] = "teachers.remote:make"
+    uses_jax: ClassVar[bool] = False
 
     name: str = setting("remote", required=True)
     address: str = ""  # e.g. ws://127.0.0.1:8000

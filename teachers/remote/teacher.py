@@ -61,6 +61,7 @@ class RemoteTeacher:
         blank = request.fields(request.blank(), 0, env_spec.instruction)
         adapter.encode(blank)  # names that the protocol does not have are found before anything connects
         self._request, self._sampling = request, sampling or Sampling()
+        self.rows = connections  # what is under way at once: rows are asked for one by one anyway
         self._where = f"the {adapter.name} policy server at {address.url}"
         self._refusal = Refusal(self._where)
         self._lines: list[Line] = []

@@ -23,6 +23,7 @@ from rpd_jax.ipc.slots import SlotCalls
 from rpd_jax.ipc.supervised import SidecarFailed
 from rpd_jax.ipc.text import one_line
 from rpd_jax.types import Array, Observation, TeacherError, TeacherLabels, TokenLabels, TokenScores
+from teachers.parts import parts
 from teachers.refusal import Refusal
 from teachers.sidecar import ROWS
 from teachers.sidecar.fitting import but_gpus, layout_of
@@ -86,7 +87,7 @@ class SidecarTeacher:
         """
         if not replicas:
             raise ValueError("replicas: at least one process is needed, got none")
-        self._rows = rows
+        self.rows = rows
         self._backlog: collections.deque[tuple[_Batch, slice, dict[str, Any]]] = collections.deque()  # not sent yet
         self._under_way: list[_Part] = []
         self._calls: list[SlotCalls] = []
@@ -182,13 +183,12 @@ class SidecarTeacher:
             inputs["tokens"] = np.zeros((size, self._action_dim), np.int32) if tokens is None else tokens
             fields |= {"score": tokens is not None, "tokens_wanted": tokens_wanted}
         self._check_shapes(inputs, size)
-        begins = range(0, size, self._rows)
-        seeds = np.asarray(jax.random.bits(key, (len(begins),), np.uint32)).tolist()
+        divided = parts(size, self.rows, key)
         outputs = outputs_of(self._action_dim, self.spec.token_bins if tokens_wanted else 0, self.spec.chunk)
         answers = {name: np.zeros((size, *spec["shape"]), spec["dtype"]) for name, spec in outputs.items()}
-        batch = _Batch(inputs, answers, len(begins))
-        for start, seed in zip(begins, seeds, strict=True):
-            rows = slice(start, min(start + self._rows, size))
+        batch = _Batch(inputs, answers, len(divided))
+        for rows, own_key in divided:
+            seed = int(jax.random.bits(own_key, (), np.uint32))
             self._backlog.append((batch, rows, {**fields, **instructions_fields(texts[rows]), "seed": seed}))
         self.poll()
         return batch

@@ -1,0 +1,204 @@
+"""Teachers in replicas on a real Ray cluster of two nodes, one of which is killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+import stand_in  # noqa: F401  (registers its teachers)
+from arm_spec import arm_spec
+from children import ROOT
+
+import rpd_jax
+from rpd_jax.config import ConfigError, RayPlacement
+from rpd_jax.guidance.labels import Ledger, label_member
+from rpd_jax.guidance.stream import BackgroundTeacher, LabelStream, stream_batch
+from rpd_jax.instructions import Instructions
+from rpd_jax.presets import debug
+from rpd_jax.types import TeacherError
+from teachers.base import load
+from teachers.cluster.connection import WITHOUT_CLUSTERS
+from teachers.settings import teacher_factory
+
+SIZE = 16
+ENV = arm_spec(frame_shape=(SIZE, SIZE, 3))
+STATES = np.random.default_rng(0).normal(size=(96, 3)).astype(np.float32)
+FRAMES = np.random.default_rng(1).integers(0, 256, (21, SIZE, SIZE, 3), np.uint8)
+KEYS = list(jax.random.split(jax.random.key(3), 8))
+NODE = {"num_cpus": 1, "object_store_memory": 80 * 2**20, "include_dashboard": False}
+# A dead node is noticed after a second instead of half a minute.
+QUICK = {"health_check_initial_delay_ms": 0, "health_check_period_ms": 300, "health_check_failure_threshold": 3}
+
+
+@pytest.fixture(scope="module")
+def nodes() -> Iterator[SimpleNamespace]:
+    """A head, where the learner is, and two nodes with room for a replica each; all of them listen on loopback only."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(WITHOUT_CLUSTERS, "0")
+        patch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), str(Path(__file__).parent)]))  # of the replicas
+        pytest.importorskip("ray", reason="needs pip install 'rpd_jax[ray]'")
+        from ray.cluster_utils import Cluster
+
+        cluster = Cluster(True, head_node_args={**NODE, "num_cpus": 0, "_system_config": QUICK})
+        try:
+            workers = [cluster.add_node(**NODE, wait=False) for _ in range(2)]
+            cluster.wait_for_nodes()
+            yield SimpleNamespace(cluster=cluster, workers=workers, address=cluster.address)
+        finally:
+            cluster.shutdown()
+
+
+def placed(nodes: SimpleNamespace, name: str = "draws", replicas: int = 2, **values: Any) -> Any:
+    where = RayPlacement(address=nodes.address, replicas=replicas, ready_seconds=60)
+    return load(name, ENV, placement="ray", ray=where, **values)
+
+
+def batches() -> list[tuple[Any, ...]]:
+    """Eight calls of twelve rows, two instructions in each."""
+    said = Instructions(("push", "pull it"), np.arange(12, dtype=np.int32) % 2)
+    return [({"state": STATES[12 * i : 12 * i + 12]}, said, key) for i, key in enumerate(KEYS)]
+
+
+def same(found: Any, expected: Any) -> None:
+    jax.tree.map(np.testing.assert_array_equal, found, jax.tree.map(np.asarray, expected))
+
+
+def answers(directory: Path) -> dict[int, int]:
+    """Process -> its answers."""
+    return {int(file.name): len(file.read_text().splitlines()) for file in directory.iterdir() if file.name.isdigit()}
+
+
+def test_labels_are_those_of_a_local_teacher(nodes: SimpleNamespace, tmp_path: Path) -> None:
+    local = load("draws", ENV)
+    with placed(nodes, pids=str(tmp_path), seconds=0.05) as teacher:
+        assert isinstance(teacher, BackgroundTeacher)
+        assert local.spec.in_graph and not teacher.spec.in_graph and teacher.spec.name == local.spec.name
+        waits = [teacher.begin(*batch) for batch in batches()]
+        for wait, batch in reversed(list(zip(waits, batches(), strict=True))):
+            same(wait(), local.label(*batch))
+        counts = answers(tmp_path)
+        assert len(counts) == 2 and os.getpid() not in counts and min(counts.values()) >= 2
+        assert teacher.metrics() == {
+            "teacher/answers": 8.0,
+            "teacher/replicas": 2.0,
+            "teacher/replicas_lost": 0.0,
+            "teacher/replicas_resent": 0.0,
+        }
+        with pytest.raises(TeacherError, match=r"^teacher draws, replica \d: the model raised$"):
+            teacher.label({"state": STATES}, "raise", KEYS[0])
+        # A rollout's labels, of two members: batches are those of the foreground, and both members' are under way.
+        steps = STATES.reshape(6, 2, 8, 3)
+        ledgers = [Ledger(), Ledger()]
+        assert stream_batch(teacher, 20, num_envs=8) == 20
+        stream = LabelStream(teacher, "push", [5, 6], 1, 20, ledgers)
+        starts = np.zeros((6, 2, 8), bool)
+        for step in range(6):
+            stream.add({"state": steps[step]}, starts[step])
+        found = stream.finish()
+        for member, seed in enumerate((5, 6)):
+            expected = label_member(local, "push", {"state": steps[:, member]}, starts[:, member], seed, 1, 20)
+            same(jax.tree.map(lambda x, m=member: x[:, m], found), expected)
+        assert [ledger.calls for ledger in ledgers] == [3, 3]
+
+
+def test_a_call_is_divided_as_the_teacher_itself_divides_it(
+    nodes: SimpleNamespace, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """21 rows are three requests of a process; one replica's process dies of the first one, and is made again."""
+    with load("linear", ENV) as local:
+        expected = local.label({"rgb": FRAMES}, "fault:none", KEYS[0])
+    with placed(nodes, "linear", once=str(tmp_path / "once")) as teacher:
+        assert teacher.rows == 8 and not teacher.whole_batches
+        same(teacher.label({"rgb": FRAMES}, "fault:crash", KEYS[0]), expected)
+        (said,) = [line for line in caplog.messages if "was lost" in line]
+        assert "failed 1 times in a row" in said and "are sent again" in said
+        assert teacher.metrics()["teacher/replicas_lost"] == 1
+
+
+def test_what_cannot_be_said_at_once(nodes: SimpleNamespace) -> None:
+    with pytest.raises(TeacherError, match=r"^teacher absent, replica \d: ValueError: there is no such checkpoint$"):
+        placed(nodes, "absent", replicas=1)
+    with pytest.raises(ConfigError, match=r"teacher\.ray\.address='127\.0\.0\.1:1' cannot work: no Ray cluster answ"):
+        load("draws", ENV, placement="ray", ray={"address": "127.0.0.1:1"})
+    where = RayPlacement(address=nodes.address, replicas=3, ready_seconds=1)
+    with pytest.raises(TeacherError, match=r"are not ready after .*=1: they need 3 CPUs, 1 each, and Ray has 2$"):
+        load("draws", ENV, placement="ray", ray=where)
+
+
+def test_a_request_that_kills_replicas_ends_with_an_error(nodes: SimpleNamespace) -> None:
+    with placed(nodes) as teacher:
+        with pytest.raises(TeacherError, match=r"^a request was lost 3 times: teacher draws: replica \d on .* was los"):
+            teacher.label({"state": STATES}, "crash", KEYS[0])
+        assert teacher.metrics()["teacher/replicas_lost"] == 3  # of two: Ray has started one of them again
+        same(teacher.label(*batches()[0]), load("draws", ENV).label(*batches()[0]))
+
+
+def kill_node(nodes: SimpleNamespace) -> None:
+    """As a machine that loses its power does."""
+    nodes.cluster.remove_node(nodes.workers.pop(), allow_graceful=False)
+
+
+def test_a_node_is_killed_while_its_replica_works(
+    nodes: SimpleNamespace, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    local = load("draws", ENV)
+    with placed(nodes, pids=str(tmp_path), seconds=0.2) as teacher:
+        waits = [teacher.begin(*batch) for batch in batches()]
+        while len(answers(tmp_path)) < 2:  # both are at work
+            teacher.poll()
+            time.sleep(0.02)
+        kill_node(nodes)
+        for wait, batch in zip(waits, batches(), strict=True):
+            same(wait(), local.label(*batch))
+        metrics = teacher.metrics()
+        assert metrics["teacher/replicas"] == metrics["teacher/replicas_lost"] == 1
+        assert metrics["teacher/replicas_resent"] >= 1
+        assert [line for line in caplog.messages if "was lost: " in line and "requests are sent again" in line]
+        nodes.workers.append(nodes.cluster.add_node(**NODE))  # where there is room again, Ray starts the lost one
+        end = time.monotonic() + 60
+        while teacher.metrics()["teacher/replicas"] < 2 and time.monotonic() < end:
+            teacher.poll()
+            time.sleep(0.05)
+        assert [line for line in caplog.messages if "is back, on" in line]
+        before = set(answers(tmp_path))
+        waits = [teacher.begin(*batch) for batch in batches()]
+        same([wait() for wait in waits], [local.label(*batch) for batch in batches()])
+        assert len(set(answers(tmp_path)) - before) == 1
+
+
+def test_a_node_is_killed_during_a_run(
+    nodes: SimpleNamespace, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The run goes on with what is left, says so, and learns what it learns with a teacher in its own process."""
+
+    def train(directory: Path, **teacher: Any) -> rpd_jax.Result:
+        config = debug()
+        config.variants, config.seeds, config.teacher.batch_size = ("rpd-mse",), (0,), 64
+        config.algorithm.total_steps, config.eval.every, config.eval.episodes = 480, 100, 8
+        for name, value in teacher.items():
+            setattr(config.teacher, name, value)
+
+        def callback(snapshot: Any) -> None:
+            if teacher and snapshot.iteration == 1:
+                kill_node(nodes)
+
+        return rpd_jax.train(config, teacher_factory(config.teacher), directory=directory, callbacks=[callback])
+
+    where = RayPlacement(address=nodes.address, replicas=2, ready_seconds=60)
+    found = train(tmp_path / "ray", placement="ray", ray=where)
+    expected = train(tmp_path / "local")
+    # one program instead of a loop on the host: another order of sums, amplified by three iterations of Adam
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-4), found.params, expected.params)
+    rows = [json.loads(line) for line in (tmp_path / "ray" / "metrics.jsonl").read_text().splitlines()]
+    lost = [row["teacher/replicas_lost"] for row in rows if "teacher/replicas_lost" in row]
+    assert lost == [0, 1, 1]
+    assert [row["teacher/labels"] for row in rows if "teacher/labels" in row] == [160, 320, 480]
+    assert any("teacher toy: replica" in line and "was lost" in line for line in caplog.messages)
