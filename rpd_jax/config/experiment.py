@@ -8,6 +8,7 @@ concerns several fields at once is checked in `validate`.
 import dataclasses
 import json
 import math
+import re
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -82,6 +83,27 @@ class RunConfig(Settings):
     devices: int | None = setting(None, low=1)  # that members are shared out over; None: as many as are of use
     tensorboard: bool = True  # also write TensorBoard's event files
     wandb_project: str = ""  # empty: no W&B
+    # Several processes, on any number of hosts, share the members out: see docs/cluster.md. The next four are what
+    # jax.distributed.initialize takes; None: what SLURM, Open MPI, Kubernetes or a Cloud TPU says.
+    distributed: bool = False
+    coordinator_address: str | None = None
+    num_processes: int | None = setting(None, low=1)
+    process_id: int | None = setting(None, low=0)
+    heartbeat_timeout_seconds: int = setting(100, low=1)  # after which a silent process counts as dead
+
+    def check_together(self) -> None:
+        """Raises ConfigError where the settings contradict each other."""
+        address = self.coordinator_address
+        right = "HOST:PORT, where process 0 is to listen"
+        require(
+            address is None or re.fullmatch(r".+:\d{1,5}", address) is not None,
+            "run.coordinator_address",
+            address,
+            right,
+        )
+        for name in ("coordinator_address", "num_processes", "process_id"):
+            given = getattr(self, name)
+            require(given is None or self.distributed, f"run.{name}", given, "None without run.distributed=True")
 
 
 @accept_former_names
@@ -136,6 +158,7 @@ class Config(Settings):
         self.teacher.check_together()
         self.algorithm.check_kind()
         self.algorithm.validate(self.env.num_envs)
+        self.run.check_together()
         return self
 
 

@@ -265,8 +265,8 @@ LabelerOf = TypeVar("LabelerOf", bound=Labeler)
 def _labeler(
     make: Callable[..., LabelerOf], teacher: Teacher | None, spec: EnvSpec, population: Population, num_envs: int
 ) -> LabelerOf | None:
-    """What queries the teacher for a population; None where no member is guided."""
-    if teacher is None or not population.askers.guided.any():
+    """What queries the teacher for a population; None where no variant is guided."""
+    if teacher is None or not population.guides:
         return None
     check_answers(teacher, population.specs, spec)
     batch_size = population.config.teacher.batch_size

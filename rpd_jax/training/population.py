@@ -27,6 +27,7 @@ from rpd_jax.envs.registry import unsettled_iterations
 from rpd_jax.guidance import schedule
 from rpd_jax.guidance.labeler import Askers
 from rpd_jax.keys import stream
+from rpd_jax.losses.terms import guided
 from rpd_jax.policies import normalization
 from rpd_jax.policies.base import student_keys
 from rpd_jax.training.mesh import Mesh
@@ -54,10 +55,11 @@ class Population:
     its seed) its environments are the same whatever population it is part of.
     """
 
-    def __init__(self, config: Config, spec: EnvSpec) -> None:
+    def __init__(self, config: Config, spec: EnvSpec, rows: slice = slice(None)) -> None:
+        """The members of a config, or those `rows` of them."""
         self.config, self.spec = config, spec
         self.specs = resolve_variants(config)
-        self.members = [Member(variant, seed) for variant in self.specs for seed in config.seeds]
+        self.members = [Member(variant, seed) for variant in self.specs for seed in config.seeds][rows]
         self.algorithm: Algorithm = make_algorithm(Setup(config, spec, tuple(self.specs)))
         self.keys = student_keys(config.env, self.algorithm.policy)
         numbers = [name for name in self.keys if spec.observation[name].dtype == "float32"]  # neither frames nor tasks
@@ -87,6 +89,11 @@ class Population:
     def terms(self) -> tuple[str, ...]:
         """The loss terms that need the teacher's labels."""
         return self.algorithm.terms
+
+    @property
+    def guides(self) -> bool:
+        """Whether the teacher is queried, perhaps for members of another process: all run the same program."""
+        return any(guided(spec) for spec in self.specs)
 
     @property
     def seeds(self) -> list[int]:
