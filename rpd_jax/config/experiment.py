@@ -81,14 +81,17 @@ class RunConfig(Settings):
     # At most, where the whole loop is one program; metrics come once a call.
     iterations_per_call: int = setting(1, low=1)
     devices: int | None = setting(None, low=1)  # that members are shared out over; None: as many as are of use
+    # What devices share out: members, or the environments of all members, for fewer members than devices, where the
+    # loop is one program (not C physics).
+    split: str = setting("members", choices=("members", "environments"))
     tensorboard: bool = True  # also write TensorBoard's event files
     wandb_project: str = ""  # empty: no W&B
-    # Several processes, on any number of hosts, share the members out: see docs/cluster.md. The next four are what
-    # jax.distributed.initialize takes; None: what SLURM, Open MPI, Kubernetes or a Cloud TPU says.
-    distributed: bool = False
+    distributed: bool = False  # several processes, on any number of hosts, share the members out: docs/cluster.md
+    # HOST:PORT where process 0 is to listen; None, here and in the next two: what SLURM, Open MPI, Kubernetes or a Cloud
+    # TPU says.
     coordinator_address: str | None = None
-    num_processes: int | None = setting(None, low=1)
-    process_id: int | None = setting(None, low=0)
+    num_processes: int | None = setting(None, low=1)  # of the run
+    process_id: int | None = setting(None, low=0)  # which of them this is
     heartbeat_timeout_seconds: int = setting(100, low=1)  # after which a silent process counts as dead
 
     def check_together(self) -> None:

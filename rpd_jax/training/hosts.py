@@ -186,7 +186,9 @@ def joined(run: RunConfig) -> Iterator[Hosts]:
         _initialize(run)
     hosts = Hosts(jax.process_index(), jax.process_count())
     try:
-        hosts.share(None)  # now that all are here: gloo waits for nobody longer than 30 s when it connects, later it does
+        hosts.share(
+            None
+        )  # now that all are here: gloo waits for nobody longer than 30 s when it connects, later it does
         yield hosts
         hosts.share(None)
     except HostsFailed:

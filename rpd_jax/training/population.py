@@ -28,6 +28,7 @@ from rpd_jax.guidance import schedule
 from rpd_jax.guidance.labeler import Askers
 from rpd_jax.keys import stream
 from rpd_jax.losses.terms import guided
+from rpd_jax.placement import ENVS
 from rpd_jax.policies import normalization
 from rpd_jax.policies.base import student_keys
 from rpd_jax.training.mesh import Mesh
@@ -75,12 +76,12 @@ class Population:
         )
         resolved = to_phases([m.variant for m in self.members], config.algorithm, self.terms, spec.action_dim)
         self.variants: Variant = resolved  # [P, F, ...], see `variants.at`
-        self.mesh = Mesh.of(len(self), config.run.devices)
+        self.mesh = Mesh.of(len(self), config.run.devices, config.env.num_envs if config.run.split == ENVS else 0)
         self._act, self._look_ahead, self._mode = (
             jax.jit(functools.partial(program, self.algorithm)) for program in (act, look_ahead, mode)
         )
         learn = self.mesh.split(functools.partial(update, self.algorithm), (0, 0, 1, 1, None))
-        self._update = jax.jit(learn, donate_argnums=0)
+        self._update = jax.jit(learn, donate_argnums=0, **self.mesh.stay(False, None))
 
     def __len__(self) -> int:
         return len(self.members)
