@@ -87,8 +87,8 @@ class RunConfig(Settings):
     tensorboard: bool = True  # also write TensorBoard's event files
     wandb_project: str = ""  # empty: no W&B
     distributed: bool = False  # several processes, on any number of hosts, share the members out: docs/cluster.md
-    # HOST:PORT where process 0 is to listen; None, here and in the next two: what SLURM, Open MPI, Kubernetes or a Cloud
-    # TPU says.
+    # HOST:PORT where process 0 is to listen; None, here and in the next two: what SLURM, Open MPI, Kubernetes or a
+    # Cloud TPU says.
     coordinator_address: str | None = None
     num_processes: int | None = setting(None, low=1)  # of the run
     process_id: int | None = setting(None, low=0)  # which of them this is
