@@ -47,14 +47,18 @@ def serve(parts: Parts) -> None:
         print(json.dumps(found), flush=True)
 
 
-def compare(module: str, names: Sequence[str], rounds: int, quick: bool) -> dict[str, list[Seconds]]:
+def compare(
+    module: str, names: Sequence[str], rounds: int, quick: bool, pythons: Mapping[str, str] | None = None
+) -> dict[str, list[Seconds]]:
     """Seconds of each "program/part" over rounds in which all programs take their turn.
 
-    `module` is run with the two arguments that `serving` reads.
+    `module` is run with the two arguments that `serving` reads, by the interpreter that `pythons` has for the name, of
+    another virtual environment, or by this one.
     """
-    command = [sys.executable, "-m", module, "quick" if quick else "full"]
+    pythons = pythons or {}
+    arguments = ["-m", module, "quick" if quick else "full"]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "bufsize": 1}
-    processes = {name: subprocess.Popen([*command, name], **pipes) for name in names}  # type: ignore[call-overload]
+    processes = {name: subprocess.Popen([pythons.get(name, sys.executable), *arguments, name], **pipes) for name in names}  # type: ignore[call-overload]
     found: dict[str, list[Seconds]] = {}
     for round_ in range(rounds + 1):
         for name, process in processes.items():
