@@ -58,7 +58,9 @@ def compare(
     pythons = pythons or {}
     arguments = ["-m", module, "quick" if quick else "full"]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "bufsize": 1}
-    processes = {name: subprocess.Popen([pythons.get(name, sys.executable), *arguments, name], **pipes) for name in names}  # type: ignore[call-overload]
+    processes = {
+        name: subprocess.Popen([pythons.get(name, sys.executable), *arguments, name], **pipes) for name in names
+    }  # type: ignore[call-overload]
     found: dict[str, list[Seconds]] = {}
     for round_ in range(rounds + 1):
         for name, process in processes.items():

@@ -54,7 +54,9 @@ def main() -> None:
     write("peers", figures, args.json)
     print(f"\n{'program':16} {'CPU s':>7} {'spread':>7} {'wall s':>7} {'/ ours':>7} {'aim':>5} {'wall / ours':>12}")
     for name in seconds:
-        line = f"{name:16} {figures[f'cpu_{name}']:7.3f} {figures[f'spread_{name}']:7.0%} {figures[f'wall_{name}']:7.3f}"
+        line = (
+            f"{name:16} {figures[f'cpu_{name}']:7.3f} {figures[f'spread_{name}']:7.0%} {figures[f'wall_{name}']:7.3f}"
+        )
         if name in PEERS:
             line += f" {figures[f'ratio_{name}']:7.2f} {PEERS[name]:5.2f} {figures[f'ratio_wall_{name}']:12.2f}"
         print(line)

@@ -1,4 +1,4 @@
-"""PPO in the style of PureJaxRL (Lu et al., 2022), which is not on PyPI: written for this comparison, after its description.
+"""PPO in the style of PureJaxRL (Lu et al., 2022), which is not on PyPI: written for this comparison.
 
 Everything is one jitted function: a scan over iterations, in it a scan over steps of vmapped environments, one over
 steps backwards for the advantages, and scans over epochs and minibatches, with flax's Dense layers, optax and
@@ -99,9 +99,7 @@ def make(work: Work) -> dict[str, Any]:
             return (advantage, each.value), advantage
 
         _, advantage = jax.lax.scan(backwards, (jnp.zeros_like(last), last), seen, reverse=True)
-        batch = jax.tree.map(
-            lambda x: x.reshape(work.batch, *x.shape[2:]), (seen, advantage, advantage + seen.value)
-        )
+        batch = jax.tree.map(lambda x: x.reshape(work.batch, *x.shape[2:]), (seen, advantage, advantage + seen.value))
 
         def minibatch(train_state: TrainState, part: tuple) -> tuple:
             value, grads = jax.value_and_grad(loss)(train_state.params, *part)
@@ -122,6 +120,6 @@ def make(work: Work) -> dict[str, Any]:
     carry = [(train_state, envs, key)]
 
     def iterations() -> None:
-        carry[0], losses = jax.block_until_ready(train(carry[0]))
+        carry[0], _ = jax.block_until_ready(train(carry[0]))
 
     return {"iterations": iterations}

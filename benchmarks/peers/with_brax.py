@@ -1,4 +1,4 @@
-"""brax's own PPO training on an environment without physics; it runs in a thread that waits at its callback for its turn."""
+"""brax's own PPO training without physics, in a thread that waits at its callback for its turn."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""rejax's PPO, PureJaxRL's design as a package, in an environment of gymnax; one call is a scan of its own iterations."""
+"""rejax's PPO, PureJaxRL's design as a package, in an environment of gymnax: a scan of its own iterations."""
 
 from __future__ import annotations
 
