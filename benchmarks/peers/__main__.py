@@ -15,6 +15,7 @@ ratio_wall_NAME          the same by the clock
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from benchmarks import turns
@@ -32,6 +33,7 @@ PEERS = {
 
 
 def main() -> None:
+    variables = dict(os.environ)  # before our settings of JAX, which are not the others'
     parser = make_parser("peers")
     parser.add_argument("--python", type=Path, default=Path(".venv-peers/bin/python"), help="of `make peers-env`")
     args = parser.parse_args()
@@ -40,7 +42,7 @@ def main() -> None:
     iterations = Work(iterations=2).iterations if args.quick else Work().iterations
     pythons = dict.fromkeys(PEERS, str(args.python.absolute()))  # a link that is resolved leaves its environment
     rounds = 5 if args.quick else 15
-    found = turns.compare("benchmarks.peers.program", ["ours", *PEERS], rounds, args.quick, pythons)
+    found = turns.compare("benchmarks.peers.program", ["ours", *PEERS], rounds, args.quick, pythons, variables)
     seconds = {name.partition("/")[0]: each for name, each in found.items()}
     cpu = {name: [each.cpu / iterations for each in rounds] for name, rounds in seconds.items()}
     wall = {name: [each.wall / iterations for each in rounds] for name, rounds in seconds.items()}

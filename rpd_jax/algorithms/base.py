@@ -187,12 +187,12 @@ def make_optimizer(config: AlgorithmConfig) -> optax.GradientTransformation:
 def _clip(max_norm: float) -> optax.GradientTransformation:
     """optax.clip_by_global_norm as one factor, which XLA does not keep gradients a second time for."""
 
-    def update(grads: Params, state: optax.EmptyState, params: Params | None = None) -> tuple[Params, optax.EmptyState]:
+    def clipped(grads: Params, params: Params | None) -> Params:
         norm = optax.tree.norm(grads)
         factor = jnp.where(norm < max_norm, 1.0, max_norm / norm)
-        return jax.tree.map(lambda g: g * factor, grads), state
+        return jax.tree.map(lambda g: g * factor, grads)
 
-    return optax.GradientTransformation(lambda params: optax.EmptyState(), update)
+    return optax.stateless(clipped)
 
 
 def descend(
