@@ -6,6 +6,7 @@
 # make openvla-env   set up the virtual environment of the OpenVLA teacher's process, in OPENVLA_VENV
 # make libero-env    set up the virtual environment of LIBERO's simulators, in .venv-libero
 # make metaworld-env set up the virtual environment of Meta-World's simulators, in .venv-metaworld
+# make peers-env     set up the virtual environment of what benchmarks.peers compares with, in .venv-peers
 # make doctor        say what this machine has, and what to do about what it lacks
 # make lint          ruff and mypy
 # make types         mypy
@@ -33,7 +34,7 @@ CORE ?= .
 EXTRAS ?= maniskill,dev
 endif
 
-.PHONY: quickstart quickstart-vla quickstart-opd openvla-env libero-env metaworld-env test doctor lint types clean setup install core
+.PHONY: quickstart quickstart-vla quickstart-opd openvla-env libero-env metaworld-env peers-env test doctor lint types clean setup install core
 .DELETE_ON_ERROR:
 
 quickstart: core
@@ -69,6 +70,7 @@ clean:
 openvla-env: $(OPENVLA_VENV)/.installed
 libero-env: .venv-libero/.installed
 metaworld-env: .venv-metaworld/.installed
+peers-env: .venv-peers/.installed
 setup: $(VENV)/.vulkan
 install: $(VENV)/.installed
 core: $(VENV)/.core
@@ -94,10 +96,15 @@ $(OPENVLA_VENV)/.installed: teachers/openvla/requirements.txt
 	touch $@
 
 # They pin what learners need not have: newer versions of MuJoCo change LIBERO's scenes (its tasks.py).
-.venv-%/.installed: rpd_jax/envs/%/requirements.txt
+define REQUIREMENTS
 	$(PYTHON) -m venv $(@D)
 	$(@D)/bin/python -m pip install -r $<
 	touch $@
+endef
+.venv-%/.installed: rpd_jax/envs/%/requirements.txt
+	$(REQUIREMENTS)
+.venv-%/.installed: benchmarks/%/requirements.txt
+	$(REQUIREMENTS)
 
 $(VENV)/.created:
 	@command -v $(firstword $(PYTHON)) >/dev/null || \

@@ -11,7 +11,7 @@ does the same work.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -30,6 +30,7 @@ class Sizes(NamedTuple):
     observation: int = 42  # numbers of a state observation
     action: int = 7
     pixels: int = 128  # of a square image
+    hidden: tuple[int, ...] = (256, 256, 256)  # of a state's actor and critic each
 
 
 class Losses(NamedTuple):
@@ -41,13 +42,24 @@ class Losses(NamedTuple):
     approximate_kl: float
 
 
+class Batch(NamedTuple):
+    """What an agent learns from, tensors [B, ...]."""
+
+    observations: torch.Tensor
+    actions: torch.Tensor
+    log_probs: torch.Tensor
+    advantages: torch.Tensor
+    returns: torch.Tensor
+    labels: torch.Tensor | None  # the teacher's actions; None: nobody is distilled
+
+
 class StateAgent(nn.Module):
-    """Separate tanh networks of three layers for actor and critic."""
+    """Separate tanh networks for actor and critic."""
 
     def __init__(self, sizes: Sizes) -> None:
         super().__init__()
-        self.actor = _mlp(sizes.observation, sizes.action, 0.01 * math.sqrt(2))
-        self.critic = _mlp(sizes.observation, 1, math.sqrt(2))
+        self.actor = _mlp(sizes.observation, sizes.hidden, sizes.action, 0.01 * math.sqrt(2))
+        self.critic = _mlp(sizes.observation, sizes.hidden, 1, math.sqrt(2))
         self.log_std = nn.Parameter(torch.full((1, sizes.action), -0.5))
 
     def forward(self, observation: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -117,42 +129,53 @@ def make_torch_update(
         mean, values = torch.cat(mean), torch.cat(value).flatten()
         distribution = Normal(mean, agent.log_std.exp().expand_as(mean))
         actions = distribution.sample()
-        log_probs = distribution.log_prob(actions).sum(1)
         advantages = torch.randn(sizes.batch, device=device)
-        returns = advantages + values
-        labels = torch.full((sizes.batch, sizes.action), 0.5, device=device)
-
-    def update() -> Losses:
-        indices = np.arange(sizes.batch)
-        for _ in range(sizes.epochs):
-            generator.shuffle(indices)
-            for start in range(0, sizes.minibatches * sizes.minibatch, sizes.minibatch):
-                chosen = torch.from_numpy(indices[start : start + sizes.minibatch]).to(device)
-                mean, value = agent(observations[chosen])
-                distribution = Normal(mean, agent.log_std.exp().expand_as(mean))
-                log_ratio = distribution.log_prob(actions[chosen]).sum(1) - log_probs[chosen]
-                ratio = log_ratio.exp()
-                with torch.no_grad():
-                    approximate_kl = ((ratio - 1) - log_ratio).mean()
-                advantage = advantages[chosen]
-                advantage = (advantage - advantage.mean()) / (advantage.std() + 1e-8)
-                clipped = torch.clamp(ratio, 0.8, 1.2)
-                policy_loss = torch.max(-advantage * ratio, -advantage * clipped).mean()
-                value_loss = 0.5 * ((value.view(-1) - returns[chosen]) ** 2).mean()
-                distillation = nn.functional.mse_loss(mean, labels[chosen])
-                loss = policy_loss + 0.5 * value_loss + distillation
-                optimizer.zero_grad()
-                loss.backward()
-                nn.utils.clip_grad_norm_(agent.parameters(), 0.5)
-                optimizer.step()
-        return Losses(policy_loss.item(), value_loss.item(), distillation.item(), approximate_kl.item())
-
-    return update
+        batch = Batch(
+            observations,
+            actions,
+            distribution.log_prob(actions).sum(1),
+            advantages,
+            advantages + values,
+            labels=torch.full((sizes.batch, sizes.action), 0.5, device=device),
+        )
+    return lambda: learn(agent, optimizer, batch, sizes, generator)
 
 
-def _mlp(inputs: int, outputs: int, last_scale: float) -> nn.Sequential:
+def learn(
+    agent: nn.Module, optimizer: torch.optim.Optimizer, batch: Batch, sizes: Sizes, generator: np.random.Generator
+) -> Losses:
+    """One whole update."""
+    indices = np.arange(sizes.batch)
+    distillation = torch.zeros(())
+    for _ in range(sizes.epochs):
+        generator.shuffle(indices)
+        for start in range(0, sizes.minibatches * sizes.minibatch, sizes.minibatch):
+            chosen = torch.from_numpy(indices[start : start + sizes.minibatch]).to(batch.actions.device)
+            mean, value = agent(batch.observations[chosen])
+            distribution = Normal(mean, agent.log_std.exp().expand_as(mean))
+            log_ratio = distribution.log_prob(batch.actions[chosen]).sum(1) - batch.log_probs[chosen]
+            ratio = log_ratio.exp()
+            with torch.no_grad():
+                approximate_kl = ((ratio - 1) - log_ratio).mean()
+            advantage = batch.advantages[chosen]
+            advantage = (advantage - advantage.mean()) / (advantage.std() + 1e-8)
+            clipped = torch.clamp(ratio, 0.8, 1.2)
+            policy_loss = torch.max(-advantage * ratio, -advantage * clipped).mean()
+            value_loss = 0.5 * ((value.view(-1) - batch.returns[chosen]) ** 2).mean()
+            loss = policy_loss + 0.5 * value_loss
+            if batch.labels is not None:
+                distillation = nn.functional.mse_loss(mean, batch.labels[chosen])
+                loss = loss + distillation
+            optimizer.zero_grad()
+            loss.backward()
+            nn.utils.clip_grad_norm_(agent.parameters(), 0.5)
+            optimizer.step()
+    return Losses(policy_loss.item(), value_loss.item(), distillation.item(), approximate_kl.item())
+
+
+def _mlp(inputs: int, hidden: Sequence[int], outputs: int, last_scale: float) -> nn.Sequential:
     layers: list[nn.Module] = []
-    for width in (256, 256, 256):
+    for width in hidden:
         layers += [_linear(inputs, width, math.sqrt(2)), nn.Tanh()]
         inputs = width
     return nn.Sequential(*layers, _linear(inputs, outputs, last_scale))

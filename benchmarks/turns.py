@@ -47,19 +47,33 @@ def serve(parts: Parts) -> None:
         print(json.dumps(found), flush=True)
 
 
-def compare(module: str, names: Sequence[str], rounds: int, quick: bool) -> dict[str, list[Seconds]]:
+def compare(
+    module: str,
+    names: Sequence[str],
+    rounds: int,
+    quick: bool,
+    pythons: Mapping[str, str] | None = None,
+    variables: Mapping[str, str] | None = None,
+) -> dict[str, list[Seconds]]:
     """Seconds of each "program/part" over rounds in which all programs take their turn.
 
-    `module` is run with the two arguments that `serving` reads.
+    `module` is run with the two arguments that `serving` reads, by the interpreter that `pythons` has for the name, of
+    another virtual environment, with the environment `variables`, or by this one.
     """
-    command = [sys.executable, "-m", module, "quick" if quick else "full"]
+    pythons = pythons or {}
+    arguments = ["-m", module, "quick" if quick else "full"]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "bufsize": 1}
-    processes = {name: subprocess.Popen([*command, name], **pipes) for name in names}  # type: ignore[call-overload]
+    processes = {}
+    for name in names:
+        python, env = (pythons[name], variables) if name in pythons else (sys.executable, None)
+        processes[name] = subprocess.Popen([python, *arguments, name], env=env, **pipes)  # type: ignore[call-overload]
     found: dict[str, list[Seconds]] = {}
     for round_ in range(rounds + 1):
         for name, process in processes.items():
             process.stdin.write("go\n")
-            answer = json.loads(process.stdout.readline())
+            if not (line := process.stdout.readline()):
+                raise RuntimeError(f"the program {name} has ended: see what it says above")
+            answer = json.loads(line)
             if round_:  # in the first, the others were still warming up
                 for part, seconds in answer.items():
                     found.setdefault(f"{name}/{part}", []).append(Seconds(*seconds))

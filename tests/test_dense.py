@@ -9,8 +9,9 @@ from rpd_jax.algorithms.minibatches import permutation, shuffle
 from rpd_jax.policies.dense import orthogonal, product
 
 
-def test_gradients_are_those_of_a_matrix_product() -> None:
-    x, w, g = (jax.random.normal(jax.random.key(i), shape) for i, shape in enumerate([(5, 3), (3, 4), (5, 4)]))
+@pytest.mark.parametrize("out", [1, 4])
+def test_gradients_are_those_of_a_matrix_product(out: int) -> None:
+    x, w, g = (jax.random.normal(jax.random.key(i), shape) for i, shape in enumerate([(5, 3), (3, out), (5, out)]))
     np.testing.assert_allclose(product(x, w), x @ w, rtol=1e-6)
     for index in (0, 1):
         ours = jax.grad(lambda *a: jnp.sum(product(*a) * g), index)(x, w)

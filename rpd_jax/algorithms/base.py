@@ -176,23 +176,52 @@ def apply(policy: Policy, member: MemberState, observation: Observation) -> tupl
     return policy.apply(member.params, normalization.normalize(member.normalizer, observation))
 
 
+DECAYS = (0.9, 0.999)  # of Adam's moments
+
+
 def make_optimizer(config: AlgorithmConfig) -> optax.GradientTransformation:
-    """Global-norm clipping and Adam's direction; the learning rate is a variant's float and applied outside."""
-    parts = [optax.clip_by_global_norm(config.max_grad_norm), optax.scale_by_adam(eps=config.adam_eps)]
-    if config.weight_decay:
-        parts.append(optax.add_decayed_weights(config.weight_decay))
-    return optax.chain(*parts)
+    """Global-norm clipping and Adam's moments; `descend` makes the step."""
+    return optax.chain(_clip(config.max_grad_norm), optax.scale_by_adam(*DECAYS, eps=config.adam_eps))
+
+
+def _clip(max_norm: float) -> optax.GradientTransformation:
+    """optax.clip_by_global_norm as one factor, which XLA does not keep gradients a second time for."""
+
+    def clipped(grads: Params, params: Params | None) -> Params:
+        norm = optax.tree.norm(grads)
+        factor = jnp.where(norm < max_norm, 1.0, max_norm / norm)
+        return jax.tree.map(lambda g: g * factor, grads)
+
+    return optax.stateless(clipped)
 
 
 def descend(
-    algorithm: Algorithm, member: MemberState, grads: Params, variant: Variant, progress: chex.Numeric
+    algorithm: Algorithm,
+    member: MemberState,
+    grads: Params,
+    variant: Variant,
+    progress: chex.Numeric,
+    moves: chex.Numeric = True,
 ) -> MemberState:
-    """One member's step along its optimizer's direction, at the learning rate of its variant."""
-    direction, opt_state = make_optimizer(algorithm.config).update(grads, member.opt_state, member.params)
-    rate = learning_rate(variant, progress)
-    params = jax.tree.map(lambda p, d: p - rate * d, member.params, direction)
-    params = algorithm.policy.project(params, variant.floats)
-    return member._replace(params=params, opt_state=opt_state)
+    """One member's step (Adam, decoupled weight decay) at the learning rate of its variant; none where not `moves`."""
+    config, rate = algorithm.config, learning_rate(variant, progress)
+
+    def kept(new: Params, old: Params) -> Params:
+        return jax.tree.map(lambda new, old: jnp.where(moves, new, old), new, old)
+
+    opt_state = kept(make_optimizer(config).update(grads, member.opt_state)[1], member.opt_state)
+    # Without the barrier XLA would compute the moments anew for the parameters, from copies of what they were.
+    adam = jax.lax.optimization_barrier(opt_state[1])
+    means, squares = (
+        optax.tree.bias_correction(moment, decay, adam.count)
+        for moment, decay in zip((adam.mu, adam.nu), DECAYS, strict=True)
+    )
+
+    def step(p: chex.Array, mean: chex.Array, square: chex.Array) -> chex.Array:
+        return p - rate * (mean / (jnp.sqrt(square) + config.adam_eps) + config.weight_decay * p)
+
+    params = algorithm.policy.project(jax.tree.map(step, member.params, means, squares), variant.floats)
+    return member._replace(params=kept(params, member.params), opt_state=opt_state)
 
 
 def settle(members: MemberState, before: MemberState, metrics: Metrics) -> tuple[MemberState, Metrics]:

@@ -82,11 +82,9 @@ def step(
         grads = jax.tree.map(lambda g: g / variant.floats["accumulate"], pending)
         pending = jax.tree.map(lambda g: jnp.where(due, 0.0, g), pending)
     inner = member._replace(opt_state=member.opt_state.adam)
-    stepped = descend(opd, inner, grads, variant, progress)
-    stepped = stepped._replace(opt_state=member.opt_state._replace(adam=stepped.opt_state))
     moves = due & (optax.tree.norm(grads) != 0.0)  # NaN moves too, and is seen to diverge
-    member = jax.tree.map(lambda new, old: jnp.where(moves, new, old), stepped, member)
-    return member, pending, metrics
+    stepped = descend(opd, inner, grads, variant, progress, moves)
+    return stepped._replace(opt_state=member.opt_state._replace(adam=stepped.opt_state)), pending, metrics
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

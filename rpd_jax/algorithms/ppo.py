@@ -72,8 +72,7 @@ def step(
     )
     metrics["grad_norm"] = optax.tree.norm(grads)
     halt = halt.after(metrics, variant, whole=ppo.config.kl_stop == "update")
-    stepped = descend(ppo, member, grads, variant, progress)
-    return jax.tree.map(lambda new, old: jnp.where(halt.all, old, new), stepped, member), halt, metrics
+    return descend(ppo, member, grads, variant, progress, moves=~halt.all), halt, metrics
 
 
 def epochs(

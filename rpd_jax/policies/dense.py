@@ -42,6 +42,8 @@ def _backward(kept: tuple[chex.Array, chex.Array], g: chex.Array) -> tuple[chex.
 
     def transposed_first(x: chex.Array, g: chex.Array) -> chex.Array:
         """XLA's fast matrix products for CPUs contract the last axis with the first; the barrier keeps it so."""
+        if g.shape[1] == 1:  # it is slow there with vectors, but in this order
+            return (g[:, 0] @ x)[:, None]
         return jax.lax.optimization_barrier(x.T) @ g
 
     return g @ kernel.T, jax.lax.platform_dependent(x, g, cpu=transposed_first, default=lambda x, g: x.T @ g)
