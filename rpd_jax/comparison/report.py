@@ -253,6 +253,7 @@ def _case_json(experiment: Experiment, outcome: CaseOutcome) -> dict[str, Any]:
                 "steps": arm.steps.tolist(),
                 "queries": arm.queries.tolist(),
                 "curve": arm.curve.tolist(),
+                "counts": arm.episodes.tolist(),
                 "tuning": {s: c[:, -1].tolist() for s, c in zip(settings[name], arm.tuning, strict=False)},
             }
             for name, arm in outcome.arms.items()
