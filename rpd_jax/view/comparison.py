@@ -9,10 +9,8 @@ from typing import Any
 import numpy as np
 
 from rpd_jax.algorithms.variants import parse_variant
-from rpd_jax.comparison.aggregates import performance_profile
-from rpd_jax.comparison.report import JSON_FILE
 from rpd_jax.config.validation import ConfigError
-from rpd_jax.report.results import ResultRow
+from rpd_jax.report.results import COMPARISON_FILE, ResultRow
 from rpd_jax.runs.files import read_json
 from rpd_jax.view.curves import curve, number, numbers
 from rpd_jax.view.places import Place, inside
@@ -28,14 +26,14 @@ def gather(place: Place) -> Json:
     Raises:
       ConfigError: one line: comparison.json is damaged, or its text is not what a comparison writes.
     """
-    path = inside(place.path, JSON_FILE)
+    path = inside(place.path, COMPARISON_FILE)
     try:
         if path is None:
-            raise ConfigError(f"{JSON_FILE} is missing")
+            raise ConfigError(f"{COMPARISON_FILE} is missing")
         return {"name": place.name} | _read(read_json(path))
     except (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError) as error:
-        said = str(error) if isinstance(error, ConfigError) else f"{JSON_FILE} is damaged: {error!r}"
-        raise ConfigError(" ".join(said.replace(str(path), JSON_FILE).split())) from error
+        said = str(error) if isinstance(error, ConfigError) else f"{COMPARISON_FILE} is damaged: {error!r}"
+        raise ConfigError(" ".join(said.replace(str(path), COMPARISON_FILE).split())) from error
 
 
 def _read(stored: Mapping[str, Any]) -> Json:
@@ -111,7 +109,7 @@ def _profile(cases: list[Mapping[str, Any]]) -> list[Json]:
     found = []
     for name in cases[0]["arms"]:
         scores = np.concatenate([_finite(case["arms"][name]["scores"]).ravel() for case in cases])
-        shares = performance_profile(scores, LEVELS)
+        shares = (scores[:, None] > LEVELS).mean(axis=0)
         found.append({"variant": str(name), "x": numbers(LEVELS), "mean": numbers(shares), "n": len(scores)})
     return found
 

@@ -49,7 +49,7 @@ class Log:
                     if len(values) < len(steps):
                         values.append(math.nan)
         except ConfigError as error:
-            self.problem = f"{error}; what follows is left out"
+            self.problem = f"{str(error).replace(str(path), path.name)}; what follows is left out"
         self.steps = np.array([_float(step) for step in steps])
         self.columns = {name: np.array(values) for name, values in columns.items()}
 

@@ -8,9 +8,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from rpd_jax.comparison.report import JSON_FILE
 from rpd_jax.config.validation import ConfigError, require
-from rpd_jax.report.results import RESULTS_FILE
+from rpd_jax.report.results import COMPARISON_FILE, RESULTS_FILE
 from rpd_jax.runs.checkpoint import CHECKPOINT_DIRECTORY, CONFIG_FILE
 from rpd_jax.runs.metrics import METRICS_FILE, TENSORBOARD_DIRECTORY, WANDB_DIRECTORY
 
@@ -93,7 +92,7 @@ def _below(path: Path, depth: int) -> Iterator[tuple[Path, bool]]:
                     names.add(entry.name)
     except OSError:
         return
-    if JSON_FILE in names:
+    if COMPARISON_FILE in names:
         yield path, True
         return
     if names & {CONFIG_FILE, METRICS_FILE, RESULTS_FILE}:

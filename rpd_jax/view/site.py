@@ -17,10 +17,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from rpd_jax.comparison.report import JSON_FILE
 from rpd_jax.config.validation import ConfigError
 from rpd_jax.report.plots import PALETTE
-from rpd_jax.report.results import POINTS_FILE, RESULTS_FILE, VIDEO_FILE
+from rpd_jax.report.results import COMPARISON_FILE, POINTS_FILE, RESULTS_FILE, VIDEO_FILE
 from rpd_jax.runs.checkpoint import CONFIG_FILE
 from rpd_jax.runs.files import atomic_path, write_json
 from rpd_jax.runs.metrics import METRICS_FILE
@@ -33,7 +32,7 @@ PAGE, DATA, VIDEOS = "index.html", "data.json", "videos"
 KIND = Kind("output", "a page of runs", DATA, frozenset({"runs", "comparisons", "styles"}), (PAGE, VIDEOS))
 POINTS, LEAST_POINTS = 200, 50  # of a curve: all on a page share ten runs' worth
 POLICY = "default-src 'none'; media-src 'self'; img-src data:; base-uri 'none'; form-action 'none'"
-READ = (CONFIG_FILE, METRICS_FILE, POINTS_FILE, RESULTS_FILE, VIDEO_FILE, JSON_FILE)
+READ = (CONFIG_FILE, METRICS_FILE, POINTS_FILE, RESULTS_FILE, VIDEO_FILE, COMPARISON_FILE)
 SCRIPTS = ("elements.js", "chart.js", "sections.js", "page.js")
 
 

@@ -63,7 +63,7 @@ function drawn(line, toX, toY, withSeeds) {
   const parts = [];
   if (line.low && line.low.every((y, i) => y !== null && line.high[i] !== null)) {
     const there = line.x.map((x, i) => point(x, line.high[i])), back = line.x.map((x, i) => point(x, line.low[i])).reverse();
-    parts.push(svg("path", { d: `M${there.concat(back).join("L")}Z`, fill: colour, opacity: 0.16 }));
+    parts.push(svg("path", { d: `M${there.concat(back).join("L")}Z`, fill: colour, opacity: 0.12 }));
   }
   for (const seed of (withSeeds && line.seeds) || []) parts.push(svg("path", { d: path(seed), fill: "none", stroke: colour, "stroke-width": 0.8, opacity: 0.6 }));
   parts.push(svg("path", { class: "mean", d: path(line.mean), fill: "none", stroke: colour, "stroke-width": 1.9, "stroke-dasharray": dash || null }));

@@ -83,17 +83,22 @@ function chip(name, value, ...label) {
 
 function toggle(name, value, on) {
   view[name][(name === "hidden") !== on ? "add" : "delete"](value);
+  changed();
+}
+
+function changed() {
   render();
+  remember();
 }
 
 function option(name, label) {
-  const box = el("input", { type: "checkbox", change: () => { view[name] = box.checked; render(); } });
+  const box = el("input", { type: "checkbox", change: () => { view[name] = box.checked; changed(); } });
   box.checked = view[name];
   return el("label", { class: "chip" }, box, label);
 }
 
 function bothButtons(name, values) {
-  const set = (chosen) => () => { view[name] = new Set(chosen); render(); };
+  const set = (chosen) => () => { view[name] = new Set(chosen); changed(); };
   return values.length < 4 ? [] : [el("button", { type: "button", click: set(values) }, "all"), el("button", { type: "button", click: set([]) }, "none")];
 }
 
@@ -137,7 +142,7 @@ function render() {
     ...(runs.length ? [settingsSection(shown)] : []),
   ].filter(Boolean);
   document.getElementById("content").replaceChildren(...damaged, ...sections);
-  const titles = sections.map((each) => el("a", { href: `#${each.id}`, click: (event) => { event.preventDefault(); each.scrollIntoView(); each.querySelector("h2").focus?.(); } }, each.querySelector("h2").textContent));
+  const titles = sections.map((each) => el("a", { href: `#${each.id}`, click: (event) => { event.preventDefault(); each.scrollIntoView(); each.querySelector("h2").focus(); } }, each.querySelector("h2").textContent));
   document.getElementById("sections").replaceChildren(...titles);
   // What was in focus was made anew: the keyboard goes on from where it was.
   for (const each of document.querySelectorAll("#curves fieldset label, #curves fieldset button"))
@@ -148,6 +153,3 @@ document.getElementById("made").textContent = `as of ${DATA.made}`;
 document.title = runs.length + comparisons.length === 1 ? (runs[0] || comparisons[0]).name : `${runs.length + comparisons.length} runs and comparisons`;
 restore();
 render();
-window.addEventListener("beforeprint", remember);
-document.addEventListener("change", remember);
-document.addEventListener("click", remember);

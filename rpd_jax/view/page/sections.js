@@ -1,7 +1,7 @@
 // The sections below the curves, each made of the runs that are shown.
 
 function section(id, title, ...children) {
-  return el("section", { id, "aria-labelledby": `${id}-title` }, el("h2", { id: `${id}-title` }, title), ...children);
+  return el("section", { id, "aria-labelledby": `${id}-title` }, el("h2", { id: `${id}-title`, tabindex: -1 }, title), ...children);
 }
 
 function resultsSection(runs, hidden) {
