@@ -27,6 +27,7 @@ ROOMS: tuple[tuple[str, ...], ...] = (
     ("rpd_jax.training", "rpd_jax.demonstrations.collect", "rpd_jax.demonstrations.record"),
     ("rpd_jax.export",),
     ("rpd_jax.comparison",),
+    ("rpd_jax.view",),
     ("rpd_jax.experiments",),
     ("rpd_jax.launch",),
 )

@@ -19,11 +19,11 @@ from rpd_jax.comparison.aggregates import Estimate, interquartile_mean, probabil
 from rpd_jax.comparison.claims import Verdict
 from rpd_jax.comparison.experiment import FINAL_EPISODES, TUNING_EPISODES, Experiment
 from rpd_jax.comparison.outcome import ArmOutcome, CaseOutcome, scores
-from rpd_jax.report.results import fingerprint, package_versions
+from rpd_jax.report.results import COMPARISON_FILE, fingerprint, package_versions
 from rpd_jax.report.table import render
 from rpd_jax.runs.files import atomic_path, write_json
 
-REPORT_FILE, JSON_FILE, CSV_FILE, TEX_FILE = "report.md", "comparison.json", "table.csv", "table.tex"
+REPORT_FILE, CSV_FILE, TEX_FILE = "report.md", "table.csv", "table.tex"
 LEVELS = (0.5, 0.8)
 HEADERS = (
     "case",
@@ -60,7 +60,7 @@ def write(
     for name, content in ((REPORT_FILE, text), (CSV_FILE, _csv(rows)), (TEX_FILE, _tex(rows))):
         with atomic_path(directory / name) as path:
             path.write_text(content)
-    write_json(directory / JSON_FILE, _json(experiment, outcomes, problems, command, verdicts))
+    write_json(directory / COMPARISON_FILE, _json(experiment, outcomes, problems, command, verdicts))
     return text
 
 
@@ -253,6 +253,7 @@ def _case_json(experiment: Experiment, outcome: CaseOutcome) -> dict[str, Any]:
                 "steps": arm.steps.tolist(),
                 "queries": arm.queries.tolist(),
                 "curve": arm.curve.tolist(),
+                "counts": arm.episodes.tolist(),
                 "tuning": {s: c[:, -1].tolist() for s, c in zip(settings[name], arm.tuning, strict=False)},
             }
             for name, arm in outcome.arms.items()

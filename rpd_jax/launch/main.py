@@ -15,6 +15,7 @@ VERBS = {
     "train": "train",
     "evaluate": "evaluate",
     "compare": "compare",
+    "view": "view",
     "collect": "collect",
     "finetune-octo": "finetune_octo",
     "finetune-openvla": "finetune_openvla",

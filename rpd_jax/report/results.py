@@ -21,6 +21,7 @@ RESULTS_FILE = "results.json"
 TABLE_FILE, VIDEO_FILE = "table.md", "episodes.mp4"
 DIAGNOSTICS_FILE = "diagnostics.png"
 CURVES_FILE, CALLS_FILE, POINTS_FILE = "curves.png", "calls.png", "curves.json"
+COMPARISON_FILE = "comparison.json"
 FILES = (RESULTS_FILE, TABLE_FILE, POINTS_FILE, CURVES_FILE, CALLS_FILE, DIAGNOSTICS_FILE, VIDEO_FILE)
 """All that a run or an evaluation shows of itself."""
 TEACHER_PREFIX = "teacher:"

@@ -108,20 +108,23 @@ def read_metrics(path: Path | str) -> list[dict[str, float]]:
     A last line that is being written is left out. Raises ConfigError, one line that names the file, if it is missing
     or damaged.
     """
+    return [row for _, row in read_rows(path)]
+
+
+def read_rows(path: Path | str) -> Iterator[tuple[int, dict[str, float]]]:
+    """As `read_metrics`, one after the other with their steps: those before a damaged line come before the error."""
     try:
         with Path(path).open("rb") as file:
-            lines = list(file)
+            for number, line in enumerate(file, 1):
+                if not line.endswith(b"\n"):
+                    return
+                row = _parse_row(line)
+                if row is None:
+                    raise ConfigError(f"{path} is damaged: line {number} is no row of metrics")
+                step = row.pop("step")
+                yield step, {name: math.nan if value is None else value for name, value in row.items()}
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror}") from error
-    found = []
-    for number, line in enumerate(lines, 1):
-        if not line.endswith(b"\n"):
-            break
-        row = _parse_row(line)
-        if row is None:
-            raise ConfigError(f"{path} is damaged: line {number} is no row of metrics")
-        found.append({name: math.nan if value is None else value for name, value in row.items() if name != "step"})
-    return found
 
 
 def _parse_row(line: bytes) -> dict[str, Any] | None:

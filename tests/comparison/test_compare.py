@@ -16,7 +16,10 @@ from rpd_jax.comparison.checks import without_effect
 from rpd_jax.config import TeacherConfig
 from rpd_jax.experiments import get_experiment
 from rpd_jax.losses.terms import TERMS, term
+from rpd_jax.report.results import COMPARISON_FILE
 from rpd_jax.training import trainer
+from rpd_jax.view import comparison as view
+from rpd_jax.view.places import Place
 from teachers.settings import teacher_factory
 
 
@@ -28,7 +31,7 @@ def small(**changes: Any) -> Experiment:
 
 def files(root: Path) -> dict[str, str]:
     """What a comparison says, but for the day."""
-    stored = json.loads((root / report.JSON_FILE).read_text())
+    stored = json.loads((root / COMPARISON_FILE).read_text())
     stored.pop("date")
     return {"json": json.dumps(stored), "csv": (root / report.CSV_FILE).read_text()}
 
@@ -45,6 +48,8 @@ def test_a_comparison_is_the_same_after_it_was_cut(tmp_path: Path, monkeypatch: 
     assert {"curves.png", "sensitivity.png", "report.md", "table.tex"} <= {
         p.name for p in (tmp_path / "whole").iterdir()
     }
+    seen = view.gather(Place("whole", tmp_path / "whole", is_comparison=True))  # what is written can be looked at
+    assert [arm["curve"]["x"][-1] for arm in seen["cases"][0]["arms"]] == [640, 640]
 
     saves, save = 0, trainer.Trainer.save
 
