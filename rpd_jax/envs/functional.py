@@ -62,6 +62,21 @@ def vector_step(env: FunctionalEnv, state: VectorState, action: Array) -> tuple[
     Where the next observation or the reward is not finite, or the action is NaN, the episode is truncated: with reward
     0, no success, and the observation that was acted on as the final one.
     """
+    running, result = vector_advance(env, state, action)
+    ended = jnp.logical_or(result.terminated, result.truncated)
+    restart = functools.partial(vector_restart, env)
+    state = jax.lax.cond(jnp.any(ended), restart, lambda running, ended: running, running, ended)
+    return state, result._replace(observation=state.observation)
+
+
+def vector_advance(
+    env: FunctionalEnv, state: VectorState, action: Array, limit: Array | int | None = None
+) -> tuple[VectorState, StepResult]:
+    """As `vector_step`, but an episode that ends is left where it ended.
+
+    `limit` is the age at which episodes are truncated; None: the environment's `max_episode_steps`.
+    """
+    limit = env.spec.max_episode_steps if limit is None else limit
     low, high = jnp.asarray(env.spec.action_low), jnp.asarray(env.spec.action_high)
     env_state, final, reward, terminated, truncated, success = jax.vmap(
         lambda s, a: env.step(s, jnp.clip(jnp.nan_to_num(a, nan=0.0), low, high))
@@ -75,13 +90,9 @@ def vector_step(env: FunctionalEnv, state: VectorState, action: Array) -> tuple[
     reward = jnp.where(broken, 0.0, reward)
     terminated, success = terminated & ~broken, success & ~broken
     age = state.age + 1
-    truncated |= broken | ((age >= env.spec.max_episode_steps) & ~terminated)
-    ended = jnp.logical_or(terminated, truncated)
-    not_finite = state.not_finite + broken
-    running = VectorState(env_state, final, state.base_seed, state.episode, age, not_finite)
-    restart = functools.partial(vector_restart, env)
-    state = jax.lax.cond(jnp.any(ended), restart, lambda running, ended: running, running, ended)
-    return state, StepResult(state.observation, final, reward, terminated, truncated, success)
+    truncated |= broken | ((age >= limit) & ~terminated)
+    running = VectorState(env_state, final, state.base_seed, state.episode, age, state.not_finite + broken)
+    return running, StepResult(final, final, reward, terminated, truncated, success)
 
 
 def _is_finite(tree: Any) -> Array:

@@ -1,165 +1,135 @@
-"""The tabletop tasks as Gymnasium vector environments, for use without the rest of the library.
+"""The tabletop tasks in Gymnasium, for use without the rest of the library.
 
-Importing this module registers them:
+Importing this module registers them; in front of a task's name, Gymnasium imports it itself:
 
     import gymnasium
-    import rpd_jax.envs.gym
 
+    env = gymnasium.make("rpd_jax.envs.gym:rpd_jax/PickCube-v1", observation="ee", render_mode="rgb_array")
     envs = gymnasium.make_vec("rpd_jax/PickCube-v1", num_envs=16, observation="state+rgb")
+
+Since 1.0 Gymnasium reads no entry points of installed packages, so that one of the two it must be. `GymSettings` lists
+the keyword arguments. `make_vec` gives one compiled program for all environments; with `vectorization_mode="async"`
+its processes must be started by `vector_kwargs={"context": "spawn"}`, since a forked JAX can hang.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+import dataclasses
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import gymnasium
+import jax
+import jax.numpy as jnp
 import numpy as np
-from gymnasium.spaces import Box, Dict, Space
-from gymnasium.vector import AutoresetMode, VectorEnv
-from gymnasium.vector.utils import batch_space
 
-from rpd_jax.config import choice
-from rpd_jax.envs.base import ArraySpec, Camera
-from rpd_jax.envs.functional import FunctionalVectorEnv
+from rpd_jax.envs.functional import VectorState, draw, vector_advance, vector_reset
+from rpd_jax.envs.gym_settings import METADATA, RENDER, GymSettings, ShownEnv
+from rpd_jax.envs.gym_vector import TabletopVectorEnv
 from rpd_jax.envs.registry import env_seeds
-from rpd_jax.envs.tabletop import hand
-from rpd_jax.envs.tabletop.env import TabletopEnv
-from rpd_jax.envs.tabletop.tasks import TASKS
+from rpd_jax.envs.tabletop.tasks import TASKS, load
 
 NAMESPACE = "rpd_jax"
-ENTRIES = ("state", "ee", "proprio", "rgb")
+UNLIMITED = 10**6  # steps: an episode is as long as Gymnasium's TimeLimit says
 
 
-class TabletopVectorEnv(VectorEnv):
-    """B environments of one task, which share one jitted program.
+class TabletopSingleEnv(gymnasium.Env[Any, np.ndarray]):
+    """One environment of a task; its episodes are those of the first of a vector of the same seed.
 
-    An episode that ends is reset within the same step (`AutoresetMode.SAME_STEP`): `infos["final_obs"]` [B] then holds
-    its true last observation, None where no episode ended, and `infos["final_info"]["success"]` whether it succeeded.
-    Otherwise `infos["success"]` says so. Masks have the same names with an underscore in front.
-
-    `env_spec` names the parts of each observation, says the task in words and what the action's seven numbers mean.
+    `info["success"]` says whether the state counts as success. Time limits are Gymnasium's: `gymnasium.make` wraps the
+    environment in a `TimeLimit` of the task's own length, or of its argument `max_episode_steps` (which a
+    `horizon_scale` above 1 needs).
     """
 
-    metadata: dict[str, Any] = {  # noqa: RUF012  (Gymnasium's way)
-        "render_modes": ["rgb_array"],
-        "render_fps": round(1 / (hand.SUBSTEPS * hand.TIMESTEP)),
-        "autoreset_mode": AutoresetMode.SAME_STEP,
-    }
+    metadata: dict[str, Any] = dict(METADATA)  # noqa: RUF012  (Gymnasium's way)
 
-    def __init__(
-        self,
-        task: str,
-        num_envs: int = 1,
-        *,
-        observation: str = "state",
-        reward: str = "normalized_dense",
-        seed: int | None = None,
-        render_mode: str | None = None,
-        image_size: int = 128,
-        camera: Camera | None = None,
-        max_episode_steps: int | None = None,
-        end_on_success: bool = True,
-        physics: str = "auto",
-        horizon_scale: int = 1,
-        instruction: str = "",
-    ) -> None:
-        """Compiles the task's model.
+    def __init__(self, task: str, **settings: Any) -> None:
+        """Compiles the task's model, once for equal settings.
 
         Args:
-          task: "PickCube-v1", say, or "tabletop:PickCube-v1".
-          num_envs: B.
-          observation: one of "state", "ee", "proprio" and "rgb", which gives an array, or several joined by "+", which
-            give a dictionary.
-          reward: "normalized_dense" (at most 1 a step), "dense", "sparse" (1 at success), "v2" or "v3": see `rewards`.
-          seed: of the episodes until `reset` is given one; None: a random one.
-          render_mode: "rgb_array", or None.
-          image_size: pixels, square, of "rgb" and `render`.
-          camera: None: the task's own.
-          max_episode_steps: None: the task's own.
-          end_on_success: whether success terminates an episode.
-          physics: "c", "mjx" (for accelerators) or "auto".
-          horizon_scale: k gives episodes k times the steps, each of which moves and turns the hand by a k-th.
-          instruction: the task in words, for `env_spec`; empty: the task's own.
+          task: "PickCube-v1", say.
+          **settings: see `GymSettings`.
 
         Raises:
-          ConfigError: an unknown task, observation, reward, render mode or engine.
+          ConfigError: an unknown setting, task, observation, reward, render mode or engine.
         """
-        self._keys = tuple(observation.split("+"))
-        for key in self._keys:
-            choice("observation", key, ENTRIES)
-        if render_mode is not None:
-            choice("render_mode", render_mode, self.metadata["render_modes"])
-        env = TabletopEnv(
-            task.removeprefix("tabletop:"),
-            engine=physics,
-            reward=reward,
-            rgb="rgb" in self._keys,
-            image_size=image_size,
-            camera=camera,
-            max_episode_steps=max_episode_steps,
-            end_on_success=end_on_success,
-            horizon_scale=horizon_scale,
-            instruction=instruction,
-        )
-        self.num_envs, self.render_mode, self.env_spec = num_envs, render_mode, env.spec
-        spaces: dict[str, Space] = {key: _space(env.spec.observation[key]) for key in self._keys}
-        self.single_observation_space: Space = Dict(spaces) if len(spaces) > 1 else spaces[self._keys[0]]
-        low, high = (np.asarray(x, np.float32) for x in (env.spec.action_low, env.spec.action_high))
-        self.single_action_space: Space = Box(low, high)
-        self.observation_space = batch_space(self.single_observation_space, num_envs)
-        self.action_space = batch_space(self.single_action_space, num_envs)
-        super().reset(seed=seed)
-        self._envs = FunctionalVectorEnv(env, num_envs, self._seeds(seed))
+        self._settings = GymSettings.of(task, settings)
+        self._program = _program(self._settings)
+        env = self._program.env
+        self.render_mode = self._settings.render_mode
+        steps = self._settings.horizon_scale * env.task.max_episode_steps
+        self.env_spec = dataclasses.replace(env.spec, max_episode_steps=steps)
+        self.observation_space, self.action_space = self._settings.spaces(env)
+        self._base_seed: int | None = None
+        self._episode = 0
+        self._state: VectorState | None = None
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
-        """Begins new episodes.
+        """Begins an episode.
 
         Args:
-          seed: episodes are a function of it from now on, environment by environment, whatever B is; None: the next
-            episodes of the seed given before.
-          options: {"reset_mask": bool [B]} begins anew only in the environments named (and takes no seed).
+          seed: episodes are a function of it from now on; None: the next episode of the seed given before.
+          options: none are known.
 
         Returns:
-          observations and an empty dictionary.
+          an observation and an empty dictionary.
         """
         super().reset(seed=seed)
-        mask = (options or {}).get("reset_mask")
-        if seed is not None and mask is not None:
-            raise ValueError("reset_mask goes with seed=None: a seed is for all environments")
-        if mask is not None and (np.shape(mask) != (self.num_envs,) or np.asarray(mask).dtype != bool):
-            raise ValueError(f"reset_mask: need {self.num_envs} booleans, got {mask!r}")
-        if seed is not None:
-            self._envs.reseed(self._seeds(seed))
-        return self._observation(self._envs.reset(mask)), {}
+        if seed is not None or self._base_seed is None:
+            first = int(self.np_random.integers(2**31)) if seed is None else seed
+            (self._base_seed,), self._episode = env_seeds(first, 1), 0
+        self._state = self._program.reset(jnp.array([self._base_seed], jnp.uint32), jnp.array([self._episode]))
+        self._episode += 1
+        return self._observed(), {}
 
-    def step(self, actions: np.ndarray) -> tuple[Any, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
-        """Steps with actions [B, 7], clipped to the box; see the class for what comes back at an episode's end."""
-        if np.shape(actions) != self.action_space.shape:
-            raise ValueError(f"actions: shape must be {self.action_space.shape}, got {np.shape(actions)}")
-        result = self._envs.step(actions)
-        terminated, truncated, success = (np.array(x) for x in result[3:])
-        ended = terminated | truncated
-        infos: dict[str, Any] = {"success": success & ~ended, "_success": ~ended}
-        if ended.any():
-            final = self._observation(result.final_observation)
-            last = np.full(self.num_envs, None, dtype=object)
-            for i in np.flatnonzero(ended):
-                last[i] = {key: x[i] for key, x in final.items()} if isinstance(final, dict) else final[i]
-            infos |= {"final_obs": last, "_final_obs": ended.copy()}
-            infos |= {"final_info": {"success": success & ended, "_success": ended.copy()}, "_final_info": ended.copy()}
-        return self._observation(result.observation), np.array(result.reward), terminated, truncated, infos
+    def step(self, action: np.ndarray) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        """Steps with an action [7], clipped to the box.
 
-    def render(self) -> tuple[np.ndarray, ...] | None:
-        """A picture uint8 [H, W, 3] of each environment, or None where `render_mode` is None."""
-        return None if self.render_mode is None else tuple(np.asarray(self._envs.frames(range(self.num_envs))))
+        Raises:
+          ValueError: the action has another shape.
+          gymnasium.error.ResetNeeded: before the first `reset`.
+        """
+        if np.shape(action) != self.action_space.shape:
+            raise ValueError(f"action: shape must be {self.action_space.shape}, got {np.shape(action)}")
+        if self._state is None:
+            raise gymnasium.error.ResetNeeded("step was called before reset")
+        self._state, result = self._program.step(self._state, jnp.asarray(action, jnp.float32)[None])
+        reward, terminated, truncated, success = (np.asarray(x) for x in result[2:])
+        info = {"success": bool(success[0])}
+        return self._observed(), float(reward[0]), bool(terminated[0]), bool(truncated[0]), info
 
-    def _seeds(self, seed: int | None) -> list[int]:
-        return env_seeds(int(self.np_random.integers(2**31)) if seed is None else seed, self.num_envs)
+    def render(self) -> np.ndarray | None:  # type: ignore[override]
+        """A picture uint8 [H, W, 3], or None where `render_mode` is None."""
+        if self.render_mode is None:
+            return None
+        if self._state is None:
+            raise gymnasium.error.ResetNeeded("render was called before reset")
+        return np.array(self._program.draw(self._state.env_state)[0])
 
-    def _observation(self, observation: Mapping[str, Any]) -> Any:
-        entries = {key: np.array(observation[key]) for key in self._keys}  # copies, which the caller may change
-        return entries if len(entries) > 1 else entries[self._keys[0]]
+    def _observed(self) -> Any:
+        assert self._state is not None
+        return self._settings.observed({key: x[0] for key, x in self._state.observation.items()})
+
+
+class _Program(NamedTuple):
+    """Jitted functions of one environment, with an axis of length 1 in front."""
+
+    env: ShownEnv
+    reset: Callable[..., VectorState]
+    step: Callable[..., Any]
+    draw: Callable[..., Any]
+
+
+@functools.lru_cache(maxsize=16)  # a SyncVectorEnv of many would compile the same for each
+def _program(settings: GymSettings) -> _Program:
+    env = ShownEnv(settings, UNLIMITED)
+    return _Program(
+        env,
+        jax.jit(functools.partial(vector_reset, env)),
+        jax.jit(functools.partial(vector_advance, env)),
+        jax.jit(lambda state: draw(env, state, jnp.arange(1), RENDER)),
+    )
 
 
 def make_vec(name: str, num_envs: int = 1, **settings: Any) -> TabletopVectorEnv:
@@ -167,17 +137,18 @@ def make_vec(name: str, num_envs: int = 1, **settings: Any) -> TabletopVectorEnv
     return TabletopVectorEnv(name, num_envs, **settings)
 
 
-def _space(array: ArraySpec) -> Box:
-    low, high = (0, 255) if array.dtype == "uint8" else (-np.inf, np.inf)
-    return Box(low, high, array.shape, np.dtype(array.dtype).type)
-
-
 def register(tasks: Sequence[str]) -> None:
-    """Makes the tasks known to `gymnasium.make_vec` as "rpd_jax/<task>"."""
+    """Makes the tasks known to Gymnasium as "rpd_jax/<task>"."""
     for task in tasks:
         name = f"{NAMESPACE}/{task}"
         if name not in gymnasium.registry:
-            gymnasium.register(name, vector_entry_point=f"{__name__}:TabletopVectorEnv", kwargs={"task": task})
+            gymnasium.register(
+                name,
+                entry_point=f"{__name__}:{TabletopSingleEnv.__name__}",
+                vector_entry_point=f"{__name__}:{TabletopVectorEnv.__name__}",
+                max_episode_steps=load(task).max_episode_steps,
+                kwargs={"task": task},
+            )
 
 
 register(tuple(TASKS))

@@ -25,8 +25,9 @@ class TaskInfo:
     success: str = ""  # what counts as success, in words
     frames: tuple[str, ...] = ("rgb",)  # entries of an observation that cameras draw; a task may lack the first
     cameras: Mapping[str, Camera] = dataclasses.field(default_factory=dict)  # entry of an observation -> what takes it
-    # Part of an observation -> its length and its unit, where its name does not tell (see export/manifest.py).
+    # Part of an observation -> its length and its unit, where its name does not tell (see export/fields.py).
     units: Mapping[str, tuple[int, str]] = dataclasses.field(default_factory=dict)
+    axes: Mapping[str, str] = dataclasses.field(default_factory=dict)  # name of a frame -> where it lies, in words
     # Parts of "state" that the observation "ee" is made of, see `ee.observe`; empty where the task has none.
     ee_objects: tuple[str, ...] = ()  # poses [7]
     ee_goals: tuple[str, ...] = ()  # positions [3]

@@ -17,22 +17,23 @@ from rpd_jax.training.student import Student
 from rpd_jax.types import Observation
 
 ONNX, STABLEHLO, TEXT = "student.onnx", "student.stablehlo", "student.mlir"
-MANIFEST, RUNNER = "student.json", "runner.py"
+MANIFEST, RUNNER, GUARDS = "student.json", "runner.py", "safe_student.py"
 KIND = Kind(
     field="output",
     what="an export",
     file=MANIFEST,
     keys=frozenset({"format", "variant", "seed", "files"}),
-    entries=(ONNX, STABLEHLO, TEXT, RUNNER),
+    entries=(ONNX, STABLEHLO, TEXT, RUNNER, GUARDS),
     leftovers=(ONNX, STABLEHLO, TEXT),
 )
 TOLERANCE = 1e-5  # of actions, whose box is about 1: float32 sums in another order
 
 
 def export_student(student: Student, output: Path | str, *, overwrite: bool = False, text: bool = False) -> Manifest:
-    """Writes a student as ONNX and StableHLO, with its manifest and a runner that needs neither JAX nor this library.
+    """Writes a student as ONNX and StableHLO, with its manifest, a runner and its guards.
 
-    A policy of the user's own (`network.name`) becomes StableHLO only, without the runner.
+    These two need neither JAX nor this library. A policy of the user's own (`network.name`) becomes StableHLO only,
+    without them.
 
     Args:
       student: see `load_student`.
@@ -47,7 +48,7 @@ def export_student(student: Student, output: Path | str, *, overwrite: bool = Fa
     target = Path(output)
     with Claim(target, KIND, lambda: check_output(target, overwrite)):
         programs = _programs(student, text)
-        for name in (STABLEHLO, ONNX, TEXT, RUNNER):
+        for name in (STABLEHLO, ONNX, TEXT, RUNNER, GUARDS):
             if name in programs:
                 with atomic_path(target / name) as temporary:
                     temporary.write_bytes(programs[name])
@@ -100,7 +101,7 @@ def _programs(student: Student, text: bool) -> dict[str, bytes]:
         programs[ONNX] = onnx_graph.export_onnx(student).SerializeToString()
         session = onnxruntime.InferenceSession(programs[ONNX], providers=["CPUExecutionProvider"])
         others[ONNX] = lambda observation: session.run(None, observation)[0]
-        programs[RUNNER] = Path(__file__).with_name(RUNNER).read_bytes()
+        programs |= {name: Path(__file__).with_name(name).read_bytes() for name in (RUNNER, GUARDS)}
     else:
         logging.warning("network.name=%r is not known to ONNX: StableHLO only", student.config.network.name)
     for batch in (1, 3):

@@ -10,34 +10,14 @@ from typing import Any
 
 import rpd_jax
 from rpd_jax.envs.registry import task_info
+from rpd_jax.export.fields import ActionField, Slice, action_fields, ranges_of, slices_of
 from rpd_jax.export.parameters import Scale, scales
 from rpd_jax.runs.files import read_json, write_json
 from rpd_jax.training.student import Student
 from rpd_jax.types import ActionContract, ActionStatistics
 
-FORMAT = 1
-_POSE = "m (x, y, z), quaternion (w, x, y, z)"
-_ENDINGS = (
-    ("_pose", 7, _POSE),
-    ("_pose", 3, "m"),  # "ee" names the way to a pose after it
-    ("_pos", 3, "m"),
-    ("_position", 3, "m"),
-    ("_rotation", 6, "1 (first two columns of the rotation matrix)"),
-    ("_vel", 3, "m/s"),
-    ("_half_size", 3, "m"),
-    ("_radius", 1, "m"),
-    ("width", 1, "m"),
-    ("is_grasped", 1, "0 or 1"),
-)
-
-
-@dataclasses.dataclass(frozen=True)
-class Slice:
-    """A named part of an entry: [start, stop) and its unit, None where it is not known."""
-
-    start: int
-    stop: int
-    unit: str | None
+FORMAT = 2
+PERIODS = 3  # of control: how old an observation may be that is acted on
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,6 +28,9 @@ class Entry:
     dtype: str
     layout: dict[str, Slice]  # empty for frames
     normalization: Scale | None
+    # Of each number: what is outside is taken for a fault, see `fields`; None where unbounded. Empty for frames.
+    low: tuple[float | None, ...] = ()
+    high: tuple[float | None, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,6 +42,15 @@ class ActionEntry:
     low: tuple[float | None, ...]  # None where unbounded
     high: tuple[float | None, ...]
     contract: ActionContract | None  # None for control modes that are not end-effector deltas
+    fields: dict[str, ActionField]
+
+
+@dataclasses.dataclass(frozen=True)
+class Guards:
+    """What `SafeStudent` of the runner does by default."""
+
+    fallback: str = "hold"  # hold, zero or stop
+    max_age_s: float | None = None  # seconds, of an observation that is acted on; None: whoever runs it must say
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,6 +68,8 @@ class Manifest:
     env_steps: int  # of training
     observation: dict[str, Entry]
     action: ActionEntry
+    axes: dict[str, str]  # name of a frame -> where it lies; empty where the suite does not say
+    guards: Guards
     files: dict[str, str]  # name -> SHA-256 of its bytes
     library_version: str = rpd_jax.__version__
     format: int = FORMAT
@@ -84,18 +78,14 @@ class Manifest:
 def make_manifest(student: Student, files: Mapping[str, str]) -> Manifest:
     """Describes a student whose `files` (name -> SHA-256) lie beside the manifest."""
     spec, known, info = student.spec, scales(student.member.normalizer), task_info(student.config.env)
-    observation = {
-        name: Entry(
-            tuple(array.shape),
-            array.dtype,
-            {
-                part: Slice(start, stop, unit_of(part, stop - start, info.units))
-                for part, (start, stop) in spec.layout.get(name, {}).items()
-            },
-            known.get(name),
-        )
-        for name, array in student.observation.items()
-    }
+    observation = {}
+    for name, array in student.observation.items():
+        layout = slices_of(spec.layout.get(name, {}), info)
+        # zero observations have no moments
+        seen = known.get(name) if float(student.member.normalizer[name].count if name in known else 0) > 0 else None
+        numbers = len(array.shape) == 1 and array.dtype == "float32"
+        ranges = ranges_of(layout, seen, array.shape[0]) if numbers else ((), ())
+        observation[name] = Entry(tuple(array.shape), array.dtype, layout, known.get(name), *ranges)
     low, high = (
         tuple(float(x) if math.isfinite(x) else None for x in bound) for bound in (spec.action_low, spec.action_high)
     )
@@ -110,7 +100,16 @@ def make_manifest(student: Student, files: Mapping[str, str]) -> Manifest:
         iteration=student.iteration,
         env_steps=student.env_steps,
         observation=observation,
-        action=ActionEntry((spec.action_dim,), "float32", low, high, spec.contract),
+        action=ActionEntry(
+            (spec.action_dim,),
+            "float32",
+            low,
+            high,
+            spec.contract,
+            action_fields(spec.contract, spec.action_low, spec.action_high, info.control_hz),
+        ),
+        axes=dict(info.axes),
+        guards=Guards(max_age_s=None if info.control_hz is None else PERIODS / info.control_hz),
         files=dict(files),
     )
 
@@ -128,24 +127,17 @@ def read_manifest(path: Path | str) -> Manifest:
         raise ValueError(f"{path}: format={found!r} cannot be read: {FORMAT} can")
     try:
         observation = {name: _entry(entry) for name, entry in raw.pop("observation").items()}
-        return Manifest(**raw | {"observation": observation, "action": _action(raw["action"])})
+        read = {"observation": observation, "action": _action(raw["action"]), "guards": Guards(**raw["guards"])}
+        return Manifest(**raw | read)
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{path} is no manifest of a student: {error}") from error
-
-
-def unit_of(part: str, size: int, own: Mapping[str, tuple[int, str]]) -> str | None:
-    """Unit of a named part of an observation; None where it is not known. `own`: see `TaskInfo.units`."""
-    if part in own:
-        joints, unit = own[part]
-        return unit if size == joints else None
-    return next((unit for ending, length, unit in _ENDINGS if part.endswith(ending) and size == length), None)
 
 
 def _entry(raw: Mapping[str, Any]) -> Entry:
     layout = {part: Slice(**where) for part, where in raw["layout"].items()}
     scale = raw["normalization"]
     scale = scale and Scale(tuple(scale["mean"]), tuple(scale["std"]), scale["clip"])
-    return Entry(tuple(raw["shape"]), raw["dtype"], layout, scale)
+    return Entry(tuple(raw["shape"]), raw["dtype"], layout, scale, tuple(raw["low"]), tuple(raw["high"]))
 
 
 def _action(raw: Mapping[str, Any]) -> ActionEntry:
@@ -156,4 +148,5 @@ def _action(raw: Mapping[str, Any]) -> ActionEntry:
             statistics = {key: tuple(x) if isinstance(x, list) else x for key, x in statistics.items()}
             statistics = ActionStatistics(**statistics)
         contract = ActionContract(**contract | {"statistics": statistics})
-    return ActionEntry(tuple(raw["shape"]), raw["dtype"], tuple(raw["low"]), tuple(raw["high"]), contract)
+    fields = {name: ActionField(**field) for name, field in raw["fields"].items()}
+    return ActionEntry(tuple(raw["shape"]), raw["dtype"], tuple(raw["low"]), tuple(raw["high"]), contract, fields)

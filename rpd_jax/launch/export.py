@@ -1,22 +1,23 @@
 """Writes one student of a run as ONNX and StableHLO, with a runner that needs only numpy and onnxruntime.
 
-  python -m launch.export --run=runs/quickstart --variant=rpd-mse --seed=0
-  python runs/quickstart/export/rpd-mse-0/runner.py --measure
+  python -m launch.export --run=runs/ee --variant=rpd-mse --seed=0
+  python runs/ee/export/rpd-mse-0/runner.py --measure
 
 Everything goes into the directory `export/VARIANT-SEED` of the run unless --output says otherwise: student.onnx,
-student.stablehlo (read by `jax.export.deserialize`), student.json (what it sees, in which order; what its actions mean)
-and runner.py. Needs pip install 'rpd_jax[export]'.
+student.stablehlo (read by `jax.export.deserialize`), student.json (what it sees, in which order and unit; what its
+actions mean), runner.py, and safe_student.py, guards for a robot (docs/robot.md). Needs pip install 'rpd_jax[export]'.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
 from absl import flags
 
 from rpd_jax.config import ConfigError
-from rpd_jax.export.files import check_output, check_packages, export_student
+from rpd_jax.export.files import MANIFEST, check_output, check_packages, export_student
 from rpd_jax.launch.flags import run
 from rpd_jax.training.student import load_student
 
@@ -45,6 +46,8 @@ def show(output: Path, env: str, variant: str, seed: int) -> None:
     print(f"{variant}/{seed} of {env}:")
     for file in sorted(output.iterdir()):
         print(f"  {file.name:20} {file.stat().st_size:>12,} bytes")
+    digest = hashlib.sha256((output / MANIFEST).read_bytes()).hexdigest()
+    print(f"SHA-256 of {MANIFEST}, which names those of the others: {digest}")
     print(f"try: python {output / 'runner.py'} --measure")
 
 

@@ -26,7 +26,7 @@ def envs():
             observation="state+ee",
             max_episode_steps=STEPS,
             render_mode="rgb_array",
-            image_size=20,
+            render_size=20,
             seed=5,
             physics="c",
         )
@@ -46,13 +46,14 @@ def still() -> np.ndarray:
 def test_every_task_is_registered():
     for task in TASKS:
         assert gymnasium.spec(f"rpd_jax/{task}").kwargs == {"task": task}
+    assert gymnasium.spec("rpd_jax/PickCube-v1").max_episode_steps == 50  # ManiSkill's
 
 
 def test_spaces_hold_what_comes(envs):
     assert isinstance(envs, rpd_jax.envs.gym.TabletopVectorEnv) and envs.num_envs == B
     assert envs.spec.id == "rpd_jax/PickCube-v1" and envs.render_mode == "rgb_array"
     assert envs.single_observation_space == Dict(
-        {"state": Box(-np.inf, np.inf, (40,), np.float32), "ee": Box(-np.inf, np.inf, (28,), np.float32)}
+        {"state": Box(-2e10, 2e10, (40,), np.float32), "ee": Box(-2e10, 2e10, (28,), np.float32)}
     )
     assert envs.single_action_space == Box(-1.0, 1.0, (7,), np.float32)
     assert envs.action_space.shape == (B, 7)
@@ -68,7 +69,7 @@ def test_spaces_hold_what_comes(envs):
 
 
 def test_one_entry_is_an_array(plain):
-    assert plain.single_observation_space == Box(-np.inf, np.inf, (40,), np.float32)
+    assert plain.single_observation_space == Box(-2e10, 2e10, (40,), np.float32)
     observation, _ = plain.reset()
     assert plain.observation_space.contains(observation)
     observation[:] = 0.0  # the caller's own copy
@@ -147,6 +148,8 @@ def test_gymnasiums_wrappers_understand_it(plain):
         ({"render_mode": "human"}, "choose from rgb_array"),
         ({"reward": "dens"}, "did you mean 'dense'"),
         ({"physics": "warp"}, "env.physics='warp' is unknown"),
+        ({"rewrad": "dense"}, "setting='rewrad' is unknown.*did you mean 'reward'"),
+        ({"render_size": 0}, "render_size=0 cannot work: it must be at least 1 pixel"),
     ],
 )
 def test_what_cannot_be_is_named(settings, message):

@@ -8,16 +8,17 @@ import pytest
 
 @pytest.fixture(scope="session")
 def runs(tmp_path_factory):
-    """A run for each kind of observation."""
+    """A run for each kind of observation, and one that sees "ee"."""
     from exported import OBSERVATIONS, configure, save_made_up
 
     import rpd_jax
 
-    directories = {kind: tmp_path_factory.mktemp("runs") / "run" for kind in OBSERVATIONS}
+    directories = {kind: tmp_path_factory.mktemp("runs") / "run" for kind in (*OBSERVATIONS, "ee")}
     rpd_jax.train(configure("debug", directories["state"]))
-    config = configure("quickstart", directories["rgb+proprio"])
-    config.env.observation, config.env.image_size = "rgb+proprio", 48
-    save_made_up(config)
+    for kind in ("rgb+proprio", "ee"):
+        config = configure("quickstart", directories[kind])
+        config.env.observation, config.env.image_size = kind, 48
+        save_made_up(config)
     return directories
 
 

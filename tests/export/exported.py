@@ -34,7 +34,10 @@ def save_made_up(config):
     shapes = jax.eval_shape(population.init)
     params = jax.tree.map(lambda leaf: rng.normal(0.0, 0.07, leaf.shape).astype(np.float32), shapes.params)
     normalizer = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes.normalizer)
-    seen = {"proprio": rng.normal(1.0, 2.0, (len(population), 50, 23)).astype(np.float32)}
+    seen = {
+        name: rng.normal(1.0, 2.0, (len(population), 50, *moments.mean.shape[1:])).astype(np.float32)
+        for name, moments in normalizer.items()
+    }
     normalizer = jax.vmap(normalization.update)(normalizer, seen)
     members = shapes._replace(params=params, normalizer=normalizer)
     Path(config.run.directory).mkdir(parents=True)

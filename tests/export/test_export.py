@@ -16,7 +16,7 @@ from exported import OBSERVATIONS, STEPS
 from rpd_jax.config import ConfigError, EnvConfig
 from rpd_jax.envs.registry import make_env, task_info
 from rpd_jax.envs.tabletop.hand import CONTRACT
-from rpd_jax.export import files, manifest, onnx_graph, runner, stablehlo
+from rpd_jax.export import fields, files, manifest, onnx_graph, runner, stablehlo
 from rpd_jax.export.parameters import scales
 from rpd_jax.policies import normalization
 from rpd_jax.training.student import env_spec, load_student
@@ -100,13 +100,15 @@ def test_the_manifest_says_what_is_what(exports, kind, tmp_path):
     assert set(written.files) | {files.MANIFEST} == {path.name for path in directory.iterdir()}
     if kind == "state":
         (entry,) = written.observation.values()
-        assert entry.shape == (6,) and entry.layout["goal_pos"] == manifest.Slice(3, 6, "m")
+        assert entry.shape == (6,) and entry.layout["goal_pos"] == fields.Slice(3, 6, "m")
         assert len(entry.normalization.std) == 6 and written.env == "toy:Reach-v0" and written.control_hz is None
     else:
         assert written.observation["rgb"] == manifest.Entry((48, 48, 3), "uint8", {}, None)
         proprio = written.observation["proprio"]
-        assert proprio.layout["qpos"] == manifest.Slice(0, 8, "3 m, 3 rad, 2 m")
-        assert proprio.layout["tcp_pose"] == manifest.Slice(16, 23, "m (x, y, z), quaternion (w, x, y, z)")
+        assert proprio.layout["qpos"] == fields.Slice(0, 8, "3 m, 3 rad, 2 m", "joints")
+        assert proprio.layout["tcp_pose"] == fields.Slice(16, 23, "m (x, y, z), quaternion (w, x, y, z)", "world")
+        assert written.axes["world"] == "origin in the table's top, z up" and len(proprio.low) == 23
+        assert written.guards == manifest.Guards("hold", pytest.approx(0.15))  # three periods
         assert proprio.normalization.clip == 10.0 and written.action.contract == CONTRACT
         assert written.env == "tabletop:PickCube-v1" and written.control_hz == pytest.approx(20.0)
 
@@ -116,13 +118,13 @@ def test_units_of_the_tabletop_tasks_are_known(observation):
     for task in ("PickCube-v1", "RollBall-v1", "PegInsertionSide-v1", "StackCube-v1"):
         config = EnvConfig(name=f"tabletop:{task}", observation=observation)
         layout, own = env_spec(config).layout[observation], task_info(config).units
-        assert all(manifest.unit_of(name, stop - start, own) for name, (start, stop) in layout.items()), layout
-    assert manifest.unit_of("qpos", 9, own) is None and manifest.unit_of("x", 1, {}) is None
+        assert all(fields.unit_of(name, stop - start, own) for name, (start, stop) in layout.items()), layout
+    assert fields.unit_of("qpos", 9, own) is None and fields.unit_of("x", 1, {}) is None
 
 
 def test_what_is_no_manifest_is_refused(tmp_path):
     path = tmp_path / "student.json"
-    for text, message in (("{", "student.json is damaged"), ("{}", "format=None"), ('{"format": 1}', "'observation'")):
+    for text, message in (("{", "student.json is damaged"), ("{}", "format=None"), ('{"format": 2}', "'observation'")):
         path.write_text(text)
         with pytest.raises(ValueError, match=message):
             manifest.read_manifest(path)
@@ -184,6 +186,8 @@ def test_the_launcher(runs, tmp_path):
     done = launch("--variant=ppo", "--seed=1", f"--output={tmp_path / 'out'}")
     assert done.returncode == 0, done.stderr
     assert "ppo/1 of toy:Reach-v0" in done.stdout and "student.onnx" in done.stdout
+    digest = re.search(r"SHA-256 of student.json, .*: ([0-9a-f]{64})\n", done.stdout)[1]
+    assert runner.Student(tmp_path / "out", sha256=digest).manifest["seed"] == 1
     assert manifest.read_manifest(tmp_path / "out" / "student.json").variant == "ppo"
     refused = launch("--variant=rpd-mse")
     assert refused.returncode == 2 and "Traceback" not in refused.stderr

@@ -9,14 +9,14 @@ import pytest
 from rpd_jax.config import ConfigError
 from rpd_jax.export import files
 
-NAMES = [files.STABLEHLO, files.ONNX, files.RUNNER, files.MANIFEST]
+NAMES = [files.STABLEHLO, files.ONNX, files.RUNNER, files.GUARDS, files.MANIFEST]
 
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
     """Students are numbers, and their programs a few bytes."""
     monkeypatch.setattr(
-        files, "_programs", lambda student, text: {name: f"{name} {student}".encode() for name in NAMES[:3]}
+        files, "_programs", lambda student, text: {name: f"{name} {student}".encode() for name in NAMES[:-1]}
     )
     monkeypatch.setattr(files, "make_manifest", lambda student, hashes: SimpleNamespace(hashes=hashes))
     described = dict.fromkeys(files.KIND.keys)
@@ -38,7 +38,7 @@ def stop_at(monkeypatch, name):
     monkeypatch.setattr(files, "atomic_path", stopping)
 
 
-@pytest.mark.parametrize("name", NAMES[:3])
+@pytest.mark.parametrize("name", NAMES[:-1])
 def test_stopped_at_any_file_it_can_be_made_again(name, tmp_path, monkeypatch):
     target = tmp_path / "export"
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):

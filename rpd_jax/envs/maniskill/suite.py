@@ -35,6 +35,7 @@ class ManiSkillSuite:
             horizon_scale=config.horizon_scale,
             cameras={} if camera is None else {"rgb": camera},
             units=tasks.UNITS,
+            axes=tasks.AXES,
             ee_objects=facts.ee_objects if facts else (),
             ee_goals=facts.ee_goals if facts else (),
         )

@@ -63,6 +63,12 @@ OBSERVATIONS = ("state", "proprio", "rgb")
 
 PANDAS = ("panda", "panda_wristcam")  # ManiSkill's names of the robot whose controllers are described here
 UNITS = {"qpos": (9, "7 rad, 2 m"), "qvel": (9, "7 rad/s, 2 m/s")}  # the Panda's
+AXES = {
+    "world": "z up, z = 0 in the table's top; in most tasks the Panda's base stands at x = -0.615 m and looks along x",
+    "base": "the Panda's base link",
+    "hand": "origin at the tool centre point, between the finger tips; z along the fingers",
+    "joints": "the Panda's own: seven of the arm, two fingers",
+}
 
 _CONTRACTS = {
     # ManiSkill 3.0.1 multiplies the rotation by its *lower* bound, which inverts the sign, and composes it on

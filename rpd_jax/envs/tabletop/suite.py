@@ -12,6 +12,12 @@ from rpd_jax.envs.tabletop.tasks import TASKS, load
 
 UNITS = {"qpos": (hand.JOINTS, "3 m, 3 rad, 2 m"), "qvel": (hand.JOINTS, "3 m/s, 3 rad/s, 2 m/s")}
 
+AXES = {
+    "world": "origin in the table's top, z up",
+    "hand": "origin at the tool centre point, 9 mm above the tips of the fingers; z along them; they open along y",
+    "joints": "the floating hand's own: three slides along the world's axes, three hinges, two fingers",
+}
+
 
 class TabletopSuite(FunctionalSuite):
     """See `suite.Suite`."""
@@ -32,6 +38,7 @@ class TabletopSuite(FunctionalSuite):
             control_hz=1.0 / (hand.SUBSTEPS * hand.TIMESTEP),
             cameras={"rgb": camera},
             units=UNITS,
+            axes=AXES | {"base": f"the world's axes, turned by {facts.scene.base_yaw:.4g} rad about z"},
             ee_objects=facts.ee_objects,
             ee_goals=facts.ee_goals,
         )
