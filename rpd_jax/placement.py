@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import PartitionSpec
 
 from rpd_jax.types import Array
+
+Tree = TypeVar("Tree")
 
 
 def on_accelerator(x: Array) -> bool:
@@ -22,6 +25,28 @@ def first_gpu() -> str | None:
     """JAX's first device, "cuda:N" with its number in this process; None where that is no GPU."""
     first = jax.local_devices()[0]
     return f"cuda:{first.local_hardware_id}" if first.platform == "gpu" else None
+
+
+ENVS = "environments"
+"""The axis of a program's mesh along which environments are split, where it has one: see `training.mesh`."""
+
+
+def spread(tree: Tree) -> Tree:
+    """Arrays [B, ...] split over the devices that share a member's environments, in a program that has several.
+
+    Without effect elsewhere, and on arrays that do not divide evenly. The compiler splits what is made of such an array
+    as well, and adds up the devices' sums; so nothing depends on it but time.
+    """
+    count = jax.sharding.get_abstract_mesh().shape.get(ENVS, 1)
+    if count == 1:
+        return tree
+
+    def split(x: Array) -> Array:
+        if x.ndim == 0 or len(x) % count:
+            return x
+        return jax.lax.with_sharding_constraint(x, PartitionSpec(ENVS))
+
+    return jax.tree.map(split, tree)
 
 
 def host_view(x: Array) -> Array:

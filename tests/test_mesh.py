@@ -39,6 +39,8 @@ def test_every_device_has_as_many_members_as_the_others() -> None:
 def test_more_devices_than_there_are_are_refused() -> None:
     with pytest.raises(ConfigError, match=r"run\.devices=5 cannot work: it must be at most 4"):
         Mesh.of(8, 5)
+    with pytest.raises(ConfigError, match=r"run\.devices=4 cannot work: it must be a divisor of env\.num_envs=6"):
+        Mesh.of(1, 4, 6)
 
 
 @several
@@ -84,18 +86,79 @@ def test_a_member_learns_the_same_on_any_number_of_devices(runs: dict[int, tuple
     assert runs[1][2:] == runs[2][2:]
 
 
+@pytest.fixture(scope="module")
+def shared() -> tuple:
+    """Of two members, on a device and with environments shared out over four: the loop and three iterations."""
+    config = config_for()
+    config.variants, config.seeds = config.variants[:2], (0,)
+    found = []
+    for devices, split in ((1, "members"), (4, "environments")):
+        config.run.devices, config.run.split = devices, split
+        population, _, graph = loops(config)
+        found.append((population, graph, *graph.run(population.init(), 0, 3)))
+    return tuple(found)
+
+
+@several
+def test_devices_that_share_environments_change_rounding_alone(shared: tuple) -> None:
+    (_, _, one, rows_one), (population, graph, many, rows_many) = shared
+    assert population.mesh.devices.shape == {"members": 1, "environments": 4}
+    whole, part = (graph.state_dict().starts.shape, graph.state_dict().starts.addressable_shards[0].data.shape)
+    assert (whole, part) == ((16,), (4,))
+    # another order of floating-point sums, amplified by three iterations of Adam
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-4), one.params, many.params)
+    for mine, theirs in zip(rows_one, rows_many, strict=True):
+        for name in (name for name in mine if name.startswith("train/")):
+            np.testing.assert_allclose(mine[name], theirs[name], rtol=1e-4, err_msg=name)
+
+
+@several
+def test_each_device_computes_its_part_of_a_minibatch(shared: tuple) -> None:
+    """An array that every device had whole would be right, too, and no quicker."""
+    population, graph = shared[1][:2]
+    arguments = (population.init(), graph.state_dict(), *graph._who, np.int32(0), np.int32(1))
+    text = graph._program.lower(*arguments).compile().as_text()
+    assert "all-reduce" in text
+    config = population.config
+    size = config.env.num_envs * config.algorithm.rollout_length // config.algorithm.minibatches
+    hidden = config.network.hidden[0]
+    shapes = {shape for shape in (f"f32[{size},{hidden}]", f"f32[{size // 4},{hidden}]") if shape in text}
+    assert shapes == {f"f32[{size // 4},{hidden}]"}
+
+
+@several
+def test_a_loop_of_shared_environments_is_compiled_once(shared: tuple, caplog: pytest.LogCaptureFixture) -> None:
+    _, graph, members, _ = shared[1]
+    members = jax.tree.map(lambda x: x.copy(), members)
+    with jax.log_compiles(), caplog.at_level("WARNING"):
+        caplog.clear()
+        graph.run(members, 3, 1)
+    assert "Compiling" not in caplog.text
+
+
+@several
+@pytest.mark.parametrize(
+    ("num_envs", "devices", "shape"),
+    [(8, None, (1, 4)), (6, None, (1, 2)), (6, 3, (1, 3)), (8, 1, (1,)), (7, None, (1,))],
+)
+def test_environments_over_four_devices(num_envs: int, devices: int | None, shape: tuple[int, ...]) -> None:
+    assert tuple(Mesh.of(3, devices, num_envs).devices.shape.values()) == shape
+
+
 @several
 def test_a_run_is_resumed_on_another_number_of_devices(tmp_path: Path) -> None:
-    def train(name: str, devices: int, steps: int, **how: bool) -> rpd_jax.Result:
+    def train(name: str, devices: int, steps: int, split: str = "members", **how: bool) -> rpd_jax.Result:
         config = rpd_jax.get_preset("debug")
         config.run.directory, config.run.devices, config.run.tensorboard = str(tmp_path / name), devices, False
-        config.algorithm.total_steps = steps
+        config.algorithm.total_steps, config.run.split = steps, split
         return rpd_jax.train(config, teacher_factory(config.teacher), **how)
 
     whole = train("whole", 1, 640)
     train("parts", 4, 320)
     resumed = train("parts", 2, 640, resume=True)
     jax.tree.map(np.testing.assert_array_equal, jax.device_get(whole.params), jax.device_get(resumed.params))
+    shared = train("parts", 4, 800, "environments", resume=True)
+    assert shared.population.mesh.devices.size == 4 and len(shared.history) == 5
 
 
 @several

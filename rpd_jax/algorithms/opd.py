@@ -43,6 +43,7 @@ from rpd_jax.config.variant import PhaseSpec
 from rpd_jax.demonstrations.transitions import Demonstrations, draw, load
 from rpd_jax.losses.terms import TERMS, check_inputs, guided
 from rpd_jax.losses.tokens import log_probs, token_reverse_kl
+from rpd_jax.placement import spread
 from rpd_jax.policies import normalization
 from rpd_jax.policies.base import Params, in_turn, student_keys
 from rpd_jax.types import Observation, TokenScores, Transition
@@ -213,7 +214,7 @@ class OPD(Algorithm):
         """
 
         def rows(indices: chex.Array) -> Batch:
-            return jax.tree.map(lambda x: x[indices], batch)
+            return spread(jax.tree.map(lambda x: x[indices], batch))
 
         def learn(carry: tuple, given: tuple) -> tuple[tuple, Metrics]:
             member, pending = carry

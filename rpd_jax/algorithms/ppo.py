@@ -40,6 +40,7 @@ from rpd_jax.config import ConfigError, GuidanceConfig, NetworkConfig, VariantSp
 from rpd_jax.config.algorithm import PPOConfig
 from rpd_jax.guidance import schedule
 from rpd_jax.losses.terms import check_inputs, guided
+from rpd_jax.placement import spread
 from rpd_jax.policies import normalization
 from rpd_jax.policies.base import Params, Policy, has_critic, in_turn
 from rpd_jax.types import Observation, TeacherLabels, Transition
@@ -91,9 +92,8 @@ def epochs(
 
     def learn(carry: tuple) -> tuple:
         index, member, halt, totals, applied = carry
-        member, halt, metrics = step(
-            ppo, progress, member, halt, variant, jax.tree.map(lambda x: x[order[index]], batch)
-        )
+        rows = spread(jax.tree.map(lambda x: x[order[index]], batch))
+        member, halt, metrics = step(ppo, progress, member, halt, variant, rows)
         totals |= {name: totals[name] + jnp.where(halt.all, 0.0, m) for name, m in metrics.items()}
         return index + 1, member, halt, totals, applied + 1.0 - halt.all.astype(jnp.float32)
 

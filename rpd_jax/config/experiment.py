@@ -8,6 +8,7 @@ concerns several fields at once is checked in `validate`.
 import dataclasses
 import json
 import math
+import re
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -80,8 +81,32 @@ class RunConfig(Settings):
     # At most, where the whole loop is one program; metrics come once a call.
     iterations_per_call: int = setting(1, low=1)
     devices: int | None = setting(None, low=1)  # that members are shared out over; None: as many as are of use
+    # What devices share out: members, or the environments of all members, for fewer members than devices, where the
+    # loop is one program (not C physics).
+    split: str = setting("members", choices=("members", "environments"))
     tensorboard: bool = True  # also write TensorBoard's event files
     wandb_project: str = ""  # empty: no W&B
+    distributed: bool = False  # several processes, on any number of hosts, share the members out: docs/cluster.md
+    # HOST:PORT where process 0 is to listen; None, here and in the next two: what SLURM, Open MPI, Kubernetes or a
+    # Cloud TPU says.
+    coordinator_address: str | None = None
+    num_processes: int | None = setting(None, low=1)  # of the run
+    process_id: int | None = setting(None, low=0)  # which of them this is
+    heartbeat_timeout_seconds: int = setting(100, low=1)  # after which a silent process counts as dead
+
+    def check_together(self) -> None:
+        """Raises ConfigError where the settings contradict each other."""
+        address = self.coordinator_address
+        right = "HOST:PORT, where process 0 is to listen"
+        require(
+            address is None or re.fullmatch(r".+:\d{1,5}", address) is not None,
+            "run.coordinator_address",
+            address,
+            right,
+        )
+        for name in ("coordinator_address", "num_processes", "process_id"):
+            given = getattr(self, name)
+            require(given is None or self.distributed, f"run.{name}", given, "None without run.distributed=True")
 
 
 @accept_former_names
@@ -136,6 +161,7 @@ class Config(Settings):
         self.teacher.check_together()
         self.algorithm.check_kind()
         self.algorithm.validate(self.env.num_envs)
+        self.run.check_together()
         return self
 
 

@@ -16,6 +16,7 @@ import numpy as np
 from rpd_jax.instructions import Instructions, taken
 from rpd_jax.ipc.text import one_line
 from rpd_jax.keys import stream
+from rpd_jax.placement import spread
 from rpd_jax.types import Array, ChunkTeacher, Observation, Teacher, TeacherError, TeacherLabels, TeacherSpec
 
 LARGEST_ACTION = 100.0  # a hundred times the box of an end-effector delta: no teacher means that
@@ -140,7 +141,7 @@ def label_member(
     with asking(teacher.spec):
         parts = [
             teacher.label(
-                {name: x[begin : begin + batch_size] for name, x in flat.items()},
+                spread({name: x[begin : begin + batch_size] for name, x in flat.items()}),
                 taken(instructions, np.arange(begin, min(begin + batch_size, horizon * num_envs)) % num_envs),
                 jax.random.fold_in(key, i),
             )

@@ -7,6 +7,7 @@ import itertools
 import logging as stdlib_logging
 import re
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
@@ -24,6 +25,7 @@ from rpd_jax.launch.suggestions import suggestion
 from rpd_jax.presets import get_preset
 from rpd_jax.runs.checkpoint import CONFIG_FILE, CheckpointError
 from rpd_jax.runs.files import read_json
+from rpd_jax.training import hosts
 from rpd_jax.types import TeacherError
 
 Settings = TypeVar("Settings")
@@ -174,9 +176,17 @@ def run(main: Callable[[Sequence[str]], int | None], *, takes_words: bool = Fals
         try:
             return main(argv)
         except (ConfigError, CheckpointError) as error:
-            return report(error, 2)
-        except (TeacherError, SidecarFailed, SimulatorFailed) as error:
+            status = report(error, 2)
+        except (TeacherError, SidecarFailed, SimulatorFailed, hosts.HostsFailed) as error:
             logging.debug("the failure", exc_info=error)
-            return report(error, 1)
+            status = report(error, 1)
+        except Exception as error:
+            if not hosts.is_joined():
+                raise
+            traceback.print_exception(error)
+            status = 1
+        if hosts.is_joined():
+            hosts.leave(status)
+        return status
 
     app.run(guarded, flags_parser=_parse)

@@ -4,6 +4,7 @@
   python -m launch.train --preset=maniskill-state --config.variants=ppo,rpd-mse:mse=5 --config.seeds=0,1,2
   python -m launch.train --preset=quickstart --resume
   python -m launch.train --preset=quickstart --resume=40    # from the checkpoint of iteration 40
+  srun python -m launch.train --preset=quickstart --config.run.distributed    # see docs/cluster.md
 
 The run directory (`--config.run.directory`) gets config.json, metrics.jsonl, checkpoints, and at the end results.json,
 table.md, curves.png and videos. SIGTERM, SIGHUP and Ctrl-C save a checkpoint and stop; `--resume` goes on from there.
@@ -38,11 +39,11 @@ def main(argv: Sequence[str]) -> int:
     config = _CONFIG.value
     result = rpd_jax.train(config, teacher_factory(config.teacher), resume=_RESUME.value, overwrite=_OVERWRITE.value)
     if result.signal is not None:
-        logging.info("stopped and saved in %s; %s", result.directory, to_go_on())
+        logging.info("stopped and saved in %s; %s", config.run.directory, to_go_on())
         return exit_status(result.signal)
-    assert result.directory is not None, "a run of the launcher has a directory"
-    show_results(result.directory)
-    print(f"results, curves and videos: {result.directory}")
+    if result.directory is not None:  # else another process of the run reports
+        show_results(result.directory)
+        print(f"results, curves and videos: {result.directory}")
     if result.diverged:
         gone = ", ".join(f"{name} at iteration {iteration}" for name, iteration in result.diverged.items())
         print(f"diverged: {gone}", file=sys.stderr)

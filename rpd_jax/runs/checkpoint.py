@@ -56,7 +56,9 @@ class CheckpointStore:
             if _UNFINISHED in entry.name:
                 remove(entry)
         remove_temporaries(self._path)
-        self._writer = ocp.Checkpointer(ocp.CompositeCheckpointHandler())
+        alone = _alone()
+        handler = ocp.CompositeCheckpointHandler(composite_options=ocp.CompositeOptions(multiprocessing_options=alone))
+        self._writer = ocp.Checkpointer(handler, multiprocessing_options=alone)
 
     def save(self, iteration: int, checkpoint: Checkpoint) -> None:
         """Writes a checkpoint and deletes the oldest beyond `keep`; does nothing if that iteration has one."""
@@ -225,9 +227,17 @@ def _restore(path: Path) -> Checkpoint:
                 raise CheckpointError(f"{path / name} is damaged: it differs from what was saved (SHA-256)")
     else:
         logging.info("%s is of an older version, without digests: it is taken as it is", path)
-    with contextlib.closing(ocp.Checkpointer(ocp.StandardCheckpointHandler())) as reader:
+    alone = _alone()
+    handler = ocp.StandardCheckpointHandler(multiprocessing_options=alone)
+    with contextlib.closing(ocp.Checkpointer(handler, multiprocessing_options=alone)) as reader:
         params, train_state = (_restore_item(reader, path / item) for item in _ITEMS)
     return Checkpoint(params, train_state, read_json(path / _HOST, CheckpointError))
+
+
+def _alone() -> ocp.options.MultiprocessingOptions:
+    """Without waiting for the other processes of a run, which orbax would expect to do the same."""
+    this = jax.process_index()
+    return ocp.options.MultiprocessingOptions(primary_host=this, active_processes={this})
 
 
 def _restore_item(reader: ocp.Checkpointer, path: Path) -> dict[str, np.ndarray]:

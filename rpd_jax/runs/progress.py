@@ -22,6 +22,7 @@ class ProgressBar:
       total: units of the whole, those of earlier sessions included.
       initial: units done before.
       description: what is counted.
+      silent: says nothing.
       interval: seconds between log lines.
       stream: where the bar would go; None is stderr.
       clock: gives seconds.
@@ -34,6 +35,7 @@ class ProgressBar:
         *,
         initial: int = 0,
         description: str = "",
+        silent: bool = False,
         interval: float = 15.0,
         stream: TextIO | None = None,
         clock: Callable[[], float] = time.monotonic,
@@ -42,7 +44,8 @@ class ProgressBar:
         self._stream = sys.stderr if stream is None else stream
         self._bar: Any = None
         self._resources = contextlib.ExitStack()
-        if self._stream.isatty() or "ipykernel" in sys.modules:
+        self._silent = silent
+        if not silent and (self._stream.isatty() or "ipykernel" in sys.modules):
             from tqdm import tqdm
 
             look = _look(columns(self._stream))
@@ -105,6 +108,8 @@ class ProgressBar:
         self._bar.set_postfix_str(f"{self._expected()}  {self._text}".lstrip(" ,"), refresh=refresh)
 
     def _log(self) -> None:
+        if self._silent:
+            return
         self._logged, self._said = self._clock(), self._done
         elapsed = duration(self._logged - self._started)
         line = f"{self._description} {self._done}/{self._total}, {elapsed}{self._expected()}  {self._text}"

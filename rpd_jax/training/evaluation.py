@@ -24,6 +24,7 @@ from rpd_jax.keys import stream
 from rpd_jax.training.alarms import CutShort
 from rpd_jax.training.episodes import EpisodeTracker
 from rpd_jax.training.guidance_check import check_acting
+from rpd_jax.training.hosts import Hosts
 from rpd_jax.training.population import Population
 from rpd_jax.types import Array, Observation, Teacher, TeacherSpec
 
@@ -239,30 +240,44 @@ class Evaluator:
     """Evaluates a run's students and its teacher, all on the same sequence of episodes (see `evaluation_seeds`).
 
     Environment p * N + n is member p's; the teacher acts in the first N. `convert_action`: see `StudentPolicy`.
+    Each of several processes plays the episodes of its own members, the population's, and gets those of `everyone`.
     """
 
     def __init__(
-        self, env: VectorEnv, population: Population, convert_action: Callable[[Array], Array] | None = None
+        self,
+        env: VectorEnv,
+        population: Population,
+        convert_action: Callable[[Array], Array] | None = None,
+        hosts: Hosts | None = None,
+        everyone: Population | None = None,
     ) -> None:
         self.env, self.population, self._convert = env, population, convert_action
+        self.hosts, self.everyone = hosts or Hosts(), everyone or population
         self.num_envs = env.num_envs // len(population)
         self._first = env.state_dict()
 
     def students(
         self, members: MemberState, episodes: int, film: Sequence[tuple[int, int]] = ()
     ) -> tuple[list[Episodes], list[Film]]:
-        """At least `episodes` episodes of each member; `film` lists (member, environment) pairs."""
+        """At least `episodes` episodes of each member; `film` lists (member, environment) pairs, members rising."""
         self.env.load_state_dict(self._first)
-        filmed = [member * self.num_envs + index for member, index in film]
+        rows = self.hosts.rows(len(self.everyone))
+        mine = [(member - rows.start, index) for member, index in film if rows.start <= member < rows.stop]
+        filmed = [member * self.num_envs + index for member, index in mine]
         policy = StudentPolicy(self.population, members, self._convert)
         results, films = run_episodes(self.env, policy, math.ceil(episodes / self.num_envs), filmed)
         by_member = [concatenate(results[i : i + self.num_envs]) for i in range(0, len(results), self.num_envs)]
-        return by_member, films
+        played = [Episodes(*each) for each in self.hosts.lists(by_member)]
+        return played, [Film(*each) for each in self.hosts.lists(films)]
 
     def teacher(self, teacher: Teacher, settings: EvalConfig, film: int = 0) -> tuple[Episodes, list[Film]]:
-        """The teacher's episodes, see `teacher_episodes`; it acts as the population's config says."""
-        self.env.load_state_dict(self._first)
-        return teacher_episodes(self.env, teacher, settings, film, self.population.config.teacher.acting)
+        """The teacher's episodes, see `teacher_episodes`; it acts as the population's config says, in one process."""
+        played = None
+        if self.hosts.reports:
+            self.env.load_state_dict(self._first)
+            played = teacher_episodes(self.env, teacher, settings, film, self.population.config.teacher.acting)
+        episodes, films = self.hosts.first(played)
+        return Episodes(*episodes), [Film(*each) for each in films]
 
 
 def teacher_label(spec: TeacherSpec) -> str:
@@ -281,7 +296,7 @@ class Assessment(NamedTuple):
 
 def assess(evaluator: Evaluator, members: MemberState, teacher: Teacher | None, settings: EvalConfig) -> Assessment:
     """Evaluates all members and the teacher under one protocol; records videos of some episodes where it can."""
-    population = evaluator.population
+    population = evaluator.everyone
     videos = settings.videos if evaluator.env.spec.frame_shape is not None else 0
     videos = min(videos, evaluator.num_envs)
     films: dict[str, list[Film]] = {}

@@ -35,7 +35,8 @@ class OfflineLoop:
         self._demonstrations = jax.device_put(load(config, spec, population.keys))
         algorithm = config.algorithm
         learn = functools.partial(_iteration, population.algorithm, algorithm.steps_per_iteration, algorithm.batch_size)
-        self._learn = jax.jit(population.mesh.split(learn, (0, 0, None, None)), donate_argnums=0)
+        split = population.mesh.split(learn, (0, 0, None, None))
+        self._learn = jax.jit(split, donate_argnums=0, **population.mesh.stay(False, None))
 
     def run(self, members: MemberState, first: int, count: int) -> tuple[MemberState, list[dict[str, float]]]:
         if first == 0 and not self._config.algorithm.start:

@@ -221,13 +221,14 @@ class GraphLoop:
         self.ledgers = [Ledger() for _ in population.members]
         ages = first_ages(seeds, env.spec.max_episode_steps) if random_ages else np.zeros(len(seeds), np.int32)
         begin = jax.jit(functools.partial(rollout_traced.begin, env))
-        self._running = population.mesh.place(begin(np.asarray(seeds, np.uint32), ages))
+        self._running = population.mesh.place(begin(np.asarray(seeds, np.uint32), ages), environments=True)
         program = Program.of(env, population, teacher)
         self._labeler = program.labeler
         split = population.mesh.split(
             functools.partial(run_iterations, program, self.at_once), (0, 0, 0, 0, None, None), out_axes=(0, 0, 1)
         )
-        self._program = jax.jit(split, donate_argnums=(0, 1))
+        stay = population.mesh.stay(False, True, None)
+        self._program = jax.jit(split, donate_argnums=(0, 1), **stay)
         # Arguments, not constants that XLA folds: it would fold others in the programs of other numbers of devices.
         self._who = population.mesh.place(jax.device_put((population.variants, population.askers.arrays)))
 
@@ -256,7 +257,7 @@ class GraphLoop:
         return self._running
 
     def load_state_dict(self, state: rollout_traced.Running) -> None:
-        self._running = self._population.mesh.place(state)
+        self._running = self._population.mesh.place(state, environments=True)
 
 
 LabelerOf = TypeVar("LabelerOf", bound=Labeler)
@@ -265,8 +266,8 @@ LabelerOf = TypeVar("LabelerOf", bound=Labeler)
 def _labeler(
     make: Callable[..., LabelerOf], teacher: Teacher | None, spec: EnvSpec, population: Population, num_envs: int
 ) -> LabelerOf | None:
-    """What queries the teacher for a population; None where no member is guided."""
-    if teacher is None or not population.askers.guided.any():
+    """What queries the teacher for a population; None where no variant is guided."""
+    if teacher is None or not population.guides:
         return None
     check_answers(teacher, population.specs, spec)
     batch_size = population.config.teacher.batch_size

@@ -27,6 +27,8 @@ from rpd_jax.envs.registry import unsettled_iterations
 from rpd_jax.guidance import schedule
 from rpd_jax.guidance.labeler import Askers
 from rpd_jax.keys import stream
+from rpd_jax.losses.terms import guided
+from rpd_jax.placement import ENVS
 from rpd_jax.policies import normalization
 from rpd_jax.policies.base import student_keys
 from rpd_jax.training.mesh import Mesh
@@ -54,10 +56,11 @@ class Population:
     its seed) its environments are the same whatever population it is part of.
     """
 
-    def __init__(self, config: Config, spec: EnvSpec) -> None:
+    def __init__(self, config: Config, spec: EnvSpec, rows: slice = slice(None)) -> None:
+        """The members of a config, or those `rows` of them."""
         self.config, self.spec = config, spec
         self.specs = resolve_variants(config)
-        self.members = [Member(variant, seed) for variant in self.specs for seed in config.seeds]
+        self.members = [Member(variant, seed) for variant in self.specs for seed in config.seeds][rows]
         self.algorithm: Algorithm = make_algorithm(Setup(config, spec, tuple(self.specs)))
         self.keys = student_keys(config.env, self.algorithm.policy)
         numbers = [name for name in self.keys if spec.observation[name].dtype == "float32"]  # neither frames nor tasks
@@ -73,12 +76,12 @@ class Population:
         )
         resolved = to_phases([m.variant for m in self.members], config.algorithm, self.terms, spec.action_dim)
         self.variants: Variant = resolved  # [P, F, ...], see `variants.at`
-        self.mesh = Mesh.of(len(self), config.run.devices)
+        self.mesh = Mesh.of(len(self), config.run.devices, config.env.num_envs if config.run.split == ENVS else 0)
         self._act, self._look_ahead, self._mode = (
             jax.jit(functools.partial(program, self.algorithm)) for program in (act, look_ahead, mode)
         )
         learn = self.mesh.split(functools.partial(update, self.algorithm), (0, 0, 1, 1, None))
-        self._update = jax.jit(learn, donate_argnums=0)
+        self._update = jax.jit(learn, donate_argnums=0, **self.mesh.stay(False, None))
 
     def __len__(self) -> int:
         return len(self.members)
@@ -87,6 +90,11 @@ class Population:
     def terms(self) -> tuple[str, ...]:
         """The loss terms that need the teacher's labels."""
         return self.algorithm.terms
+
+    @property
+    def guides(self) -> bool:
+        """Whether the teacher is queried, perhaps for members of another process: all run the same program."""
+        return any(guided(spec) for spec in self.specs)
 
     @property
     def seeds(self) -> list[int]:

@@ -18,10 +18,10 @@ from rpd_jax.training.student import Student, chosen_student
 class Result:
     """What a run leaves behind."""
 
-    members: MemberState  # leaves [P, ...], in the order of `population.members`
+    members: MemberState  # leaves [P, ...], in the order of `population.members`; of several processes, this one's
     population: Population
     table: Table  # one row for the teacher and one per variant; empty if interrupted
-    directory: Path | None  # None: nothing was kept on disk
+    directory: Path | None  # None: nothing was kept on disk, or another process wrote it
     signal: int | None  # that stopped the run; `resume=True` goes on
     diverged: Mapping[str, int]  # members "variant/seed" that stopped learning -> iteration
     rows: tuple[dict[str, float], ...] = ()  # the log, where there is no directory

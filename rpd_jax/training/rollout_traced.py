@@ -13,6 +13,7 @@ from rpd_jax.algorithms.base import MemberState
 from rpd_jax.envs.base import FunctionalEnv, StepResult
 from rpd_jax.envs.functional import VectorState, vector_reset, vector_step
 from rpd_jax.guidance.labeler_traced import Seen
+from rpd_jax.placement import spread
 from rpd_jax.training.lookahead import with_next
 from rpd_jax.training.population import Population
 from rpd_jax.types import Array, Observation, Transition
@@ -94,6 +95,7 @@ def collect(
         return jax.tree.map(lambda x: x.reshape(num_members, -1, *x.shape[1:]), tree)
 
     def step(running: Running, index: Array) -> tuple[Running, tuple[Transition, Observation, Array, Any, Ended]]:
+        running = spread(running)
         observation = by_member(running.env.observation)
         acted = population.act(members, observation, index)
         vector, result = vector_step(env, running.env, acted.action.reshape(running.starts.shape[0], -1))

@@ -105,7 +105,7 @@ def make_loop(
     for where, count in (("env", config.env.num_envs), ("eval", config.eval.num_envs)):
         right = f"a multiple of the {tasks} tasks, so that all members have the same"
         require(count % tasks == 0, f"{where}.num_envs", count, right)
-    guides = population.askers.guided.any()
+    guides = population.guides
     if teacher is not None and guides:
         check_teacher(teacher, spec)
         if population.algorithm.scores:

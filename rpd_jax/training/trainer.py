@@ -27,15 +27,16 @@ from rpd_jax.envs.suite import Suite
 from rpd_jax.guidance.labels import Ledger
 from rpd_jax.report.table import Table
 from rpd_jax.runs import directory as run_directory
-from rpd_jax.runs.checkpoint import Checkpoint, CheckpointStore, from_paths, to_paths
+from rpd_jax.runs.checkpoint import from_paths
 from rpd_jax.runs.interrupt import StopRequest, stop_on_signal
-from rpd_jax.runs.metrics import make_writers
 from rpd_jax.runs.progress import ProgressBar
 from rpd_jax.training import diagnostics, summary
 from rpd_jax.training.alarms import Alarms
 from rpd_jax.training.compiling import CompileClock
 from rpd_jax.training.evaluation import Evaluator, assess, evaluation_seeds
+from rpd_jax.training.hosts import Hosts, joined
 from rpd_jax.training.population import Population
+from rpd_jax.training.records import Records
 from rpd_jax.training.result import Result
 from rpd_jax.training.setup import TeacherFactory, check, make_loop, make_teacher
 from rpd_jax.training.size import PaceWarning, announce
@@ -52,7 +53,7 @@ class Snapshot(NamedTuple):
     iteration: int  # iterations done
     env_steps: int  # per member
     metrics: dict[str, float]
-    members: MemberState  # the next iteration consumes its arrays: copy what is to be kept
+    members: MemberState  # of this process; the next iteration consumes its arrays: copy what is to be kept
 
 
 def train(
@@ -78,13 +79,18 @@ def train(
       overwrite: delete that run first.
       callbacks: called after every iteration.
 
+    With `config.run.distributed` every process calls it in the same way, trains the members that are its own and gets
+    those in its result; the first one writes the run directory, and the others' results name none.
+
     Raises:
       ConfigError: a setting cannot work, or the run directory is taken.
+      HostsFailed: another process of the run failed or is gone.
       CheckpointError: the checkpoint to resume does not fit.
       TeacherError: the teacher failed, or gave nothing that could be used.
       RuntimeError: a simulator process kept failing.
 
-    Whatever ends the run early, the last whole iteration is saved first: `resume` goes on from there.
+    Whatever ends the run early, the last whole iteration is saved first: `resume` goes on from there. Where one of
+    several processes fails, the newest checkpoint is what there is.
     """
     runtime.configure()
     config = copy.deepcopy(config)
@@ -93,19 +99,22 @@ def train(
         config.env.name = suite.name
     keep = directory is not None
     require(keep or not resume, "resume", resume, "False where directory is None")
+    config.validate()
     with contextlib.ExitStack() as stack:
+        hosts = stack.enter_context(joined(config.run))
         if directory is None:
             directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="rpd_jax."))
             config.run.tensorboard, config.run.wandb_project = False, ""
         config.run.directory = str(directory) or config.run.directory
         check(config, teacher, suite)
-        run_directory.check(config, resume, overwrite)
-        run_directory.check_free(config)
-        announce(config, suite)
+        if hosts.reports:
+            run_directory.check(config, resume, overwrite)
+            run_directory.check_free(config)
+            announce(config, suite)
         stack.enter_context(jax.enable_x64(False))  # whatever the program has switched on: ours is single precision
         stop = stack.enter_context(stop_on_signal())
         claim = functools.partial(run_directory.claim, config, resume, overwrite)
-        trainer = Trainer(config, teacher, lambda: stack.enter_context(claim()), stack, suite)
+        trainer = Trainer(config, teacher, lambda: stack.enter_context(claim()), stack, suite, hosts)
         if resume:
             trainer.restore(None if resume is True else resume)
         trainer.run(stop, callbacks)
@@ -123,27 +132,26 @@ class Trainer:
         claim: Callable[[], Path],
         stack: contextlib.ExitStack,
         suite: Suite | None = None,
+        hosts: Hosts | None = None,
     ) -> None:
-        self.config = config
+        self.config, self.hosts = config, hosts or Hosts()
         rgb = config.env.sees_frames
-        num_members = len(config.variants) * len(config.seeds)
-        seeds = evaluation_seeds(config.eval, num_members)
+        own = self.hosts.rows(len(config.variants) * len(config.seeds))
+        seeds = evaluation_seeds(config.eval, own.stop - own.start)
         eval_env = make_env(config.env, seeds, rgb=rgb, end_on_success=False, suite=suite)
         stack.callback(eval_env.close)
 
-        self.population = Population(config, eval_env.spec)
+        self.everyone = Population(config, eval_env.spec)
+        self.population = Population(config, eval_env.spec, own) if self.hosts.count > 1 else self.everyone
         self.members = self.population.init()
         if config.algorithm.start:
             self.members = from_start(self.population, self.members)
-        self.evaluator = Evaluator(eval_env, self.population)
+        self.evaluator = Evaluator(eval_env, self.population, hosts=self.hosts, everyone=self.everyone)
         self.teacher = make_teacher(teacher, config, eval_env, stack, suite)
-        self.alarms = Alarms(self.population, self.teacher.spec.name if self.teacher else "")
+        self.alarms = Alarms(self.everyone, self.teacher.spec.name if self.teacher else "")
         self.loop = make_loop(config, eval_env.spec, self.population, self.teacher, stack, suite)
-        self.directory = claim()  # only now: whatever fails before leaves no directory behind
-        self.store = CheckpointStore(self.directory, config.run.keep_checkpoints)
-        stack.callback(self.store.close)
-        self.writer = make_writers(self.directory, config.run.tensorboard, config.run.wandb_project)
-        stack.callback(self.writer.close)
+        directory = claim() if self.hosts.reports else None  # only now: whatever fails before leaves none behind
+        self.records = Records(self.hosts, len(self.everyone), config.run, directory, stack)
 
         self.iteration = 0
         self.seconds = 0.0  # of training and evaluation, over all sessions
@@ -177,15 +185,14 @@ class Trainer:
         if self._due(self.config.eval.every) and evaluated < self.env_steps:
             self.evaluate()  # the session before this one ended within that evaluation
         total, done, pace = self.config.iterations, self.iteration, PaceWarning()
-        with (
-            CompileClock() as compiling,
-            ProgressBar(total, initial=done, description="training", once=compiling) as progress,
-        ):
+        how: dict[str, Any] = {"description": "training", "silent": not self.hosts.reports}
+        with CompileClock() as compiling, ProgressBar(total, initial=done, once=compiling, **how) as progress:
             if not self.done:
                 progress.say("compiling; a second start is quicker")
-            while not self.done and not stop:
+            while not self.done and not self.hosts.stop(stop):
                 first, count = self.iteration, self._next_call()
                 self.members, rows = self.loop.run(self.members, first, count)
+                rows = self.hosts.merged(rows)
                 self.iteration += count
                 try:
                     for i, metrics in enumerate(rows):
@@ -196,9 +203,10 @@ class Trainer:
                     self.seconds = time.perf_counter() - started
                     rows[-1]["time/seconds"] = self.seconds
                     for i, metrics in enumerate(rows):
-                        self.writer.write(self.steps_after(first + i + 1), metrics)
-                progress.update(count, summary.headline(self.population, rows[-1], "train"))
-                pace.look(progress)
+                        self.records.write(self.steps_after(first + i + 1), metrics)
+                progress.update(count, summary.headline(self.everyone, rows[-1], "train"))
+                if self.hosts.reports:
+                    pace.look(progress)
                 if self._due(self.config.run.checkpoint_every):
                     self.save()
                 for callback in callbacks:
@@ -206,26 +214,29 @@ class Trainer:
 
     def _save_after(self, error: BaseException) -> None:
         """Saves the last whole iteration, and adds to the error how to go on from there."""
-        if any(leaf.is_deleted() for leaf in jax.tree.leaves(self.members)):
+        if self.hosts.count > 1:
+            logging.error("not saved: the other processes cannot save theirs, or are an iteration ahead")
+        elif any(leaf.is_deleted() for leaf in jax.tree.leaves(self.members)):
             logging.error("iteration %d failed inside its program, which had consumed the state", self.iteration + 1)
         else:
             try:
                 self.save()
             except Exception:
                 logging.exception("the last whole iteration could not be saved")
-        saved = self.store.latest()
+        saved = self.records.latest()
         if saved is not None:
-            error.add_note(f"{self.directory} is saved at iteration {saved}: resume=True goes on from there")
+            error.add_note(f"{self.records.directory} is saved at iteration {saved}: resume=True goes on from there")
 
     def evaluate(self) -> dict[str, float]:
         """A point of the learning curve for every member."""
         episodes, _ = self.evaluator.students(self.members, self.config.eval.curve_episodes)
-        points = summary.curve_points(self.population, self.env_steps, self._labels, episodes)
+        points = summary.curve_points(self.everyone, self.env_steps, self._labels(), episodes)
         self.curve.extend(points)
-        metrics = summary.flatten("eval", self.population, [point.metrics() for point in points])
-        success = summary.headline(self.population, metrics, "eval")
+        metrics = summary.flatten("eval", self.everyone, [point.metrics() for point in points])
+        success = summary.headline(self.everyone, metrics, "eval")
         line = "  ".join(f"{name} {value:.2f}" for name, value in success.items())
-        logging.info("success in evaluation after %s env steps a member: %s", f"{self.env_steps:,}", line)
+        if self.hosts.reports:
+            logging.info("success in evaluation after %s env steps a member: %s", f"{self.env_steps:,}", line)
         return metrics
 
     def save(self) -> None:
@@ -234,30 +245,27 @@ class Trainer:
             "iteration": self.iteration,
             "total_steps": self.config.algorithm.total_steps,
             "seconds": self.seconds,
-            "ledgers": [dataclasses.asdict(ledger) for ledger in self.loop.ledgers],
-            "metrics_position": self.writer.position(),
+            "ledgers": self.hosts.lists([dataclasses.asdict(ledger) for ledger in self.loop.ledgers]),
             "curve": [point._asdict() for point in self.curve],
             "alarms": self.alarms.state_dict(),
         }
-        self.writer.flush()  # else a kill would lose rows that the resumed run does not write again
-        train_state = to_paths(self._train_state())
-        self.store.save(self.iteration, Checkpoint(to_paths(learned(self.members)), train_state, host))
+        self.records.save(self.iteration, learned(self.members), self._train_state(), host)
 
     def restore(self, iteration: int | None = None) -> None:
         """Goes on from a checkpoint, by default the newest that is intact; without any the run starts anew."""
-        if self.store.latest() is None:
-            self.writer.truncate(0, 0)
+        stored = self.records.load(iteration)
+        if stored is None:
             return
-        stored = self.store.resume(iteration)
         params = from_paths(stored.params, learned(self.members), "params")
         state = from_paths(stored.train_state, self._train_state(), "train_state")
         members = MemberState(**params, **{name: state[name] for name in MEMBER_STATE})
         self.members = self.population.mesh.place(members)
         self.loop.load_state_dict(state["loop"])
         self.iteration, self.seconds = stored.host["iteration"], stored.host["seconds"]
-        self.loop.ledgers[:] = [Ledger(**ledger) for ledger in stored.host["ledgers"]]
+        own = self.hosts.rows(len(self.everyone))
+        self.loop.ledgers[:] = [Ledger(**ledger) for ledger in stored.host["ledgers"][own]]
         self.curve = [summary.CurvePoint(**point) for point in stored.host["curve"]]
-        self.writer.truncate(stored.host["metrics_position"], self.env_steps)
+        self.records.rewind(stored, self.env_steps)
         self.alarms.load_state_dict(stored.host["alarms"])
         before, now = stored.host["total_steps"], self.config.algorithm.total_steps
         scheduled = [spec.name for spec in self.population.specs if is_scheduled(spec, self.config.algorithm)]
@@ -271,27 +279,25 @@ class Trainer:
 
     def result(self, signal: int | None) -> Result:
         """Evaluates everyone and writes table, curves and videos; leaves that out if a signal stopped the run."""
-        table = Table()
+        table, directory = Table(), self.records.directory
         if signal is None:
             assessment = assess(self.evaluator, self.members, self.teacher, self.config.eval)
-            cost = summary.Cost(self.env_steps, self._labels, self.seconds)
+            cost = summary.Cost(self.env_steps, self._labels(), self.seconds)
             if self.teacher is not None and assessment.teacher is not None:
                 self.alarms.look_at_teacher(assessment.teacher.success_once, self.teacher.spec.success)
-            table = summary.rows(self.config.env.name, self.population, assessment, cost, self.alarms.notes())
-            points = summary.curve_points(self.population, self.env_steps, self._labels, assessment.students)
-            curve = [*self.curve, *points]
-            marks = self.alarms.marks(self.steps_after)
-            teacher = assessment.teacher_spec
-            summary.write(self.directory, self.config, table, curve, assessment.films, teacher, marks=marks)
-            self.writer.flush()
-            diagnostics.draw(self.directory, self.population, self.alarms)
-        diverged = dict(self.alarms.diverged)
-        return Result(self.members, self.population, table, self.directory, signal, diverged)
+            table = summary.rows(self.config.env.name, self.everyone, assessment, cost, self.alarms.notes())
+            points = summary.curve_points(self.everyone, self.env_steps, cost.labels, assessment.students)
+            if directory is not None:
+                curve, films = [*self.curve, *points], assessment.films
+                teacher, marks = assessment.teacher_spec, self.alarms.marks(self.steps_after)
+                summary.write(directory, self.config, table, curve, films, teacher, marks=marks)
+                self.records.flush()
+                diagnostics.draw(directory, self.everyone, self.alarms)
+        return Result(self.members, self.population, table, directory, signal, dict(self.alarms.diverged))
 
-    @property
     def _labels(self) -> list[int]:
-        """Teacher queries of each member."""
-        return [ledger.labels for ledger in self.loop.ledgers]
+        """Teacher queries of each member, those of all processes."""
+        return self.hosts.lists([ledger.labels for ledger in self.loop.ledgers])
 
     def _train_state(self) -> dict[str, Any]:
         state = {name: getattr(self.members, name) for name in MEMBER_STATE}

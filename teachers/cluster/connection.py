@@ -49,7 +49,7 @@ def connected(placement: RayPlacement) -> Iterator[Any]:
 
 def _connect(ray: Any, address: str) -> None:
     if address:
-        _check_answer(address)
+        check_answer(address)
     elif not ray.util.get_node_ip_address().startswith("127."):
         raise ConfigError(
             f"teacher.ray.address='' cannot work: Ray was imported without {WITHOUT_CLUSTERS}=0 in the environment "
@@ -68,7 +68,7 @@ def _connect(ray: Any, address: str) -> None:
             raise ConfigError(f"{where} cannot work: {described(error)}{f'; {remedy}' if address else ''}") from error
 
 
-def _check_answer(address: str) -> None:
+def check_answer(address: str) -> None:
     host, _, port = address.rpartition(":")
     try:
         socket.create_connection((host.strip("[]"), int(port)), ANSWER_SECONDS).close()

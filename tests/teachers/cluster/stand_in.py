@@ -24,14 +24,13 @@ from teachers.sidecar.teacher import SidecarTeacher
 @dataclasses.dataclass
 class DrawsSettings(TeacherConfig):
     name: str = "draws"
-    seconds: float = 0.0  # for an answer
     pids: str = ""  # a directory; for each answer a line in the file named like the process
 
 
 class Draws:
     """Actions that depend on the state, on the row's instruction and on one draw for the whole batch.
 
-    The instruction "raise" is an error, and "crash" kills the process.
+    The instruction "raise" is an error, "crash" kills the process, and "slowly" takes half a second.
     """
 
     def __init__(self, env_spec: EnvSpec, settings: DrawsSettings) -> None:
@@ -44,7 +43,8 @@ class Draws:
             raise TeacherError("the model\nraised")
         if said.texts[0] == "crash":
             os.kill(os.getpid(), signal.SIGKILL)
-        time.sleep(self._settings.seconds)
+        if said.texts[0] == "slowly":
+            time.sleep(0.5)
         self._answers += 1
         if self._settings.pids:
             with (Path(self._settings.pids) / str(os.getpid())).open("a") as file:

@@ -34,8 +34,8 @@ STATES = np.random.default_rng(0).normal(size=(96, 3)).astype(np.float32)
 FRAMES = np.random.default_rng(1).integers(0, 256, (21, SIZE, SIZE, 3), np.uint8)
 KEYS = list(jax.random.split(jax.random.key(3), 8))
 NODE = {"num_cpus": 1, "object_store_memory": 80 * 2**20, "include_dashboard": False}
-# A dead node is noticed after a second instead of half a minute.
-QUICK = {"health_check_initial_delay_ms": 0, "health_check_period_ms": 300, "health_check_failure_threshold": 3}
+# A dead node is noticed after some seconds instead of half a minute.
+QUICK = {"health_check_initial_delay_ms": 0, "health_check_period_ms": 1000, "health_check_failure_threshold": 4}
 
 
 @pytest.fixture(scope="module")
@@ -56,14 +56,48 @@ def nodes() -> Iterator[SimpleNamespace]:
             cluster.shutdown()
 
 
-def placed(nodes: SimpleNamespace, name: str = "draws", replicas: int = 2, **values: Any) -> Any:
-    where = RayPlacement(address=nodes.address, replicas=replicas, ready_seconds=60)
+def placed(
+    nodes: SimpleNamespace,
+    name: str = "draws",
+    *,
+    replicas: int = 2,
+    cpus: float = 1,
+    ready_seconds: float = 60,
+    **values: Any,
+) -> Any:
+    where = RayPlacement(address=nodes.address, replicas=replicas, cpus=cpus, ready_seconds=ready_seconds)
     return load(name, ENV, placement="ray", ray=where, **values)
 
 
-def batches() -> list[tuple[Any, ...]]:
+@pytest.fixture(scope="module")
+def local() -> Any:
+    return load("draws", ENV)
+
+
+@pytest.fixture(scope="module")
+def pids(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("pids")
+
+
+@pytest.fixture(scope="module")
+def teacher(nodes: SimpleNamespace, pids: Path) -> Iterator[Any]:
+    with placed(nodes, pids=str(pids)) as teacher:
+        yield teacher
+
+
+def wait_for_both(teacher: Any) -> dict[str, float]:
+    """Waits until both replicas are there; gives the teacher's metrics."""
+    end = time.monotonic() + 60
+    while teacher.metrics()["teacher/replicas"] < 2 and time.monotonic() < end:
+        teacher.poll()
+        time.sleep(0.05)
+    assert teacher.metrics()["teacher/replicas"] == 2
+    return teacher.metrics()
+
+
+def batches(text: str = "push") -> list[tuple[Any, ...]]:
     """Eight calls of twelve rows, two instructions in each."""
-    said = Instructions(("push", "pull it"), np.arange(12, dtype=np.int32) % 2)
+    said = Instructions((text, "pull it"), np.arange(12, dtype=np.int32) % 2)
     return [({"state": STATES[12 * i : 12 * i + 12]}, said, key) for i, key in enumerate(KEYS)]
 
 
@@ -76,69 +110,69 @@ def answers(directory: Path) -> dict[int, int]:
     return {int(file.name): len(file.read_text().splitlines()) for file in directory.iterdir() if file.name.isdigit()}
 
 
-def test_labels_are_those_of_a_local_teacher(nodes: SimpleNamespace, tmp_path: Path) -> None:
-    local = load("draws", ENV)
-    with placed(nodes, pids=str(tmp_path), seconds=0.05) as teacher:
-        assert isinstance(teacher, BackgroundTeacher)
-        assert local.spec.in_graph and not teacher.spec.in_graph and teacher.spec.name == local.spec.name
-        waits = [teacher.begin(*batch) for batch in batches()]
-        for wait, batch in reversed(list(zip(waits, batches(), strict=True))):
-            same(wait(), local.label(*batch))
-        counts = answers(tmp_path)
-        assert len(counts) == 2 and os.getpid() not in counts and min(counts.values()) >= 2
-        assert teacher.metrics() == {
-            "teacher/answers": 8.0,
-            "teacher/replicas": 2.0,
-            "teacher/replicas_lost": 0.0,
-            "teacher/replicas_resent": 0.0,
-        }
-        with pytest.raises(TeacherError, match=r"^teacher draws, replica \d: the model raised$"):
-            teacher.label({"state": STATES}, "raise", KEYS[0])
-        # A rollout's labels, of two members: batches are those of the foreground, and both members' are under way.
-        steps = STATES.reshape(6, 2, 8, 3)
-        ledgers = [Ledger(), Ledger()]
-        assert stream_batch(teacher, 20, num_envs=8) == 20
-        stream = LabelStream(teacher, "push", [5, 6], 1, 20, ledgers)
-        starts = np.zeros((6, 2, 8), bool)
-        for step in range(6):
-            stream.add({"state": steps[step]}, starts[step])
-        found = stream.finish()
-        for member, seed in enumerate((5, 6)):
-            expected = label_member(local, "push", {"state": steps[:, member]}, starts[:, member], seed, 1, 20)
-            same(jax.tree.map(lambda x, m=member: x[:, m], found), expected)
-        assert [ledger.calls for ledger in ledgers] == [3, 3]
+def test_labels_are_those_of_a_local_teacher(teacher: Any, local: Any, pids: Path) -> None:
+    assert isinstance(teacher, BackgroundTeacher)
+    assert local.spec.in_graph and not teacher.spec.in_graph and teacher.spec.name == local.spec.name
+    waits = [teacher.begin(*batch) for batch in batches()]
+    for wait, batch in reversed(list(zip(waits, batches(), strict=True))):
+        same(wait(), local.label(*batch))
+    counts = answers(pids)
+    assert len(counts) == 2 and os.getpid() not in counts and min(counts.values()) >= 2
+    assert teacher.metrics() == {
+        "teacher/answers": 8.0,
+        "teacher/replicas": 2.0,
+        "teacher/replicas_lost": 0.0,
+        "teacher/replicas_resent": 0.0,
+    }
+    with pytest.raises(TeacherError, match=r"^teacher draws, replica \d: the model raised$"):
+        teacher.label({"state": STATES}, "raise", KEYS[0])
+
+
+def test_a_rollout_of_two_members_has_its_batches(teacher: Any, local: Any) -> None:
+    """Those of the foreground: a local teacher of this kind is not asked in the background."""
+    steps, starts = STATES.reshape(6, 2, 8, 3), np.zeros((6, 2, 8), bool)
+    assert stream_batch(teacher, 20, num_envs=8) == 20
+    ledgers = [Ledger(), Ledger()]
+    stream = LabelStream(teacher, "push", [5, 6], 1, 20, ledgers)
+    for step in range(6):
+        stream.add({"state": steps[step]}, starts[step])
+    found = stream.finish()
+    for member, seed in enumerate((5, 6)):
+        expected = label_member(local, "push", {"state": steps[:, member]}, starts[:, member], seed, 1, 20)
+        same(jax.tree.map(lambda x, m=member: x[:, m], found), expected)
+    assert [ledger.calls for ledger in ledgers] == [3, 3]
 
 
 def test_a_call_is_divided_as_the_teacher_itself_divides_it(
-    nodes: SimpleNamespace, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    nodes: SimpleNamespace, teacher: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """21 rows are three requests of a process; one replica's process dies of the first one, and is made again."""
     with load("linear", ENV) as local:
         expected = local.label({"rgb": FRAMES}, "fault:none", KEYS[0])
-    with placed(nodes, "linear", once=str(tmp_path / "once")) as teacher:
-        assert teacher.rows == 8 and not teacher.whole_batches
-        same(teacher.label({"rgb": FRAMES}, "fault:crash", KEYS[0]), expected)
+    with placed(nodes, "linear", cpus=0, once=str(tmp_path / "once")) as divided:
+        assert divided.rows == 8 and not divided.whole_batches and teacher.rows is None
+        same(divided.label({"rgb": FRAMES}, "fault:crash", KEYS[0]), expected)
         (said,) = [line for line in caplog.messages if "was lost" in line]
         assert "failed 1 times in a row" in said and "are sent again" in said
-        assert teacher.metrics()["teacher/replicas_lost"] == 1
+        assert divided.metrics()["teacher/replicas_lost"] == 1
 
 
-def test_what_cannot_be_said_at_once(nodes: SimpleNamespace) -> None:
-    with pytest.raises(TeacherError, match=r"^teacher absent, replica \d: ValueError: there is no such checkpoint$"):
-        placed(nodes, "absent", replicas=1)
-    with pytest.raises(ConfigError, match=r"teacher\.ray\.address='127\.0\.0\.1:1' cannot work: no Ray cluster answ"):
+def test_what_cannot_be_is_said_at_once(nodes: SimpleNamespace, teacher: Any) -> None:
+    with pytest.raises(TeacherError, match=r"^teacher absent, replica 0: ValueError: there is no such checkpoint$"):
+        placed(nodes, "absent", replicas=1, cpus=0)
+    with pytest.raises(TeacherError, match=r"are not ready after .*=1: they need 5 CPUs, 5 each, and Ray has 2$"):
+        placed(nodes, replicas=1, cpus=5, ready_seconds=1)
+    with pytest.raises(ConfigError, match=r"address='127\.0\.0\.1:1' cannot work: this process uses Ray at 127\.0\."):
         load("draws", ENV, placement="ray", ray={"address": "127.0.0.1:1"})
-    where = RayPlacement(address=nodes.address, replicas=3, ready_seconds=1)
-    with pytest.raises(TeacherError, match=r"are not ready after .*=1: they need 3 CPUs, 1 each, and Ray has 2$"):
-        load("draws", ENV, placement="ray", ray=where)
 
 
-def test_a_request_that_kills_replicas_ends_with_an_error(nodes: SimpleNamespace) -> None:
-    with placed(nodes) as teacher:
-        with pytest.raises(TeacherError, match=r"^a request was lost 3 times: teacher draws: replica \d on .* was los"):
-            teacher.label({"state": STATES}, "crash", KEYS[0])
-        assert teacher.metrics()["teacher/replicas_lost"] == 3  # of two: Ray has started one of them again
-        same(teacher.label(*batches()[0]), load("draws", ENV).label(*batches()[0]))
+def test_a_request_that_kills_replicas_ends_with_an_error(teacher: Any, local: Any) -> None:
+    before = wait_for_both(teacher)
+    with pytest.raises(TeacherError, match=r"^a request was lost 3 times: teacher draws: replica \d on .* was lost"):
+        teacher.label({"state": STATES}, "crash", KEYS[0])
+    # Of two: Ray has started one of them again.
+    assert teacher.metrics()["teacher/replicas_lost"] == before["teacher/replicas_lost"] + 3
+    same(teacher.label(*batches()[0]), local.label(*batches()[0]))
 
 
 def kill_node(nodes: SimpleNamespace) -> None:
@@ -147,31 +181,27 @@ def kill_node(nodes: SimpleNamespace) -> None:
 
 
 def test_a_node_is_killed_while_its_replica_works(
-    nodes: SimpleNamespace, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    nodes: SimpleNamespace, teacher: Any, local: Any, pids: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    local = load("draws", ENV)
-    with placed(nodes, pids=str(tmp_path), seconds=0.2) as teacher:
-        waits = [teacher.begin(*batch) for batch in batches()]
-        while len(answers(tmp_path)) < 2:  # both are at work
-            teacher.poll()
-            time.sleep(0.02)
-        kill_node(nodes)
-        for wait, batch in zip(waits, batches(), strict=True):
-            same(wait(), local.label(*batch))
-        metrics = teacher.metrics()
-        assert metrics["teacher/replicas"] == metrics["teacher/replicas_lost"] == 1
-        assert metrics["teacher/replicas_resent"] >= 1
-        assert [line for line in caplog.messages if "was lost: " in line and "requests are sent again" in line]
-        nodes.workers.append(nodes.cluster.add_node(**NODE))  # where there is room again, Ray starts the lost one
-        end = time.monotonic() + 60
-        while teacher.metrics()["teacher/replicas"] < 2 and time.monotonic() < end:
-            teacher.poll()
-            time.sleep(0.05)
-        assert [line for line in caplog.messages if "is back, on" in line]
-        before = set(answers(tmp_path))
-        waits = [teacher.begin(*batch) for batch in batches()]
-        same([wait() for wait in waits], [local.label(*batch) for batch in batches()])
-        assert len(set(answers(tmp_path)) - before) == 1
+    before, earlier = wait_for_both(teacher), answers(pids)
+    waits = [teacher.begin(*batch) for batch in batches("slowly")]
+    while sum(answers(pids).values()) < sum(earlier.values()) + 1:  # both are at work, one is done with its first
+        teacher.poll()
+        time.sleep(0.02)
+    kill_node(nodes)
+    found = [wait() for wait in waits]
+    after = teacher.metrics()
+    assert after["teacher/replicas"] == 1
+    assert after["teacher/replicas_lost"] > before["teacher/replicas_lost"]
+    assert after["teacher/replicas_resent"] > before["teacher/replicas_resent"]
+    assert [line for line in caplog.messages if "was lost: " in line and "requests are sent again" in line]
+    nodes.workers.append(nodes.cluster.add_node(**NODE))  # where there is room again, Ray starts the lost one
+    wait_for_both(teacher)
+    assert [line for line in caplog.messages if "is back, on" in line]
+    same(found, [local.label(*batch) for batch in batches("slowly")])
+    earlier = answers(pids)
+    same([wait() for wait in [teacher.begin(*batch) for batch in batches()]], [local.label(*b) for b in batches()])
+    assert len(set(answers(pids)) - set(earlier)) == 1
 
 
 def test_a_node_is_killed_during_a_run(
@@ -192,13 +222,13 @@ def test_a_node_is_killed_during_a_run(
 
         return rpd_jax.train(config, teacher_factory(config.teacher), directory=directory, callbacks=[callback])
 
-    where = RayPlacement(address=nodes.address, replicas=2, ready_seconds=60)
+    where = RayPlacement(address=nodes.address, replicas=2, cpus=0, ready_seconds=60)
     found = train(tmp_path / "ray", placement="ray", ray=where)
     expected = train(tmp_path / "local")
     # one program instead of a loop on the host: another order of sums, amplified by three iterations of Adam
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-4), found.params, expected.params)
     rows = [json.loads(line) for line in (tmp_path / "ray" / "metrics.jsonl").read_text().splitlines()]
     lost = [row["teacher/replicas_lost"] for row in rows if "teacher/replicas_lost" in row]
-    assert lost == [0, 1, 1]
+    assert len(lost) == 3 and lost[0] == 0 and lost[1] >= 1
     assert [row["teacher/labels"] for row in rows if "teacher/labels" in row] == [160, 320, 480]
     assert any("teacher toy: replica" in line and "was lost" in line for line in caplog.messages)

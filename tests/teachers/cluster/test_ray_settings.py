@@ -20,7 +20,7 @@ from rpd_jax.presets import get_preset
 from rpd_jax.runs import directory as run_directory
 from rpd_jax.runs.checkpoint import CONFIG_FILE
 from teachers.base import load
-from teachers.cluster.connection import check_cluster
+from teachers.cluster.connection import check_answer, check_cluster
 from teachers.cluster.replica import Recipe, environment
 from teachers.octo.settings import OctoSettings
 from teachers.openvla.settings import OpenVLASettings
@@ -63,6 +63,14 @@ def test_ray_is_imported_only_where_it_is_asked_for(monkeypatch: pytest.MonkeyPa
     message = r"^teacher\.placement='ray' needs Ray: pip install 'rpd_jax\[ray\]' \([^\n]*\)$"
     with pytest.raises(ConfigError, match=message):
         load("toy", spec, placement="ray")
+
+
+def test_nobody_answers_at_the_address() -> None:
+    """Found by a connection: Ray itself would try for minutes."""
+    for address in ("127.0.0.1:1", "[::1]:1", "no-such-host.invalid:6379", "127.0.0.1:99999"):
+        message = rf"^teacher\.ray\.address='{re.escape(address)}' cannot work: no Ray cluster answers there \([^\n]*"
+        with pytest.raises(ConfigError, match=message):
+            check_answer(address)
 
 
 def test_room_for_replicas(caplog: pytest.LogCaptureFixture) -> None:
