@@ -1,12 +1,15 @@
-"""The documentation site builds without a warning: no dead link, no page or docstring that cannot be read."""
+"""The documentation site builds without a warning: no dead link, no page or docstring that cannot be read; releases."""
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+import rpd_jax
 
 ROOT = Path(__file__).parents[1]
 
@@ -21,3 +24,14 @@ def test_the_site_builds(tmp_path: Path) -> None:
     assert "15 x 80,000" in (tmp_path / "site" / "presets" / "index.html").read_text()
     home = (tmp_path / "site" / "index.html").read_text()
     assert "fonts.g" not in home and "cdn" not in home.lower()  # nothing is loaded from elsewhere
+
+
+def test_what_a_package_index_shows() -> None:
+    """Relative links of README would lead nowhere there."""
+    command = [sys.executable, "setup.py", "--version", "--long-description"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=100, check=True)
+    version, _, description = done.stdout.partition("\n")
+    assert version == rpd_jax.__version__ and f"version: {version}\n" in (ROOT / "CITATION.cff").read_text()
+    targets = re.findall(r"\]\(([^)]+)\)", description)
+    assert len(targets) > 20 and all(target.startswith("https://") for target in targets)
+    assert any(target.endswith("/raw/main/benchmarks/results/quickstart.png") for target in targets)
