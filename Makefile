@@ -10,6 +10,7 @@
 # make doctor        say what this machine has, and what to do about what it lacks
 # make lint          ruff and mypy
 # make types         mypy
+# make docs          build the documentation site into build/site
 # make clean         remove the environment and the caches
 #
 # Variables: PYTHON (3.11 or newer), VENV (where the environment goes), TORCH (the torch to install),
@@ -34,7 +35,7 @@ CORE ?= .
 EXTRAS ?= maniskill,dev
 endif
 
-.PHONY: quickstart quickstart-vla quickstart-opd openvla-env libero-env metaworld-env peers-env test doctor lint types clean setup install core
+.PHONY: quickstart quickstart-vla quickstart-opd openvla-env libero-env metaworld-env peers-env test doctor lint types docs clean setup install core
 .DELETE_ON_ERROR:
 
 quickstart: core
@@ -62,6 +63,9 @@ lint: install types
 
 types: install
 	$(VENV)/bin/mypy rpd_jax teachers launch
+
+docs: install
+	$(VENV)/bin/python -m mkdocs build --strict $(ARGS)
 
 clean:
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache *.egg-info build dist

@@ -95,7 +95,7 @@ def test_a_wheel_works_beside_another_package_that_is_called_launch(tmp_path: Pa
     source, wheels, site, ros = (tmp_path / name for name in ("source", "wheels", "site", "ros"))
     for name in ("rpd_jax", "teachers", "launch"):
         shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("setup.cfg", "pyproject.toml", "README.md", "LICENSE"):
+    for name in ("setup.cfg", "setup.py", "pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source)
     build = f"import setuptools.build_meta as b; b.build_wheel({str(wheels)!r})"
     subprocess.run([sys.executable, "-c", build], cwd=source, check=True, capture_output=True, timeout=200)
