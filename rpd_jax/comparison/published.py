@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from rpd_jax.comparison import pictures, report
+from rpd_jax.report.results import COMPARISON_FILE
 from rpd_jax.report.table import render
 from rpd_jax.runs.files import atomic_path, read_json
 
 OVERVIEW_FILE = "README.md"
-FILES = (report.REPORT_FILE, report.JSON_FILE, report.CSV_FILE, report.TEX_FILE, *pictures.FILES)
+FILES = (report.REPORT_FILE, COMPARISON_FILE, report.CSV_FILE, report.TEX_FILE, *pictures.FILES)
 HEADERS = ("paper", "claim", "published", "here [95 %]", "verdict", "report")
 
 
@@ -22,7 +23,7 @@ def publish(root: Path | str, target: Path | str) -> Path:
       ConfigError: there is no comparison in `root`.
     """
     root, target = Path(root), Path(target)
-    folder = target / read_json(root / report.JSON_FILE)["experiment"]
+    folder = target / read_json(root / COMPARISON_FILE)["experiment"]
     folder.mkdir(parents=True, exist_ok=True)
     for name in FILES:
         if (root / name).is_file():
@@ -34,7 +35,7 @@ def publish(root: Path | str, target: Path | str) -> Path:
 
 def overview(target: Path | str) -> str:
     """README.md of a folder of comparisons: each claim, what the paper reports, what came of it here."""
-    found = [(path.parent.name, read_json(path)) for path in sorted(Path(target).glob(f"*/{report.JSON_FILE}"))]
+    found = [(path.parent.name, read_json(path)) for path in sorted(Path(target).glob(f"*/{COMPARISON_FILE}"))]
     rows = [_row(folder, stored, claim) for folder, stored in found for claim in stored["claims"]]
     made = [
         (
