@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+
 import pytest
 from children import ROOT, run
 
@@ -54,8 +56,8 @@ assert not listeners()
 """
 
 
+@pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="needs pip install 'rpd_jax[ray]'")
 def test_it_listens_on_loopback_only_and_leaves_nothing_behind() -> None:
-    pytest.importorskip("ray", reason="needs pip install 'rpd_jax[ray]'")
     done = run("-c", PROGRAM, PYTHONPATH=str(ROOT))
     assert done.returncode == 0, done.stderr
     assert "fork" not in done.stderr
