@@ -68,7 +68,7 @@ function table(label, columns, rows) {
   function show(sorted) {
     body.replaceChildren(...sorted.map((row) =>
       el("tr", {}, ...columns.map((column) =>
-        el("td", { class: column.number ? "number" : column.wide ? "wide" : null },
+        el("td", { class: column.number ? "number" : column.wide && column.text(row).length > 34 ? "wide" : null },
           ...(column.cell ? column.cell(row) : [column.text(row)]))))));
   }
   function sortBy(column) {
