@@ -19,8 +19,8 @@ class AlarmConfig(Settings):
     # Approximate KL of an update in nats, and the share of its ratios beyond PPO's clip, both means over its
     # minibatches, in so many iterations in a row: students that begin to imitate are beyond both for a few.
     kl: float | None = setting(0.5, above=0)
-    clip_fraction: float | None = setting(0.75, above=0, below=1)
-    patience: int = setting(20, low=1)
+    clip_fraction: float | None = setting(0.75, above=0, below=1)  # the share of ratios beyond the clip
+    patience: int = setting(20, low=1)  # iterations in a row that kl and clip_fraction must be exceeded for
     value_loss_growth: float | None = setting(1000.0, above=1)  # times the first one, or 1 where that was less
     # Success rate of the teacher's own evaluation; None: as the teacher knows it, if it does.
     teacher_success: float | None = setting(None, low=0, high=1)

@@ -83,7 +83,7 @@ class PPOConfig(RolloutConfig):
     # Bounds of a Gaussian policy's log-std, None: none. It is put back between them after every step of the optimizer,
     # and not cut off in the network, where a log-std beyond its bound would have no gradient to come back by.
     log_std_min: float | None = per_variant(None, unset=-math.inf, low=-20, high=20)
-    log_std_max: float | None = per_variant(None, low=-20, high=20)
+    log_std_max: float | None = per_variant(None, low=-20, high=20)  # likewise; None: no bound
 
     def validate(self, num_envs: int) -> None:
         minibatches, batch = self.minibatches, self.iteration_steps(num_envs)

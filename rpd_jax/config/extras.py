@@ -24,6 +24,7 @@ EXTRAS: Mapping[str, Extra] = {
     "openvla": Extra(("accelerate", "peft", "safetensors", "torch", "transformers"), "OpenVLA in this environment"),
     "openpi": Extra(("websockets",), "teachers behind openpi's policy server"),
     "vlagents": Extra(("rpyc",), "teachers behind vlagents' policy server"),
+    "ray": Extra(("ray",), "teachers on the nodes of a Ray cluster"),
     "finetune": Extra(("grain",), "fine-tuning Octo"),
     "lerobot": Extra(("av", "pyarrow"), "data sets in LeRobot's format"),
     "rlds": Extra(("tfrecord",), "data sets in RLDS"),

@@ -37,7 +37,7 @@ class RayPlacement(Settings):
     """Where a teacher's replicas run with `teacher.placement=ray`; see docs/ray.md."""
 
     address: str = ""  # of the cluster, HOST:PORT; empty: a Ray of this machine alone, which listens on loopback only
-    replicas: int = setting(1, low=1)
+    replicas: int = setting(1, low=1)  # processes that share the queries
     cpus: float = setting(1.0, low=0)  # cores that Ray reserves for a replica
     gpus: float = setting(0.0, low=0)  # GPUs of a replica, which sees no others; 0.5: two replicas share one
     restarts: int = setting(8, low=0)  # of a replica that dies, by Ray
