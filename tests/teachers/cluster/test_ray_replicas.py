@@ -181,7 +181,7 @@ def test_a_request_that_kills_replicas_ends_with_an_error(teacher: Any, local: A
 
 
 def kill_node(nodes: SimpleNamespace) -> None:
-    """All of its processes at once, as on a machine that loses its power: Ray's own would leave the workers to notice."""
+    """All of its processes at once, as where the power fails: Ray alone would leave its workers to notice."""
     node = nodes.workers.pop()
     ((raylet, *_),) = (found for kind, found in node.all_processes.items() if kind == "raylet")
     tasks = Path(f"/proc/{raylet.process.pid}/task").glob("*/children")
