@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
+import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -179,8 +181,15 @@ def test_a_request_that_kills_replicas_ends_with_an_error(teacher: Any, local: A
 
 
 def kill_node(nodes: SimpleNamespace) -> None:
-    """As a machine that loses its power does."""
-    nodes.cluster.remove_node(nodes.workers.pop(), allow_graceful=False)
+    """All of its processes at once, as where the power fails: Ray alone would leave its workers to notice."""
+    node = nodes.workers.pop()
+    ((raylet, *_),) = (found for kind, found in node.all_processes.items() if kind == "raylet")
+    tasks = Path(f"/proc/{raylet.process.pid}/task").glob("*/children")
+    workers = [int(pid) for children in tasks for pid in children.read_text().split()]
+    nodes.cluster.remove_node(node, allow_graceful=False)
+    for pid in workers:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
 
 
 def test_a_node_is_killed_while_its_replica_works(
