@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import sys
 
@@ -14,7 +15,9 @@ def main() -> None:
     if name == "ours":
         turns.serving()  # our launchers set JAX up; others are left as they come
     work = Work(iterations=2) if pace == "quick" else Work()
-    turns.serve(importlib.import_module(f"benchmarks.peers.{name}").make(work))
+    with contextlib.redirect_stdout(sys.stderr):  # brax says there what it could not import
+        parts = importlib.import_module(f"benchmarks.peers.{name}").make(work)
+    turns.serve(parts)
 
 
 if __name__ == "__main__":

@@ -78,7 +78,7 @@ def quickstart_vla() -> Config:
     env.image_size = 64
     env.camera_eye, env.camera_target, env.camera_fov = (0.5, 0.55, 0.55), (0.0, 0.0, 0.1), 0.7
     config.teacher = TeacherConfig(name="octo", path="octo-nano")
-    config.algorithm.total_steps = 160_000  # a weaker teacher than quickstart's
+    config.algorithm.total_steps = 200_000  # a weaker teacher than quickstart's
     config.run.directory = "runs/quickstart-vla"
     return config
 
