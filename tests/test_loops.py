@@ -61,7 +61,7 @@ def test_metrics_agree(both):
         shared = [name for name in mine if name.startswith(("train/", "update/"))]
         assert shared and set(shared) <= set(theirs)
         for name in shared:
-            assert mine[name] == pytest.approx(theirs[name], rel=2e-2, abs=2e-3), name
+            assert mine[name] == pytest.approx(theirs[name], rel=2e-2, abs=2e-3, nan_ok=True), name
     assert [row["train/episodes/ppo/0"] for row in host] == [row["train/episodes/ppo/0"] for row in graph]
     assert sum(row["train/episodes/ppo/0"] for row in graph) > 0
 
