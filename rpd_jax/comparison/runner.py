@@ -124,7 +124,7 @@ def in_processes(cases: Sequence[str], processes: int, command: Sequence[str]) -
     with stop_on_signal() as stop:
         while running or (waiting and not stop):
             while waiting and not stop and len(running) < processes:
-                running.append(subprocess.Popen([*command, f"--case={waiting.pop(0)}", "--processes=1"]))
+                running.append(subprocess.Popen([*command, f"--case={waiting.pop(0)}"]))
             time.sleep(0.2)
             if stop.signal is not None:
                 for child in running:

@@ -7,7 +7,8 @@
 
 The output directory gets a directory for each case with its runs, and report.md, comparison.json, table.csv, table.tex
 and pictures of what is done. What is done is skipped and what was cut goes on, so that the same command resumes.
---processes=N runs N cases at a time, each in a process of its own.
+--processes=N runs N cases at a time, each in a process of its own. --ray=HOST:PORT runs them on a Ray cluster whose
+nodes share this directory, --ray alone on a Ray of this machine.
 
 Exit status: 0 done; 1 a run failed; 2 wrong arguments; 3 done, but the comparison's own checks found something; 128 + n
 stopped by signal n.
@@ -24,10 +25,12 @@ from absl import flags
 
 from rpd_jax.comparison import published, report, runner
 from rpd_jax.config import Config
+from rpd_jax.config.teacher import RayPlacement
 from rpd_jax.config.validation import choice
 from rpd_jax.experiments import EXPERIMENTS, get_experiment
 from rpd_jax.launch import program
-from rpd_jax.launch.flags import define_overrides, run, values_of
+from rpd_jax.launch.flags import define_optional, define_overrides, run, values_of
+from rpd_jax.launch.on_ray import on_ray
 from rpd_jax.report.table import render
 from rpd_jax.runs.interrupt import exit_status
 from teachers.settings import teacher_factory
@@ -48,6 +51,9 @@ _CASES = flags.DEFINE_multi_string("case", [], "Only these cases; given several 
 _OUTPUT = flags.DEFINE_string("output", "", "Directory; empty: runs/compare/EXPERIMENT-SCALE.")
 _PROCESSES = flags.DEFINE_integer("processes", 1, "Cases at a time.", lower_bound=1)
 _PUBLISH = flags.DEFINE_string("publish", "", "Folder to copy report and pictures into, with a table of all claims.")
+_RAY = define_optional("ray", "Run the cases on a Ray cluster, HOST:PORT; without an address on this machine's own.")
+_CPUS = flags.DEFINE_float("ray_cpus", 2.0, "Cores that Ray reserves for a case.", lower_bound=0)
+_GPUS = flags.DEFINE_float("ray_gpus", 0.0, "GPUs of a case.", lower_bound=0)
 _LIST = flags.DEFINE_bool("list", False, "Show the experiments and how long they take.")
 
 SUSPICIOUS = 3
@@ -65,9 +71,16 @@ def main(argv: Sequence[str]) -> int:
     choice("--experiment", _EXPERIMENT.value, sorted({name for name, _ in EXPERIMENTS}))
     experiment = dataclasses.replace(get_experiment(_EXPERIMENT.value, _SCALE.value), config=_CONFIG.value)
     root = Path(_OUTPUT.value or f"runs/compare/{experiment.name}-{_SCALE.value}")
-    if _PROCESSES.value > 1:
+    if _RAY.value or _PROCESSES.value > 1:
         cases = _CASES.value or [case.name for case in experiment.cases]
-        status = runner.in_processes(cases, _PROCESSES.value, [sys.executable, *sys.orig_argv[1:]])
+        given = [each for each in program.invocation()[1] if not each.startswith(("--case", "--publish", "--ray"))]
+        command = [sys.executable, "-m", "rpd_jax.launch", "compare", *given, "--processes=1"]
+        if not _RAY.value:
+            status = runner.in_processes(cases, _PROCESSES.value, command)
+        else:
+            address = _RAY.value if isinstance(_RAY.value, str) else ""
+            placement = RayPlacement(address=address, cpus=_CPUS.value, gpus=_GPUS.value)
+            status = on_ray(cases, command, placement)
         if status not in (0, SUSPICIOUS):
             return status
     try:
