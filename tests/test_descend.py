@@ -23,7 +23,7 @@ def setting():
     config = Config(variants=("ppo",), env=EnvConfig(num_envs=16), algorithm=settings).validate()
     population = Population(config, SPEC)
     member, variant = jax.tree.map(lambda x: x[0], (population.init(), at(population.variants, 0.0)))
-    policy = population.algorithm.policy._replace(project=lambda params: params)
+    policy = population.algorithm.policy._replace(project=lambda params, floats: params)
     return dataclasses.replace(population.algorithm, policy=policy), member, variant
 
 
