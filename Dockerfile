@@ -2,7 +2,7 @@
 #
 #   docker build -t rpd_jax .
 #   docker build -t rpd_jax --build-arg EXTRAS='[gpu]' .
-#   docker run --rm -v "$PWD/runs:/work/runs" rpd_jax train --preset=quickstart       # with --gpus=all on a GPU
+#   docker run --rm -v "$PWD/runs:/data/runs" rpd_jax train --preset=quickstart       # with --gpus=all on a GPU
 #
 # JAX brings CUDA's libraries along: the host needs a driver only.
 ARG PYTHON=3.12
@@ -12,8 +12,8 @@ ARG EXTRAS=""
 COPY . /src
 RUN pip install --no-cache-dir "/src${EXTRAS}" && rm -rf /src
 
-RUN useradd --create-home --uid 1000 robot && install -d -o robot /work /work/runs
+RUN useradd --create-home --uid 1000 robot && install -d -o robot /data /data/runs
 USER robot
-WORKDIR /work
+WORKDIR /data
 ENTRYPOINT ["rpd-jax"]
 CMD ["--help"]
