@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
 from rpd_jax.config import ConfigError
-from rpd_jax.runs import metrics
 from rpd_jax.runs.metrics import (
     JsonlWriter,
     MultiWriter,
-    TensorBoardWriter,
     make_writers,
     read_metrics,
 )
+from rpd_jax.runs.series import Outcome
 
 
 def rows(path: Path) -> list[dict[str, float | None]]:
@@ -37,6 +34,9 @@ class Recorder:
 
     def rewind(self, step: int) -> None:
         self.calls.append(("rewind", step))
+
+    def finish(self, step: int, outcome: Outcome) -> None:
+        self.calls.append(("finish", step, outcome))
 
     def flush(self) -> None:
         self.calls.append(("flush",))
@@ -159,6 +159,16 @@ def test_all_writers_get_rows_and_follow_back(tmp_path: Path) -> None:
     ]
 
 
+def test_what_is_no_iteration_is_not_in_the_log(tmp_path: Path) -> None:
+    other, outcome = Recorder(), Outcome({"x": 3.0})
+    writer = MultiWriter(JsonlWriter(tmp_path / "m.jsonl"), [other])
+    writer.write_beside(0, {"x": 0.0})
+    writer.finish(20, outcome)
+    writer.close()
+    assert other.calls == [("write", 0, {"x": 0.0}), ("finish", 20, outcome), ("close",)]
+    assert rows(tmp_path / "m.jsonl") == []
+
+
 def test_all_writers_are_closed_even_if_one_fails(tmp_path: Path) -> None:
     first, second = Recorder(fail=True), Recorder(fail=True)
     log = JsonlWriter(tmp_path / "m.jsonl")
@@ -166,68 +176,6 @@ def test_all_writers_are_closed_even_if_one_fails(tmp_path: Path) -> None:
         MultiWriter(log, [first, second]).close()
     assert first.calls == second.calls == [("close",)]
     assert log._file.closed
-
-
-def test_tensorboard_files_hold_the_scalars_and_say_what_is_void(tmp_path: Path) -> None:
-    writer = TensorBoardWriter(tmp_path)
-    writer.write(10, {"x": 1.0})
-    writer.write(20, {"x": 2.0})
-    writer.rewind(10)
-    writer.write(20, {"x": 2.5})
-    writer.close()
-
-    first, second = sorted(tmp_path.iterdir(), key=lambda path: len(path.name))  # the later has a suffix
-    assert scalars(first) == [("x", 10, 1.0), ("x", 20, 2.0)]
-    assert scalars(second) == [("x", 20, 2.5)]
-    assert b".from11" in second.name.encode()
-    starts = [event.step for event in events(second) if event.HasField("session_log")]
-    assert starts == [11]  # TensorBoard hides what earlier files have from here on
-
-
-def test_what_was_flushed_outlives_the_process(tmp_path: Path) -> None:
-    program = (
-        "import os, signal\n"
-        "from rpd_jax.runs.metrics import make_writers\n"
-        f"writers = make_writers({str(tmp_path)!r})\n"
-        "for step in range(50):\n"
-        "    writers.write(step, {'x': 1.0, 'y': 2.0})\n"
-        "writers.flush()\n"
-        "os.kill(os.getpid(), signal.SIGKILL)\n"
-    )
-    subprocess.run([sys.executable, "-c", program], timeout=60, check=False)
-    (file,) = (tmp_path / "tensorboard").iterdir()
-    wanted = [(name, step, value) for step in range(50) for name, value in (("x", 1.0), ("y", 2.0))]
-    assert scalars(file) == wanted and len(rows(tmp_path / "metrics.jsonl")) == 50
-
-
-def events(path: Path) -> list:
-    from tensorboardX.proto.event_pb2 import Event
-
-    data, found = path.read_bytes(), []
-    while data:  # each record: length (8 bytes), its checksum (4), the event, its checksum (4)
-        length = int.from_bytes(data[:8], "little")
-        found.append(Event.FromString(data[12 : 12 + length]))
-        data = data[16 + length :]
-    return found
-
-
-def scalars(path: Path) -> list[tuple[str, int, float]]:
-    return [(v.tag, event.step, v.simple_value) for event in events(path) for v in event.summary.value]
-
-
-def test_tensorboard_does_not_bring_torch_into_the_learner(tmp_path: Path) -> None:
-    program = (
-        "import sys\n"
-        "from rpd_jax.runs.metrics import make_writers\n"
-        f"writers = make_writers({str(tmp_path)!r})\n"
-        "writers.write(1, {'x': 1.0})\n"
-        "writers.close()\n"
-        "assert 'tensorboardX' in sys.modules\n"
-        "assert 'torch' not in sys.modules\n"
-        "import importlib.util; importlib.util.find_spec('torch')\n"  # can be looked for again
-    )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
-    assert done.returncode == 0, done.stderr
 
 
 def test_a_run_directory_gets_the_log_and_tensorboard_by_default(tmp_path: Path) -> None:
@@ -242,11 +190,3 @@ def test_without_tensorboard_there_is_the_log_alone(tmp_path: Path) -> None:
     writers.write(1, {"x": 1.0})
     writers.close()
     assert [path.name for path in tmp_path.iterdir()] == ["metrics.jsonl"]
-
-
-def test_wandb_that_is_not_installed_is_a_mistake_in_the_config(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(sys.modules, "wandb", None)
-    with pytest.raises(metrics.ConfigError, match=r"run\.wandb_project='p' needs wandb: pip install"):
-        make_writers(tmp_path, wandb_project="p")

@@ -156,6 +156,28 @@ def student_t(values: ArrayLike, confidence: float = 0.95) -> tuple[np.ndarray, 
     return values.mean(0) - half, values.mean(0) + half
 
 
+def band(values: ArrayLike, episodes: ArrayLike | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """What is shaded around means over seeds: of two seeds their range, of more an interval.
+
+    Args:
+      values: [S, K] with S at least 2.
+      episodes: [S, K] behind values that are success rates, for `success_rates`; None: other quantities, `student_t`.
+
+    Returns:
+      low and high, [K].
+
+    Raises:
+      ValueError: as those two.
+    """
+    values = np.asarray(values, np.float64)
+    if len(values) == 2:
+        return values.min(0), values.max(0)
+    if episodes is None:
+        return student_t(values)
+    counts = np.asarray(episodes)
+    return success_rates(np.rint(values * counts).T, counts.T)[:2]
+
+
 @functools.lru_cache(maxsize=4)
 def _grid(cells: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Edges of cells that are equally likely for m [cells + 1]; a and b at their centres and at nodes of r [cells, R].

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import EngFormatter
 
-from rpd_jax.report.intervals import student_t, success_rates
+from rpd_jax.report.intervals import band
 from rpd_jax.runs.files import atomic_path
 
 # Okabe and Ito's palette, which colour-blind readers can tell apart; black is kept for the teacher.
@@ -154,7 +154,7 @@ def draw_curve(axes: Axes, curve: Curve, index: int, marked: bool = True) -> np.
         raise ValueError(f"values of {curve.variant!r} are {values.shape}: they must be [seeds, {len(steps)} steps]")
     colour, marker, round_ = _style(curve, index)
     if len(values) > 1:
-        low, high = _band(values, curve.episodes)
+        low, high = band(values, curve.episodes)
         axes.fill_between(steps, low, high, color=colour, alpha=0.18, linewidth=0)
     axes.plot(
         steps,
@@ -198,16 +198,6 @@ def _look(index: int, colour: str) -> dict[str, Any]:
     marker = ALARMS[index % len(ALARMS)]
     edge = {"markeredgecolor": "black", "markeredgewidth": 0.9}
     return {"marker": marker, "markersize": 9, "markerfacecolor": colour, "linestyle": "none", **edge}
-
-
-def _band(values: np.ndarray, episodes: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
-    """Low and high [K] of what is shaded around the mean of two seeds or more."""
-    if len(values) == 2:
-        return values.min(0), values.max(0)
-    if episodes is None:
-        return student_t(values)
-    counts = np.asarray(episodes)
-    return success_rates(np.rint(values * counts).T, counts.T)[:2]
 
 
 def _note(seeds: set[int]) -> str:

@@ -18,11 +18,11 @@ from rpd_jax.report.intervals import KINDS
 from rpd_jax.runs.files import read_json, write_json
 
 RESULTS_FILE = "results.json"
-TABLE_FILE, VIDEO_FILE = "table.md", "episodes.mp4"
+TABLE_FILE, VIDEO_FILE, GIF_FILE = "table.md", "episodes.mp4", "episodes.gif"
 DIAGNOSTICS_FILE = "diagnostics.png"
 CURVES_FILE, CALLS_FILE, POINTS_FILE = "curves.png", "calls.png", "curves.json"
 COMPARISON_FILE = "comparison.json"
-FILES = (RESULTS_FILE, TABLE_FILE, POINTS_FILE, CURVES_FILE, CALLS_FILE, DIAGNOSTICS_FILE, VIDEO_FILE)
+FILES = (RESULTS_FILE, TABLE_FILE, POINTS_FILE, CURVES_FILE, CALLS_FILE, DIAGNOSTICS_FILE, VIDEO_FILE, GIF_FILE)
 """All that a run or an evaluation shows of itself."""
 TEACHER_PREFIX = "teacher:"
 PACKAGES = (

@@ -151,7 +151,7 @@ class Trainer:
         self.alarms = Alarms(self.everyone, self.teacher.spec.name if self.teacher else "")
         self.loop = make_loop(config, eval_env.spec, self.population, self.teacher, stack, suite)
         directory = claim() if self.hosts.reports else None  # only now: whatever fails before leaves none behind
-        self.records = Records(self.hosts, len(self.everyone), config.run, directory, stack)
+        self.records = Records(self.hosts, self.everyone, directory, stack)
 
         self.iteration = 0
         self.seconds = 0.0  # of training and evaluation, over all sessions
@@ -293,6 +293,8 @@ class Trainer:
                 summary.write(directory, self.config, table, curve, films, teacher, marks=marks)
                 self.records.flush()
                 diagnostics.draw(directory, self.everyone, self.alarms)
+                metrics = summary.flatten("eval", self.everyone, [point.metrics() for point in points])
+                self.records.finish(self.env_steps, metrics, points[0].episodes)
         return Result(self.members, self.population, table, directory, signal, dict(self.alarms.diverged))
 
     def _labels(self) -> list[int]:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from rpd_jax.config.validation import ConfigError
-from rpd_jax.report.intervals import student_t, success_rates
+from rpd_jax.report.intervals import band
 from rpd_jax.runs.metrics_log import read_rows
 
 Json = dict[str, Any]
@@ -127,12 +127,8 @@ def curve(
     low = high = None
     if episodes is not None and episodes.max() > MOST_EPISODES:
         raise ValueError(f"episodes={episodes.max():.0f} cannot work: it must be at most {MOST_EPISODES:,}")
-    if len(values) == 2:
-        low, high = values.min(0), values.max(0)
-    elif len(values) > 2 and episodes is not None:
-        low, high = success_rates(np.rint(values * episodes).T, episodes.T)[:2]
-    elif len(values) > 2:
-        low, high = student_t(values)
+    if len(values) > 1:
+        low, high = band(values, episodes)
         if rate:
             low, high = np.clip(low, 0, 1), np.clip(high, 0, 1)
     made = {"variant": variant, "x": numbers(x, 9), "mean": numbers(values.mean(0)), "n": len(values)}

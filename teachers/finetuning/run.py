@@ -20,6 +20,7 @@ from rpd_jax.runs.interrupt import StopRequest
 from rpd_jax.runs.metrics import METRICS_FILE, make_writers, read_metrics
 from rpd_jax.runs.output_directory import Claim, Kind, check_path, refuse_difference
 from rpd_jax.runs.progress import ProgressBar
+from rpd_jax.runs.series import About
 from teachers.finetuning.settings import KIND, RunSettings
 
 MAY_CHANGE = ("steps", "log_every", "validate_every", "save_every", "keep_checkpoints", "tensorboard", "wandb_project")
@@ -133,7 +134,8 @@ class Run(abc.ABC):
             claim.clear()
         write_json(directory / self.kind.file, settings.record())
         self._open_checkpoints(stack)
-        self._writer = make_writers(directory, settings.tensorboard, settings.wandb_project)
+        about = About(directory.absolute().name, settings.record())
+        self._writer = make_writers(directory, settings.tensorboard, settings.wandb_project, about)
         stack.callback(self._writer.close)
         if resume:
             self.restore()
