@@ -31,8 +31,8 @@ from matplotlib.ticker import EngFormatter
 from benchmarks import common
 from rpd_jax.config import Config
 from rpd_jax.presets import get_preset
-from rpd_jax.report.plots import PALETTE
 from rpd_jax.report.results import POINTS_FILE
+from rpd_jax.report.styles import PALETTE
 from rpd_jax.runs.files import atomic_path
 from rpd_jax.training.trainer import train
 

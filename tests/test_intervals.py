@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from rpd_jax.report.intervals import SPREAD_MAX, SPREAD_PRIOR, beta_binomial, student_t, success_rates, wilson
+from rpd_jax.report.intervals import SPREAD_MAX, SPREAD_PRIOR, band, beta_binomial, student_t, success_rates, wilson
 from rpd_jax.training import summary
 from rpd_jax.training.evaluation import Episodes
 
@@ -155,3 +155,11 @@ def test_curves_know_their_episodes() -> None:
     ]
     (curve,) = summary.curves(points, "env_steps")
     assert curve.episodes is not None and curve.episodes.tolist() == [[8, 8], [16, 16]]
+
+
+def test_a_band_is_the_range_of_two_seeds_and_else_the_interval_of_what_is_drawn() -> None:
+    values = np.array([[0.25, 0.5], [0.5, 0.5], [0.75, 0.5]])
+    low, high = band(values[:2], np.full((2, 2), 8))
+    assert low.tolist() == [0.25, 0.5] and high.tolist() == [0.5, 0.5]
+    np.testing.assert_allclose(band(values, np.full((3, 2), 8)), beta_binomial([[2, 4, 6], [4] * 3], [[8] * 3] * 2))
+    np.testing.assert_allclose(band(values), student_t(values))

@@ -13,8 +13,9 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from rpd_jax.report import plots, video
-from rpd_jax.report.intervals import beta_binomial, student_t
-from rpd_jax.report.plots import PALETTE, Curve, Mark, TeacherLevel, learning_curves
+from rpd_jax.report.gif import LARGEST, write_gif
+from rpd_jax.report.plots import Curve, Mark, TeacherLevel, learning_curves
+from rpd_jax.report.styles import OWN, PALETTE, look, styles
 from rpd_jax.report.video import BORDER, PLAIN, STRIP, SUCCESS, Clip, Column, framed, write_grid
 
 STEPS = np.array([1000, 2000, 3000])
@@ -89,16 +90,6 @@ def test_the_note_says_how_many_seeds() -> None:
     assert plots._note({2}) == "mean of 2 seeds, shaded: their range"
     assert plots._note({3}) == "mean of 3 seeds, shaded: 95 % interval"
     assert plots._note({2, 5}) == "mean of 2 to 5 seeds, shaded: 95 % interval (of 2 seeds: range)"
-
-
-def test_a_band_is_the_range_of_two_seeds_and_else_the_interval_of_what_is_drawn() -> None:
-    values = np.array([[0.25, 0.5], [0.5, 0.5], [0.75, 0.5]])
-    low, high = plots._band(values[:2], np.full((2, 2), 8))
-    assert low.tolist() == [0.25, 0.5] and high.tolist() == [0.5, 0.5]
-    np.testing.assert_allclose(
-        plots._band(values, np.full((3, 2), 8)), beta_binomial([[2, 4, 6], [4] * 3], [[8] * 3] * 2)
-    )
-    np.testing.assert_allclose(plots._band(values, None), student_t(values))
 
 
 @pytest.mark.parametrize("values", [np.zeros(3), np.zeros((2, 4)), np.zeros((0, 3))])
@@ -181,3 +172,32 @@ def test_an_error_between_pictures_ends_the_encoder(tmp_path: Path) -> None:
     with pytest.raises(IndexError), video._encoder(tmp_path / "x.mp4", (8, 8), 10) as encode:
         encode(frames[0])
         encode(frames[3])
+
+
+def test_a_variant_has_the_same_style_whatever_else_is_drawn() -> None:
+    assert styles(["ppo", "rpd-mse", "ppd"]) == {"ppo": 0, "rpd-mse": 1, "ppd": 4}
+    assert styles(["ppd", "rpd-mse:mse=5"]) == {"ppd": 4, "rpd-mse:mse=5": 1}
+    names = [f"mine-{i}" for i in range(9)]
+    found = styles([*names, "ppo", "rpd-mse", "rpd-mse:mse=5", "mine-0"])
+    assert (found["ppo"], found["rpd-mse"]) == (0, 1) and found["mine-0"] == 2  # blue is what has no teacher
+    assert len(set(found.values())) == len(found) == 12
+    assert len({look(style) for style in found.values()}) == 12
+    assert max(OWN.values()) < len(PALETTE)
+
+
+def test_a_caption_has_the_line_of_its_curve() -> None:
+    strip = video.caption_strip("ppo", 120, PALETTE[1])
+    assert pixels_of(strip[-video.LINE :], PALETTE[1]) == video.LINE * (120 - 2 * BORDER)
+
+
+def test_an_animation_is_small_and_keeps_the_colour_of_small_things(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).integers(90, 110, (301, 128, 128, 3), dtype=np.uint8)  # hardly compresses
+    noise[:, 60:68, 60:68] = (220, 20, 20)
+    clips = [Clip(noise, True), Clip(noise, True)]
+    write_gif(tmp_path / "episodes.gif", [Column("scripted teacher", clips), Column("rpd-mse", clips[:1])], fps=20)
+    assert (tmp_path / "episodes.gif").stat().st_size <= LARGEST
+    with Image.open(tmp_path / "episodes.gif") as gif:
+        assert gif.n_frames == 51  # every sixth, and the last
+        assert gif.info["duration"] == 300 and gif.info["loop"] == 0
+        first = np.asarray(gif.convert("RGB")).astype(int)
+    assert ((first[..., 0] > 180) & (first[..., 1] < 80)).sum() > 10

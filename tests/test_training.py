@@ -58,6 +58,10 @@ def test_a_run_leaves_everything_behind(finished):
     assert lines[-1]["teacher/labels"] == 1280 and lines[-1]["teacher/calls"] == 8
     assert "eval/success_once/rpd-mse/1" in lines[1]
     assert Config.from_dict(json.loads((result.directory / "config.json").read_text())) == resolved(config)
+    points = json.loads((result.directory / "curves.json").read_text())
+    assert [point["env_steps"] for point in points[::4]] == [0, 320, 640]  # of four members each
+    began = [{**point, "variant": ""} for point in points[:4]]
+    assert began[:2] == began[2:]  # variants of a seed begin as the same student
 
 
 def test_resume_is_bit_for_bit(finished, tmp_path):

@@ -70,8 +70,9 @@ def chosen_settings(experiment: Experiment, folder: Path) -> dict[str, int]:
 
 
 def curves_of(run: Path, x: str = "env_steps") -> dict[str, Any]:
-    """The learning curves of a finished run by variant."""
-    return {curve.variant: curve for curve in summary.curves(read_list(run / POINTS_FILE), x)}
+    """The learning curves of a finished run by variant; the point before training, nobody's merit, is left out."""
+    points = [point for point in read_list(run / POINTS_FILE) if point["env_steps"] > 0]
+    return {curve.variant: curve for curve in summary.curves(points, x)}
 
 
 def is_still_rising(run: Path) -> bool:

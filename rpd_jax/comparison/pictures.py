@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,20 +17,22 @@ from rpd_jax.algorithms.variants import parse_variant
 from rpd_jax.comparison.aggregates import performance_profile
 from rpd_jax.comparison.experiment import Arm, Experiment
 from rpd_jax.comparison.outcome import CaseOutcome
-from rpd_jax.report.plots import MARKERS, PALETTE, Curve, draw_curve
+from rpd_jax.report.plots import Curve, draw_curve
+from rpd_jax.report.styles import DPI, Look, look, styles
 from rpd_jax.runs.files import atomic_path
 
-Style = dict[str, tuple[str, str]]
-"""Colour and marker of each arm."""
+Style = dict[str, Look]
+"""Of each arm."""
 CURVES, SENSITIVITY, PROFILE = "curves.png", "sensitivity.png", "profile.png"
 FILES = (CURVES, SENSITIVITY, PROFILE)
 
 
 def draw(directory: Path, experiment: Experiment, outcomes: Sequence[CaseOutcome]) -> dict[str, str]:
     """Writes the pictures that there is something for; returns their names and what they show."""
-    style = {arm.name: (PALETTE[i % len(PALETTE)], MARKERS[i % len(MARKERS)]) for i, arm in enumerate(experiment.arms)}
+    numbers = styles(arm.name for arm in experiment.arms)
+    style = {name: look(number) for name, number in numbers.items()}
     shown = {CURVES: "success over environment steps"}
-    _panels(directory / CURVES, outcomes, _curves)
+    _panels(directory / CURVES, outcomes, functools.partial(_curves, numbers))
     if any(_coefficients(arm) for arm in experiment.arms):
         shown[SENSITIVITY] = (
             "success in tuning over the coefficient: with the best of the other choices, thin: on average"
@@ -46,7 +48,7 @@ def _panels(path: Path, outcomes: Sequence[CaseOutcome], draw_one: Callable[[Axe
     """One panel for each case, with one legend."""
     columns = min(len(outcomes), 4)
     rows = math.ceil(len(outcomes) / columns)
-    figure = Figure(figsize=(max(3.2 * columns, 5.5), 2.9 * rows + 0.6), layout="constrained", dpi=150)
+    figure = Figure(figsize=(max(3.2 * columns, 5.5), 2.9 * rows + 0.6), layout="constrained", dpi=DPI)
     FigureCanvasAgg(figure)
     grid = figure.subplots(rows, columns, squeeze=False)
     for index, axes in enumerate(grid.flat):
@@ -66,9 +68,9 @@ def _panels(path: Path, outcomes: Sequence[CaseOutcome], draw_one: Callable[[Axe
         figure.savefig(temporary)
 
 
-def _curves(axes: Axes, outcome: CaseOutcome) -> None:
-    for index, (name, arm) in enumerate(outcome.arms.items()):
-        draw_curve(axes, Curve(name, arm.steps, arm.curve, episodes=arm.episodes), index)
+def _curves(numbers: Mapping[str, int], axes: Axes, outcome: CaseOutcome) -> None:
+    for name, arm in outcome.arms.items():
+        draw_curve(axes, Curve(name, arm.steps, arm.curve, episodes=arm.episodes), numbers[name])
     if outcome.teacher is not None:
         axes.axhline(outcome.teacher.success_once, color="black", linestyle="--", linewidth=1.2, label="teacher")
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))
@@ -84,7 +86,7 @@ def _coefficients(arm: Arm) -> list[float]:
 def _sensitivity(experiment: Experiment, style: Style, axes: Axes, outcome: CaseOutcome) -> None:
     """Over each arm's coefficient, relative to its largest: the mean over its other choices, and the best of them."""
     for arm in experiment.arms:
-        colour, marker = style[arm.name]
+        colour, marker, _ = style[arm.name]
         final = np.array([curve[:, -1].mean() for curve in outcome.arms[arm.name].tuning])
         found = np.array(_coefficients(arm))
         if len(found) == 0:
@@ -100,13 +102,13 @@ def _sensitivity(experiment: Experiment, style: Style, axes: Axes, outcome: Case
 
 
 def _profile(path: Path, experiment: Experiment, outcomes: Sequence[CaseOutcome], style: Style) -> None:
-    figure = Figure(figsize=(5.5, 3.6), layout="constrained", dpi=150)
+    figure = Figure(figsize=(5.5, 3.6), layout="constrained", dpi=DPI)
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     levels = np.linspace(0, 1, 101)
     for arm in experiment.arms:
         found = np.stack([outcome.arms[arm.name].scores for outcome in outcomes])
-        axes.plot(levels, performance_profile(found, levels), color=style[arm.name][0], label=arm.name)
+        axes.plot(levels, performance_profile(found, levels), color=style[arm.name].colour, label=arm.name)
     axes.set_xlabel("success rate")
     axes.set_ylabel("share of runs above it")
     axes.set_ylim(-0.02, 1.02)

@@ -62,6 +62,7 @@ class EnvSpec:
     camera: Camera | None = None  # of `frames`; None where it is not known
     # Of further cameras, by the name of the entry that their frames are in an observation, e.g. "rgb_wrist".
     further_cameras: Mapping[str, tuple[int, int, int]] = dataclasses.field(default_factory=dict)
+    film_camera: str = "rgb"  # that `frames` draws films by, for people; perhaps one that no observation has
     versions: Mapping[str, str] = dataclasses.field(default_factory=dict)  # of the simulator's parts, where known
     robot: str = ""  # as data sets name it, e.g. "panda"; empty where it is not known
     instructions: tuple[str, ...] = ()  # of several tasks: row n of a vector has number n % K; empty: `instruction`
@@ -225,6 +226,12 @@ def draw_missing(env: VectorEnv, keys: Sequence[str], seen: Observation, indices
         if name not in seen and name in env.spec.cameras:
             drawn[name] = env.frames(indices) if name == "rgb" else env.frames(indices, name)
     return {**seen, **drawn}
+
+
+def film_frames(env: VectorEnv, indices: Sequence[int]) -> Array:
+    """What people are shown of the environments named, uint8 [K, H, W, 3]."""
+    camera = env.spec.film_camera
+    return env.frames(indices) if camera == "rgb" else env.frames(indices, camera)
 
 
 def first_ages(

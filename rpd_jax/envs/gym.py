@@ -25,9 +25,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from rpd_jax.envs.functional import VectorState, draw, vector_advance, vector_reset
-from rpd_jax.envs.gym_settings import METADATA, RENDER, GymSettings, ShownEnv
+from rpd_jax.envs.gym_settings import METADATA, GymSettings, ShownEnv
 from rpd_jax.envs.gym_vector import TabletopVectorEnv
 from rpd_jax.envs.registry import env_seeds
+from rpd_jax.envs.tabletop.env import RENDER
 from rpd_jax.envs.tabletop.tasks import TASKS, load
 
 NAMESPACE = "rpd_jax"

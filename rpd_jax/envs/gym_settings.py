@@ -13,15 +13,12 @@ from rpd_jax.config import choice, require
 from rpd_jax.envs.base import ArraySpec, Camera
 from rpd_jax.envs.tabletop import hand
 from rpd_jax.envs.tabletop.env import HUGE, TabletopEnv
-from rpd_jax.envs.tabletop.picture import make_picture
-from rpd_jax.envs.tabletop.scene import CAMERA
-from rpd_jax.types import Array
+from rpd_jax.envs.tabletop.scene import closer
+from rpd_jax.envs.tabletop.tasks import load
 
 ENTRIES = ("state", "ee", "proprio", "rgb")
-RENDER = "render"  # the name of the camera that people look through
 METADATA: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": round(1 / (hand.SUBSTEPS * hand.TIMESTEP))}
 LIMIT = 2 * HUGE  # of what an observation can hold: joints are less than HUGE, differences of two of them than this
-CLOSER = Camera(eye=(0.62, 0.55, 0.5), target=(0.0, 0.0, 0.12), fov=0.85)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,21 +86,9 @@ class ShownEnv(TabletopEnv):
             end_on_success=settings.end_on_success,
             horizon_scale=settings.horizon_scale,
             instruction=settings.instruction,
+            shown=settings.render_camera or settings.camera or closer(load(settings.task).scene.camera),
+            shown_size=settings.render_size,
         )
-        camera = settings.render_camera or settings.camera or closer(self.task.scene.camera)
-        self._shown = make_picture(self.task.scene, camera, settings.render_size)
-
-    def render(self, state: Any, camera: str = "rgb") -> Array:
-        """A picture uint8 [H, W, 3] of a state."""
-        return self._shown(self.view(state)) if camera == RENDER else super().render(state)
-
-
-def closer(own: Camera) -> Camera:
-    """The camera for people, in whose picture a task's hand, objects and goal are.
-
-    ManiSkill's, which most tasks have, leaves the objects small at the lower edge; a task with another keeps that.
-    """
-    return CLOSER if own == CAMERA else own
 
 
 def _space(array: ArraySpec) -> Box:

@@ -9,8 +9,9 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
 from rpd_jax.envs.functional import FunctionalVectorEnv
-from rpd_jax.envs.gym_settings import METADATA, RENDER, GymSettings, ShownEnv
+from rpd_jax.envs.gym_settings import METADATA, GymSettings, ShownEnv
 from rpd_jax.envs.registry import env_seeds
+from rpd_jax.envs.tabletop.env import RENDER
 
 
 class TabletopVectorEnv(VectorEnv):

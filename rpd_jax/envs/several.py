@@ -17,7 +17,6 @@ from rpd_jax.envs.base import (
     StepResult,
     VectorEnv,
     begin_episode,
-    draw_missing,
 )
 from rpd_jax.envs.suite import SEPARATOR, Suite, TaskInfo, task_of
 from rpd_jax.types import Array, Observation
@@ -117,12 +116,15 @@ class SeveralVectorEnv:
         rows, count = np.asarray(indices, int).reshape(-1), len(self._envs)
         if ((rows < 0) | (rows >= self.num_envs)).any():
             raise ValueError(f"indices={list(indices)}: must be in [0, {self.num_envs})")
-        found = np.zeros((len(rows), *self.spec.cameras.get(camera, ())), np.uint8)
+        found: np.ndarray | None = None
         for number, env in enumerate(self._envs):
             its = rows % count == number
             if its.any():
-                found[its] = np.asarray(draw_missing(env, [camera], {}, (rows[its] // count).tolist())[camera])
-        return found
+                indices = (rows[its] // count).tolist()
+                drawn = np.asarray(env.frames(indices) if camera == "rgb" else env.frames(indices, camera))
+                found = np.zeros((len(rows), *drawn.shape[1:]), np.uint8) if found is None else found
+                found[its] = drawn
+        return np.zeros((0, *self.spec.cameras.get(camera, ())), np.uint8) if found is None else found
 
     def state_dict(self) -> dict[str, np.ndarray]:
         states = [env.state_dict() for env in self._envs]

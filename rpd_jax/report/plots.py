@@ -11,14 +11,12 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import EngFormatter
+from matplotlib.ticker import EngFormatter, NullFormatter
 
 from rpd_jax.report.intervals import band
+from rpd_jax.report.styles import DPI, look
 from rpd_jax.runs.files import atomic_path
 
-# Okabe and Ito's palette, which colour-blind readers can tell apart; black is kept for the teacher.
-PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#F0E442")
-MARKERS = "os^Dv<P"
 ALARMS = "X*dhp8"  # markers of alarms, with a black edge
 
 
@@ -93,22 +91,25 @@ def learning_curves(
     axes.set_ylabel(ylabel)
     if logarithmic:
         axes.set_xscale("log")
+        axes.tick_params(axis="x", which="both", length=3.5)
+        low, high = axes.get_xlim()
+        axes.xaxis.set_minor_formatter(EngFormatter(sep="") if high < 10 * low else NullFormatter())
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))
     if rate:
         axes.set_ylim(-0.02, 1.02)
     if len(curves) > 0 and not logarithmic:
-        axes.set_xlim(left=0)
+        axes.set_xlim(left=-0.015 * axes.get_xlim()[1])  # a marker at 0 is seen as a whole
     axes.grid(alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.set_title(title, loc="left", fontsize=11)
+    axes.set_title(title, loc="left", fontsize=12)
     handles, names = axes.get_legend_handles_labels()
     handles += _handles(labels)
     names += [f"alarm: {label}" for label in labels]
     figure.legend(handles, names, loc="outside lower center", ncols=3, frameon=False)
     if seeds:
-        axes.set_title(_note(seeds), loc="right", fontsize=7, color="0.35")
+        axes.set_title(_note(seeds), loc="right", fontsize=9, color="0.35")
     with atomic_path(path) as temporary:
-        figure.savefig(temporary, dpi=150)
+        figure.savefig(temporary, dpi=DPI)
 
 
 def panels(path: Path | str, curves: Mapping[str, Sequence[Curve]], *, title: str = "") -> None:
@@ -135,16 +136,22 @@ def panels(path: Path | str, curves: Mapping[str, Sequence[Curve]], *, title: st
         values = np.concatenate([np.ravel(curve.values) for curve in shown])
         if values.min() > 0 and values.max() > 100 * values.min():
             axes.set_yscale("log")
-        axes.set_title(label, loc="left", fontsize=9)
+        axes.set_title(label, loc="left", fontsize=11)
         axes.xaxis.set_major_formatter(EngFormatter(sep=""))
         axes.grid(alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
         legend |= {name: handle for handle, name in zip(*axes.get_legend_handles_labels(), strict=True)}
     legend |= {f"alarm: {label}": handle for label, handle in zip(labels, _handles(labels), strict=True)}
-    figure.suptitle(f"{title}, over environment steps per member", fontsize=10, x=0.01, ha="left")
-    figure.legend(list(legend.values()), list(legend), loc="outside lower center", ncols=4, frameon=False)
+    figure.suptitle(f"{title}, over environment steps per member", fontsize=12, x=0.01, ha="left")
+    figure.legend(
+        list(legend.values()),
+        list(legend),
+        loc="outside lower center",
+        ncols=min(len(legend), 2 * columns),
+        frameon=False,
+    )
     with atomic_path(path) as temporary:
-        figure.savefig(temporary, dpi=150)
+        figure.savefig(temporary, dpi=DPI)
 
 
 def draw_curve(axes: Axes, curve: Curve, index: int, marked: bool = True) -> np.ndarray:
@@ -152,7 +159,7 @@ def draw_curve(axes: Axes, curve: Curve, index: int, marked: bool = True) -> np.
     steps, values = np.asarray(curve.x), np.asarray(curve.values, np.float64)
     if values.ndim != 2 or values.shape[1] != len(steps) or values.size == 0:
         raise ValueError(f"values of {curve.variant!r} are {values.shape}: they must be [seeds, {len(steps)} steps]")
-    colour, marker, round_ = _style(curve, index)
+    colour, marker, dashed = look(index if curve.style is None else curve.style)
     if len(values) > 1:
         low, high = band(values, curve.episodes)
         axes.fill_between(steps, low, high, color=colour, alpha=0.18, linewidth=0)
@@ -161,19 +168,12 @@ def draw_curve(axes: Axes, curve: Curve, index: int, marked: bool = True) -> np.
         values.mean(axis=0),
         color=colour,
         marker=marker if marked else None,
-        linestyle="--" if round_ else "-",
+        linestyle="--" if dashed else "-",
         markersize=4,
         linewidth=1.8,
         label=curve.variant,
     )
     return values
-
-
-def _style(curve: Curve, index: int) -> tuple[str, str, int]:
-    """Colour, marker and round: another round of the colours has other markers and another dash."""
-    index = index if curve.style is None else curve.style
-    round_, place = divmod(index, len(PALETTE))
-    return PALETTE[place], MARKERS[(index + round_) % len(MARKERS)], round_
 
 
 def _labels(curves: Sequence[Curve]) -> list[str]:
@@ -183,7 +183,7 @@ def _labels(curves: Sequence[Curve]) -> list[str]:
 
 def _mark(axes: Axes, curve: Curve, index: int, labels: Sequence[str]) -> None:
     """Draws a curve's marks where they are on the mean over seeds."""
-    colour, _, _ = _style(curve, index)
+    colour = look(index if curve.style is None else curve.style).colour
     for mark in curve.marks:
         y = np.interp(mark.x, curve.x, np.mean(curve.values, axis=0))
         axes.plot([mark.x], [y], **_look(labels.index(mark.label), colour), zorder=5, clip_on=False)

@@ -11,7 +11,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from rpd_jax.report.intervals import success_rates
-from rpd_jax.report.plots import MARKERS, PALETTE
+from rpd_jax.report.styles import DPI, look, styles
 from rpd_jax.runs.files import atomic_path
 
 
@@ -39,8 +39,9 @@ def draw_seen_unseen(path: Path | str, variants: Mapping[str, Counted], *, seen:
     figure = Figure(figsize=(5.4, 5.0), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
+    numbers = styles(variants)
     for index, (name, counted) in enumerate(variants.items()):
-        colour, marker = PALETTE[index % len(PALETTE)], MARKERS[index % len(MARKERS)]
+        colour, marker, _ = look(numbers[name])
         x, y = (np.mean(a / b, axis=0) for a, b in (counted[:2], counted[2:]))
         axes.plot(x, y, color=colour, linewidth=1.2, alpha=0.6)
         axes.scatter(x[1:], y[1:], color=colour, marker=marker, s=np.linspace(14, 60, len(x) - 1), label=name)
@@ -58,6 +59,6 @@ def draw_seen_unseen(path: Path | str, variants: Mapping[str, Counted], *, seen:
     axes.spines[["top", "right"]].set_visible(False)
     figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False)
     seeds = {len(counted.seen) for counted in variants.values()}
-    axes.set_title(f"seeds: {max(seeds)}; larger markers are later checkpoints", loc="right", fontsize=7, color="0.35")
+    axes.set_title(f"seeds: {max(seeds)}; larger markers are later checkpoints", loc="right", fontsize=8, color="0.35")
     with atomic_path(path) as temporary:
-        figure.savefig(temporary, dpi=150)
+        figure.savefig(temporary, dpi=DPI)

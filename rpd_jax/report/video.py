@@ -17,7 +17,8 @@ from PIL import Image, ImageDraw, ImageFont
 from rpd_jax.runs.files import atomic_path
 
 BORDER = 6  # pixels around each picture
-STRIP = 26  # pixels of the caption's height
+STRIP = 28  # pixels of the caption's height
+LINE = 4  # pixels of the line under it
 SUCCESS, PLAIN, BACKGROUND = (0, 158, 115), (70, 70, 70), (24, 24, 24)
 
 
@@ -33,6 +34,7 @@ class Column(NamedTuple):
 
     caption: str  # e.g. "scripted teacher" or "rpd-mse"
     clips: Sequence[Clip]
+    colour: str = "white"  # of the line under the caption, e.g. that of its curves
 
 
 def write_grid(path: Path | str, columns: Sequence[Column], fps: int = 20) -> None:
@@ -48,6 +50,20 @@ def write_grid(path: Path | str, columns: Sequence[Column], fps: int = 20) -> No
     """
     if Path(path).suffix != ".mp4":
         raise ValueError(f"path={str(path)!r} cannot work: it must end in .mp4")
+    pictures = grid_frames(columns)
+    first = next(pictures)
+    with atomic_path(path) as temporary, _encoder(temporary, first.shape[:2], fps) as encode:
+        encode(first)
+        for picture in pictures:
+            encode(picture)
+
+
+def grid_frames(columns: Sequence[Column]) -> Iterator[np.ndarray]:
+    """The pictures of a video, uint8 [H, W, 3] with even sides; an array is good until the next one is asked for.
+
+    Raises:
+      ValueError: as `write_grid`, at the first picture.
+    """
     height, width = _picture_size(columns)
     length = max(len(clip.frames) for column in columns for clip in column.clips)
     rows = max(len(column.clips) for column in columns)
@@ -55,14 +71,13 @@ def write_grid(path: Path | str, columns: Sequence[Column], fps: int = 20) -> No
     canvas = np.empty((_even(STRIP + rows * cell[0]), _even(len(columns) * cell[1]), 3), np.uint8)
     canvas[:] = BACKGROUND
     for index, column in enumerate(columns):
-        canvas[:STRIP, index * cell[1] : (index + 1) * cell[1]] = caption_strip(column.caption, cell[1])
-    with atomic_path(path) as temporary, _encoder(temporary, canvas.shape[:2], fps) as encode:
-        for t in range(length):
-            for x, column in enumerate(columns):
-                for y, clip in enumerate(column.clips):
-                    top, left = STRIP + y * cell[0], x * cell[1]
-                    canvas[top : top + cell[0], left : left + cell[1]] = framed(clip, t)
-            encode(canvas)
+        canvas[:STRIP, index * cell[1] : (index + 1) * cell[1]] = caption_strip(column.caption, cell[1], column.colour)
+    for t in range(length):
+        for x, column in enumerate(columns):
+            for y, clip in enumerate(column.clips):
+                top, left = STRIP + y * cell[0], x * cell[1]
+                canvas[top : top + cell[0], left : left + cell[1]] = framed(clip, t)
+        yield canvas
 
 
 def framed(clip: Clip, t: int) -> np.ndarray:
@@ -77,15 +92,17 @@ def framed(clip: Clip, t: int) -> np.ndarray:
     return out
 
 
-def caption_strip(text: str, width: int) -> np.ndarray:
-    """The text in white, centred and as large as fits: uint8 [STRIP, width, 3]."""
+def caption_strip(text: str, width: int, colour: str = "") -> np.ndarray:
+    """The text in white, centred and as large as fits, perhaps over a line: uint8 [STRIP, width, 3]."""
     image = Image.new("RGB", (width, STRIP), BACKGROUND)
     draw = ImageDraw.Draw(image)
     for size in range(16, 7, -1):
         font = ImageFont.load_default(size)
         if draw.textlength(text, font) <= width - 2 * BORDER:
             break
-    draw.text((width / 2, STRIP / 2), text, font=font, fill="white", anchor="mm")
+    if colour:
+        draw.rectangle((BORDER, STRIP - LINE, width - BORDER - 1, STRIP - 1), fill=colour)
+    draw.text((width / 2, (STRIP - LINE) / 2), text, font=font, fill="white", anchor="mm")
     return np.asarray(image)
 
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from rpd_jax.report.plots import Curve, panels
 from rpd_jax.report.results import DIAGNOSTICS_FILE
+from rpd_jax.report.styles import styles
 from rpd_jax.runs.metrics import METRICS_FILE
 from rpd_jax.runs.metrics_log import read_metrics
 from rpd_jax.training.alarms import Alarms
@@ -24,16 +25,17 @@ def draw(directory: Path, population: Population, alarms: Alarms) -> None:
     steps = config.algorithm.iteration_steps(config.env.num_envs)
     chosen = np.arange(0, len(rows), max(1, len(rows) // POINTS))
     found = {}
+    numbers = styles([spec.name for spec in population.specs])
     for metric, label in pictured.items():
         curves = []
         marks = alarms.marks(lambda iterations: iterations * steps, metric)
-        for style, spec in enumerate(population.specs):
+        for spec in population.specs:
             names = [f"update/{metric}/{spec.name}/{seed}" for seed in config.seeds]
             values = np.array([[rows[row].get(name, np.nan) for row in chosen] for name in names])
             known = np.isfinite(values).all(axis=0)
             if known.any():
                 x = (chosen[known] + 1) * steps
-                curves.append(Curve(spec.name, x, values[:, known], style, marks=marks[spec.name]))
+                curves.append(Curve(spec.name, x, values[:, known], numbers[spec.name], marks=marks[spec.name]))
         if any(np.ptp(curve.values) > 0 for curve in curves):  # what stays as it is says nothing
             found[label] = curves
     if found:

@@ -17,7 +17,7 @@ from rpd_jax.actions.ensembling import Answers, ensembled, no_answers, remember
 from rpd_jax.algorithms.base import MemberState
 from rpd_jax.config import EvalConfig
 from rpd_jax.config.teacher import EVERY_STEP, Acting
-from rpd_jax.envs.base import VectorEnv, draw_missing
+from rpd_jax.envs.base import VectorEnv, draw_missing, film_frames
 from rpd_jax.envs.registry import env_seeds
 from rpd_jax.guidance.labels import label_steps
 from rpd_jax.keys import stream
@@ -195,7 +195,7 @@ def run_episodes(
     while min(len(episodes) for episodes in finished) < episodes_per_env:
         rolling = [index for index in film if not finished[index]]
         if rolling:
-            for index, frame in zip(rolling, np.asarray(env.frames(rolling)), strict=True):
+            for index, frame in zip(rolling, np.asarray(film_frames(env, rolling)), strict=True):
                 frames[index].append(frame)
         result = env.step(executable(policy(observation, starts)))
         ended = tracker.add(result)

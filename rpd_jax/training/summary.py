@@ -12,11 +12,13 @@ import numpy as np
 from rpd_jax.algorithms.variants import resolved
 from rpd_jax.config import Config
 from rpd_jax.envs.base import EnvSpec
+from rpd_jax.report.gif import write_gif
 from rpd_jax.report.intervals import success_rates
 from rpd_jax.report.plots import Curve, Mark, TeacherLevel, learning_curves
 from rpd_jax.report.results import (
     CALLS_FILE,
     CURVES_FILE,
+    GIF_FILE,
     POINTS_FILE,
     RESULTS_FILE,
     TABLE_FILE,
@@ -25,6 +27,7 @@ from rpd_jax.report.results import (
     ResultRow,
     write_results,
 )
+from rpd_jax.report.styles import look, styles
 from rpd_jax.report.table import Table, results_table
 from rpd_jax.report.video import Clip, Column, write_grid
 from rpd_jax.runs.files import atomic_path, write_json
@@ -72,13 +75,13 @@ def curve_points(
     ]
 
 
-def curves(points: Sequence[Mapping[str, Any]], x: str, styles: Mapping[str, int] | None = None) -> list[Curve]:
+def curves(points: Sequence[Mapping[str, Any]], x: str, numbers: Mapping[str, int] | None = None) -> list[Curve]:
     """A curve of success_once for each variant, over the evaluations that all its seeds have, with their episodes.
 
     Args:
       points: `CurvePoint`s as curves.json has them.
       x: the field that curves run over; it is averaged over seeds.
-      styles: variant -> style; None: by their places.
+      numbers: variant -> style; None: by their places.
     """
     found = []
     for variant in dict.fromkeys(point["variant"] for point in points):
@@ -88,7 +91,7 @@ def curves(points: Sequence[Mapping[str, Any]], x: str, styles: Mapping[str, int
         where = np.array([np.mean([mine[seed, step][x] for seed in seeds]) for step in steps])
         values = np.array([[mine[seed, step]["success_once"] for step in steps] for seed in seeds])
         episodes = np.array([[mine[seed, step]["episodes"] for step in steps] for seed in seeds])
-        found.append(Curve(variant, where, values, styles[variant] if styles else None, episodes=episodes))
+        found.append(Curve(variant, where, values, numbers[variant] if numbers else None, episodes=episodes))
     return found
 
 
@@ -171,7 +174,9 @@ def write(
     checkpoint: str = "",
     marks: Mapping[str, Sequence[Mark]] | None = None,
 ) -> None:
-    """Writes results.json and table.md; curves.json, curves.png and calls.png where there are points; episodes.mp4.
+    """Writes results.json and table.md; curves.json, curves.png and calls.png where there are points.
+
+    Of films it makes episodes.mp4 and, of the best variant beside the teacher, episodes.gif.
 
     `checkpoint`: digest of the teacher's, where its specification is not given. `marks`: alarms of each variant, over
     environment steps.
@@ -186,23 +191,30 @@ def write(
         scripted = teachers[0].variant.removeprefix(TEACHER_PREFIX).startswith(("scripted", "toy"))
         label = "scripted teacher" if scripted else teachers[0].variant
         level = TeacherLevel(label, teachers[0].success_once, teachers[0].low, teachers[0].high)
+    numbers = styles(row.variant for row in table if not row.is_teacher)
     if curve:
         points = [point._asdict() for point in curve]
         write_json(directory / POINTS_FILE, points)
         ylabel = "success rate (once in an episode, deterministic)"
-        styles = {variant: i for i, variant in enumerate(dict.fromkeys(point.variant for point in curve))}
-        look: dict[str, Any] = {"teacher": level, "title": config.env.name, "ylabel": ylabel}
+        frame: dict[str, Any] = {"teacher": level, "title": config.env.name, "ylabel": ylabel}
         alarms = marks or {}
-        drawn = [curve._replace(marks=alarms.get(curve.variant, ())) for curve in curves(points, "env_steps", styles)]
-        learning_curves(directory / CURVES_FILE, drawn, **look)
+        found = curves(points, "env_steps", numbers)
+        drawn = [curve._replace(marks=alarms.get(curve.variant, ())) for curve in found]
+        learning_curves(directory / CURVES_FILE, drawn, **frame)
         asked = [point for point in points if point["labels"] > 0]
         if asked:
             xlabel = "teacher queries per member"
-            by_calls = curves(asked, "labels", styles)
-            learning_curves(directory / CALLS_FILE, by_calls, xlabel=xlabel, logarithmic=True, **look)
+            by_calls = curves(asked, "labels", numbers)
+            learning_curves(directory / CALLS_FILE, by_calls, xlabel=xlabel, logarithmic=True, **frame)
     if films:
-        columns = [Column(name, [Clip(*film) for film in shown]) for name, shown in films.items()]
+        columns = [
+            Column(name, [Clip(*film) for film in shown], look(numbers[name]).colour if name in numbers else "white")
+            for name, shown in films.items()
+        ]
         write_grid(directory / VIDEO_FILE, columns)
+        filmed = sorted((row for row in table if row.variant in films), key=lambda row: row.success_once)
+        others = {row.variant for row in filmed[:-1]}
+        write_gif(directory / GIF_FILE, [column for column in columns if column.caption not in others])
 
 
 def row(env: str, variant: str, episodes: Sequence[Episodes], seeds: int, cost: Cost) -> ResultRow:

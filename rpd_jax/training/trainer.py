@@ -181,14 +181,16 @@ class Trainer:
 
     def _iterate(self, stop: StopRequest, callbacks: Sequence[Callable[[Snapshot], None]]) -> None:
         started = time.perf_counter() - self.seconds
-        evaluated = self.curve[-1].env_steps if self.curve else 0
-        if self._due(self.config.eval.every) and evaluated < self.env_steps:
-            self.evaluate()  # the session before this one ended within that evaluation
+        evaluated = self.curve[-1].env_steps if self.curve else -1
         total, done, pace = self.config.iterations, self.iteration, PaceWarning()
         how: dict[str, Any] = {"description": "training", "silent": not self.hosts.reports}
         with CompileClock() as compiling, ProgressBar(total, initial=done, once=compiling, **how) as progress:
             if not self.done:
                 progress.say("compiling; a second start is quicker")
+            if self._due(self.config.eval.every) and evaluated < self.env_steps:
+                metrics = self.evaluate()  # of fresh members, or the session before ended within that evaluation
+                if self.iteration == 0:
+                    self.records.write_beside(metrics)
             while not self.done and not self.hosts.stop(stop):
                 first, count = self.iteration, self._next_call()
                 self.members, rows = self.loop.run(self.members, first, count)

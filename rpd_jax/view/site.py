@@ -18,8 +18,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from rpd_jax.config.validation import ConfigError
-from rpd_jax.report.plots import PALETTE
 from rpd_jax.report.results import COMPARISON_FILE, POINTS_FILE, RESULTS_FILE, VIDEO_FILE
+from rpd_jax.report.styles import PALETTE, styles
 from rpd_jax.runs.checkpoint import CONFIG_FILE
 from rpd_jax.runs.files import atomic_path, write_json
 from rpd_jax.runs.metrics import METRICS_FILE
@@ -149,12 +149,12 @@ def page(data: Json) -> bytes:
 
 
 def _styles(data: Json) -> dict[str, int]:
-    """Variant -> its place in the palette, in the order in which they appear: the same everywhere on the page."""
+    """Variant -> its place in the palette, the same everywhere on the page and in the run's own pictures."""
     names = [arm["name"] for each in data["comparisons"] for case in each["cases"] for arm in case["arms"]]
     for each in data["runs"]:
         names += [row["variant"] for row in each["rows"] if not row["teacher"]]
         names += [curve["variant"] for curves in each["metrics"].values() for curve in curves if curve["variant"]]
-    return {name: index for index, name in enumerate(dict.fromkeys(names))}
+    return styles(names)
 
 
 def _digest(content: bytes) -> bytes:

@@ -10,7 +10,7 @@ import pytest
 
 from rpd_jax.config import ConfigError, EnvConfig
 from rpd_jax.envs import registry
-from rpd_jax.envs.base import Camera, EnvSpec
+from rpd_jax.envs.base import Camera, EnvSpec, film_frames
 from rpd_jax.envs.toy.reach import TOY_CONTRACT
 
 TABLETOP = EnvConfig(name="tabletop:PickCube-v1")
@@ -148,6 +148,23 @@ def test_an_environment_says_where_its_camera_is(monkeypatch, change):
         env = registry.make_env(config, [1], rgb=False, end_on_success=False)
         assert env.spec.camera == roll
         assert suite == "tabletop" or env.camera == (roll if change else None)
+
+
+def test_films_of_tabletop_are_for_people_and_observations_stay_as_they_were():
+    """By default nearer than ManiSkill's camera; where the camera is set, or a student sees it, by that one."""
+    drawn = {}
+    for name, rgb, change in (("state", False, {}), ("rgb", True, {}), ("set", False, {"camera_fov": 1.0})):
+        config = dataclasses.replace(TABLETOP, image_size=256, **change)
+        env = registry.make_env(config, [1], rgb=rgb, end_on_success=False)
+        observation = env.reset()
+        drawn[name] = np.asarray(env.frames([0])), np.asarray(film_frames(env, [0]))
+        assert env.spec.camera == Camera()
+        if rgb:
+            np.testing.assert_array_equal(observation["rgb"], drawn[name][1])
+    own, film = drawn["state"]
+    np.testing.assert_array_equal(own, drawn["rgb"][0])
+    np.testing.assert_array_equal(own, drawn["set"][1])
+    assert film.shape == (1, 256, 256, 3) and (film != own).any(axis=-1).mean() > 0.2
 
 
 def test_a_tabletop_task_steps_and_is_drawn_on_the_host():

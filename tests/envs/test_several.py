@@ -7,6 +7,7 @@ import pytest
 
 from rpd_jax.config import ConfigError, EnvConfig
 from rpd_jax.envs import registry
+from rpd_jax.envs.base import film_frames
 
 BOTH = EnvConfig(name="tabletop:PushCube-v1,PullCube-v1", observation="ee", physics="c", max_episode_steps=3)
 SEEDS = [5, 6, 7, 8, 9]
@@ -42,6 +43,7 @@ def test_frames_are_of_the_rows_named():
     env.reset(), pull.reset()
     frames = env.frames([3, 0, 1])
     np.testing.assert_array_equal(frames[[2, 0]], pull.frames([0, 1]))
+    assert film_frames(env, [3, 0]).shape == (2, 256, 256, 3)
     with pytest.raises(ValueError, match=r"must be in \[0, 5\)"):
         env.frames([5])
 

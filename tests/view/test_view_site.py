@@ -12,7 +12,7 @@ import made_up
 import pytest
 
 from rpd_jax.config.validation import ConfigError
-from rpd_jax.report.plots import PALETTE
+from rpd_jax.report.styles import PALETTE
 from rpd_jax.view.site import Site
 
 HOSTILE = '</script><script>document.title="owned"</script><img src=x onerror=alert(1)>'
@@ -21,7 +21,7 @@ HOSTILE = '</script><script>document.title="owned"</script><img src=x onerror=al
 def test_a_variant_looks_the_same_everywhere(runs: Path) -> None:
     made_up.comparison(runs / "smoke")
     data = Site([runs]).data
-    assert data["styles"] == {"ppo": 0, "rpd-mse": 1, "ppd": 2} and data["palette"] == PALETTE
+    assert data["styles"] == {"ppo": 0, "rpd-mse": 1, "ppd": 4} and data["palette"] == PALETTE
     assert [each["name"] for each in data["runs"]] == ["one", "two"]
 
 

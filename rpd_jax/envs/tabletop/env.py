@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import jax
@@ -25,6 +25,7 @@ from rpd_jax.types import Array, Observation
 
 POSITION_NOISE = (0.009, 0.016, 0.013)  # metres, of the hand at the beginning, in the base's axes: what ManiSkill's
 HINGE_NOISE = (0.031, 0.015, 0.036)  # joint noise of 0.02 rad makes of its tool's pose, measured; radians
+RENDER = "render"  # the name of the camera that people look through
 HUGE = 1e10  # metres, radians, or those a second: MuJoCo's own limit of what is a simulation
 GRASP_FORCE, GRASP_ANGLE = 0.5, 85.0  # newtons at least, degrees at most from the direction in which fingers close
 
@@ -59,6 +60,8 @@ class TabletopEnv:
         end_on_success: bool = True,
         horizon_scale: int = 1,
         instruction: str = "",
+        shown: Camera | None = None,
+        shown_size: int = 256,
     ) -> None:
         """Compiles the model.
 
@@ -74,6 +77,8 @@ class TabletopEnv:
           end_on_success: whether success terminates an episode.
           horizon_scale: k gives episodes k times the steps, each of which moves and turns the hand by a k-th.
           instruction: the task in words; empty: the task's own.
+          shown: the camera `RENDER`, for people; None: `camera`.
+          shown_size: pixels of its pictures, square.
 
         Raises:
           ConfigError: an unknown task, engine or reward, a task without that reward, or MJX is missing.
@@ -89,11 +94,16 @@ class TabletopEnv:
         self._model = build(self.task.scene)
         self._physics_step = physics.make_step(self._model, engine)
         camera = camera or self.task.scene.camera
-        self._picture = make_picture(self.task.scene, camera, image_size)
+        self._cameras = {"rgb": (camera, image_size), RENDER: (shown or camera, shown_size)}
+        self._pictures: dict[str, Callable[[View], Array]] = {}
         steps = horizon_scale * (max_episode_steps or self.task.max_episode_steps)
         spec = self._make_spec(task, steps, image_size)
         self.spec = dataclasses.replace(
-            spec, horizon_scale=horizon_scale, instruction=instruction or self.task.instruction, camera=camera
+            spec,
+            horizon_scale=horizon_scale,
+            instruction=instruction or self.task.instruction,
+            camera=camera,
+            film_camera=RENDER,
         )
 
     def reset(self, key: Array) -> tuple[State, Observation]:
@@ -167,9 +177,12 @@ class TabletopEnv:
             observation["rgb"] = self.render(state)
         return observation
 
-    def render(self, state: State) -> Array:
-        """A picture uint8 [H, W, 3] of a state."""
-        return self._picture(self.view(state))
+    def render(self, state: State, camera: str = "rgb") -> Array:
+        """A picture uint8 [H, W, 3] of a state, by the camera of observations or by `RENDER`."""
+        if camera not in self._pictures:  # a third of a second, which environments that are never drawn need not pay
+            with jax.ensure_compile_time_eval():
+                self._pictures[camera] = make_picture(self.task.scene, *self._cameras[camera])
+        return self._pictures[camera](self.view(state))
 
     def _reward_of(self, view: View, success: Array) -> Array:
         if self._reward == "sparse":

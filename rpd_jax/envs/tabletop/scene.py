@@ -17,7 +17,8 @@ Color = tuple[float, float, float]
 
 UPRIGHT = (1.0, 0.0, 0.0, 0.0)
 CUBE_FRICTION = 1.0  # ManiSkill's is 0.3; with this a cube that is hit stays about as near to the hand as there
-CAMERA = Camera()  # of most tasks
+CAMERA = Camera()  # of most tasks: ManiSkill's for people
+CLOSER = Camera(eye=(0.62, 0.55, 0.5), target=(0.0, 0.0, 0.12), fov=0.85)
 HOME = (0.0, 0.0, 0.1695)  # tool centre point at the beginning of ManiSkill's episodes, measured
 
 
@@ -80,6 +81,14 @@ class Scene:
     def grasped_names(self) -> tuple[str, ...]:
         """Bodies on which the fingers' forces are measured, in order."""
         return tuple(body.name for body in self.bodies if body.free and body.graspable)
+
+
+def closer(own: Camera) -> Camera:
+    """The camera for people, in whose picture a task's hand, objects and goal are.
+
+    ManiSkill's, which most tasks have, leaves the objects small at the lower edge; a task with another keeps that.
+    """
+    return CLOSER if own == CAMERA else own
 
 
 def box(size: Vector, color: Color, position: Vector = (0.0, 0.0, 0.0), *, collide: bool = True) -> Shape:

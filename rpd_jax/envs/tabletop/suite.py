@@ -8,8 +8,10 @@ from rpd_jax.envs.base import FunctionalEnv, divided
 from rpd_jax.envs.suite import FunctionalSuite, TaskInfo, task_of
 from rpd_jax.envs.tabletop import hand
 from rpd_jax.envs.tabletop.config import TabletopConfig
+from rpd_jax.envs.tabletop.scene import closer
 from rpd_jax.envs.tabletop.tasks import TASKS, load
 
+FILM_SIZE = 256  # pixels of films at least: observations' may be too small for people
 UNITS = {"qpos": (hand.JOINTS, "3 m, 3 rad, 2 m"), "qvel": (hand.JOINTS, "3 m/s, 3 rad/s, 2 m/s")}
 
 AXES = {
@@ -51,17 +53,20 @@ class TabletopSuite(FunctionalSuite):
         from rpd_jax.envs.tabletop.env import TabletopEnv  # here, since it needs mujoco
 
         config = _narrowed(config)
+        camera = self.info(task_of(config), config).cameras["rgb"]
         return TabletopEnv(
             task_of(config),
             engine=config.physics,
             reward=config.reward,
             rgb=rgb,
             image_size=config.image_size,
-            camera=self.info(task_of(config), config).cameras["rgb"],
+            camera=camera,
             max_episode_steps=config.max_episode_steps,
             end_on_success=end_on_success,
             horizon_scale=config.horizon_scale,
             instruction=config.instruction,
+            shown=camera if rgb or config.moves_camera else closer(camera),  # what a student sees is shown as it is
+            shown_size=max(FILM_SIZE, config.image_size),
         )
 
 
