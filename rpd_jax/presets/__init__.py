@@ -110,7 +110,7 @@ PRESETS: dict[str, Callable[[], Config]] = {
 
 SECONDS: dict[str, float] = {
     "quickstart": 83,
-    "quickstart-vla": 739,
+    "quickstart-vla": 908,
     "vlajs-push": 1011,
     "vlajs-pick": 308,
     "vlajs-lift": 342,

@@ -119,7 +119,7 @@ def test_the_loop_trains_the_same_with_labels_from_the_background():
         results.append((members.params, {k: v for k, v in rows[-1].items() if "time" not in k and "second" not in k}))
     assert teacher.begun and teacher.polls == 2 * config.algorithm.rollout_length
     jax.tree.map(np.testing.assert_array_equal, *[params for params, _ in results])
-    assert results[0][1] == results[1][1]
+    np.testing.assert_equal(results[0][1], results[1][1])  # what is not known is NaN in both
 
 
 def test_large_batches_do_not_wait_for_the_end_of_the_rollout():
