@@ -40,7 +40,7 @@ def test_every_part_is_accounted_for(part, tmp_path: Path) -> None:
         part("after", "print('3 passed')"),
     ]
     seen: list[int] = []
-    outcomes = gpu.run_parts(parts, 4.0, False, {"torch"}, lambda so_far: seen.append(len(so_far)), least=0.1)
+    outcomes = gpu.run_parts(parts, 12.0, False, {"torch"}, lambda so_far: seen.append(len(so_far)), least=0.1)
     by_name = {outcome.name: outcome for outcome in outcomes}
     assert seen == [1, 2, 3, 4, 5, 6]
     assert by_name["good"].state == "done" and by_name["good"].figures == {"x": 2.0}
