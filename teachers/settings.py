@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from collections.abc import Iterator
 
 from absl import logging
 
 from rpd_jax.config import ConfigError, EnvConfig, TeacherConfig
+from rpd_jax.config.validation import check
 from rpd_jax.envs.base import VectorEnv
 from rpd_jax.ipc.supervised import SidecarFailed
 from rpd_jax.types import Teacher, TeacherError
@@ -42,8 +44,10 @@ class TeacherOf:
 
     def look(self, env: EnvConfig) -> None:
         """Raises ConfigError for what is seen to be wrong before an environment is started."""
+        settings = dataclasses.replace(self._config)
+        check(settings, "teacher.")  # which also makes "a,b" the list that it stands for
         with self._in_one_line():
-            self._config.look(env)
+            settings.look(env)
 
     @contextlib.contextmanager
     def _in_one_line(self) -> Iterator[None]:
