@@ -17,6 +17,7 @@ from stable_baselines3 import PPO
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
+from benchmarks.sb3_vector import PlainVecEnv
 from rpd_jax.config import Config
 from rpd_jax.envs.base import VectorEnv
 from rpd_jax.envs.registry import env_seeds, make_env
@@ -28,7 +29,7 @@ Points = list[tuple[int, float]]
 """A learning curve: environment steps so far, success once in an episode."""
 
 
-class Environments(VecEnv):
+class Environments(PlainVecEnv):
     """Our vector environment as stable-baselines3 wants it; observations are the entry `key`."""
 
     def __init__(self, env: VectorEnv, key: str, bootstrap_terminated: bool) -> None:
@@ -60,18 +61,6 @@ class Environments(VecEnv):
 
     def close(self) -> None:
         self._env.close()
-
-    def get_attr(self, attr_name: str, indices: Any = None) -> list[Any]:
-        return [getattr(self, attr_name, None)] * self.num_envs
-
-    def set_attr(self, attr_name: str, value: Any, indices: Any = None) -> None:
-        raise NotImplementedError
-
-    def env_method(self, method_name: str, *args: Any, indices: Any = None, **kwargs: Any) -> list[Any]:
-        raise NotImplementedError
-
-    def env_is_wrapped(self, wrapper_class: type, indices: Any = None) -> list[bool]:
-        return [False] * self.num_envs
 
 
 class _Evaluations(BaseCallback):

@@ -8,12 +8,12 @@ import numpy as np
 import torch
 from gymnasium.spaces import Box
 from stable_baselines3 import PPO
-from stable_baselines3.common.vec_env import VecEnv
 
 from benchmarks.peers.work import CLIP, GAMMA, GRAD_NORM, LAMBDA, LOG_STD, RATE, NumpyEnvs, Work
+from benchmarks.sb3_vector import PlainVecEnv
 
 
-class Envs(VecEnv):
+class Envs(PlainVecEnv):
     """As stable-baselines3 wants them."""
 
     def __init__(self, work: Work) -> None:
@@ -36,18 +36,6 @@ class Envs(VecEnv):
 
     def close(self) -> None:
         pass
-
-    def get_attr(self, attr_name: str, indices: Any = None) -> list[Any]:
-        return [getattr(self, attr_name, None)] * self.num_envs
-
-    def set_attr(self, attr_name: str, value: Any, indices: Any = None) -> None:
-        raise NotImplementedError
-
-    def env_method(self, method_name: str, *args: Any, indices: Any = None, **kwargs: Any) -> list[Any]:
-        raise NotImplementedError
-
-    def env_is_wrapped(self, wrapper_class: type, indices: Any = None) -> list[bool]:
-        return [False] * self.num_envs
 
 
 def make(work: Work) -> dict[str, Any]:

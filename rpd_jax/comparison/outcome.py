@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from rpd_jax.comparison.experiment import Case, Experiment
-from rpd_jax.comparison.selection import is_rising, select
+from rpd_jax.comparison.selection import ended_alike, is_rising, select
 from rpd_jax.report.intervals import success_rates
 from rpd_jax.report.results import POINTS_FILE, RESULTS_FILE, ResultRow, read_results
 from rpd_jax.runs.files import read_list
@@ -48,6 +48,13 @@ class ArmOutcome:
     def rising(self) -> bool:
         """Whether the curve still rose when training ended."""
         return is_rising(self.curve)
+
+    @property
+    def remarks(self) -> list[str]:
+        """What a reader must know before the figures are believed."""
+        alike = ended_alike([curve[:, -1].tolist() for curve in self.tuning])
+        found = ["still rising"] if self.rising else []
+        return [*found, *(["settings ended alike in tuning"] if alike else []), *filter(None, [self.note])]
 
 
 @dataclasses.dataclass(frozen=True)

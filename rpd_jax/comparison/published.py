@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from rpd_jax.comparison import pictures, report
+from rpd_jax.comparison.selection import ended_alike
 from rpd_jax.report.results import COMPARISON_FILE
 from rpd_jax.report.table import render
 from rpd_jax.runs.files import atomic_path, read_json
 
 OVERVIEW_FILE = "README.md"
 FILES = (report.REPORT_FILE, COMPARISON_FILE, report.CSV_FILE, report.TEX_FILE, *pictures.FILES)
-HEADERS = ("paper", "claim", "published", "here [95 %]", "verdict", "report")
+HEADERS = ("paper", "claim", "published", "here [95 %]", "verdict", "remarks", "report")
 
 
 def publish(root: Path | str, target: Path | str) -> Path:
@@ -27,7 +28,8 @@ def publish(root: Path | str, target: Path | str) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     for name in FILES:
         if (root / name).is_file():
-            shutil.copyfile(root / name, folder / name)
+            with atomic_path(folder / name) as path:
+                shutil.copyfile(root / name, path)
     with atomic_path(target / OVERVIEW_FILE) as path:
         path.write_text(overview(target))
     return folder
@@ -54,8 +56,9 @@ def overview(target: Path | str) -> str:
             "# What the papers claim, and what came of it here",
             "Every arm of a comparison had as many settings to choose from as every other, and as many steps. Figures "
             "are of fresh seeds and fresh episodes, the same for all arms. A claim holds, or does not, where the 95 % "
-            "interval of the paired difference in success says so; otherwise it is undecided. Teachers that are "
-            "scripted toys are named in each report, with everything else that differs from the paper.",
+            "interval of the paired difference in success says so; otherwise it is undecided. Curves that were still "
+            "rising when training ended, and arms whose settings tuning could not tell apart, are named. Teachers that "
+            "are scripted toys are named in each report, with everything else that differs from the paper.",
             render(HEADERS, rows, markdown=True),
             "## The comparisons",
             render(("folder", "question", "cases", "command", "date", "machine", "commit"), made, markdown=True),
@@ -74,5 +77,15 @@ def _row(folder: str, stored: dict[str, Any], claim: dict[str, Any]) -> tuple[st
         claim["published"],
         here,
         verdict,
+        _remarks(stored),
         f"[{folder}]({folder}/{report.REPORT_FILE})",
     )
+
+
+def _remarks(stored: dict[str, Any]) -> str:
+    """The arms whose curves rose at the end, and those whose settings tuning could not tell apart, in any case."""
+    arms = [(name, arm) for case in stored["cases"] for name, arm in case["arms"].items()]
+    rising = dict.fromkeys(name for name, arm in arms if arm["rising"])
+    alike = dict.fromkeys(name for name, arm in arms if ended_alike(list(arm["tuning"].values())))
+    said = {"still rising": rising, "settings ended alike in tuning": alike}
+    return "; ".join(f"{what}: {', '.join(names)}" for what, names in said.items() if names)

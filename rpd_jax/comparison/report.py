@@ -126,7 +126,6 @@ def _cells(outcome: CaseOutcome, name: str, arm: ArmOutcome) -> list[str]:
     reached = [selection.first_reaching(x, arm.curve, level) for x in (arm.steps, arm.queries) for level in LEVELS]
     asked = arm.queries[-1] > 0
     numbers = ["-" if each is None or (i >= len(LEVELS) and not asked) else _si(each) for i, each in enumerate(reached)]
-    note = ", ".join(filter(None, ("still rising" if arm.rising else "", arm.note)))
     return [
         outcome.case.name,
         name,
@@ -135,7 +134,7 @@ def _cells(outcome: CaseOutcome, name: str, arm: ArmOutcome) -> list[str]:
         *numbers,
         _si(arm.queries[-1]) if asked else "-",
         arm.setting,
-        note,
+        ", ".join(arm.remarks),
     ]
 
 

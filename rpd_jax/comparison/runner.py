@@ -118,15 +118,17 @@ def problems(experiment: Experiment, root: Path, outcomes: Sequence[CaseOutcome]
 def in_processes(cases: Sequence[str], processes: int, command: Sequence[str]) -> int:
     """Runs `command --case=CASE` for every case, so many at a time; returns the worst exit status.
 
-    A signal that ends this process is passed on, so that runs save themselves.
+    A signal that ends this process is passed on, once: a second one would not let a run finish its iteration.
     """
-    waiting, running, worst = list(cases), list[subprocess.Popen[bytes]](), 0
+    waiting, running, worst, told = list(cases), list[subprocess.Popen[bytes]](), 0, False
     with stop_on_signal() as stop:
         while running or (waiting and not stop):
             while waiting and not stop and len(running) < processes:
-                running.append(subprocess.Popen([*command, f"--case={waiting.pop(0)}"]))
+                # In a group of its own: a terminal's Ctrl-C would reach it besides.
+                running.append(subprocess.Popen([*command, f"--case={waiting.pop(0)}"], start_new_session=True))
             time.sleep(0.2)
-            if stop.signal is not None:
+            if stop.signal is not None and not told:
+                told = True
                 for child in running:
                     child.send_signal(stop.signal)
             for child in [child for child in running if child.poll() is not None]:

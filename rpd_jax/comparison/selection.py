@@ -27,6 +27,16 @@ def select(curves: Sequence[np.ndarray]) -> int:
     return int(np.argmax(np.where(near, overall, -np.inf)))
 
 
+def ended_alike(finals: Sequence[Sequence[float]]) -> bool:
+    """Whether settings, two or more, ended within a tie: then which one is taken says nothing.
+
+    Args:
+      finals: of each setting the final success rates of its seeds.
+    """
+    means = [float(np.mean(each)) for each in finals]
+    return len(means) > 1 and max(means) - min(means) <= TIE
+
+
 def is_rising(curve: np.ndarray) -> bool:
     """Whether success rates [S, K] were still rising when training ended; False with fewer than four evaluations."""
     mean = curve.mean(axis=0)

@@ -66,13 +66,13 @@ def main(argv: Sequence[str]) -> int:
             for (name, scale), make in EXPERIMENTS.items()
             for each in [make()]
         ]
-        print(render(("experiment", "scale", "about", "question"), rows))
+        print(render(("experiment", "scale", "estimate", "question"), rows))
         return 0
     choice("--experiment", _EXPERIMENT.value, sorted({name for name, _ in EXPERIMENTS}))
     experiment = dataclasses.replace(get_experiment(_EXPERIMENT.value, _SCALE.value), config=_CONFIG.value)
     root = Path(_OUTPUT.value or f"runs/compare/{experiment.name}-{_SCALE.value}")
     if _RAY.value or _PROCESSES.value > 1:
-        cases = _CASES.value or [case.name for case in experiment.cases]
+        cases = [experiment.case(name).name for name in _CASES.value] or [case.name for case in experiment.cases]
         given = [each for each in program.invocation()[1] if not each.startswith(("--case", "--publish", "--ray"))]
         command = [sys.executable, "-m", "rpd_jax.launch", "compare", *given, "--processes=1"]
         if not _RAY.value:

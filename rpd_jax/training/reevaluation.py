@@ -21,7 +21,8 @@ from rpd_jax.runs.directory import EVALUATION
 from rpd_jax.runs.output_directory import Claim, Kind, check_path
 from rpd_jax.training import summary
 from rpd_jax.training.alarms import Alarms
-from rpd_jax.training.evaluation import Evaluator, assess, evaluation_seeds, teacher_episodes, teacher_label
+from rpd_jax.training.assessment import assess, teacher_label
+from rpd_jax.training.evaluation import Evaluator, evaluation_seeds, teacher_episodes
 from rpd_jax.training.population import Population
 from rpd_jax.training.setup import TeacherFactory, look, make_teacher
 from rpd_jax.training.student import restore_members

@@ -6,8 +6,9 @@ import contextlib
 from collections.abc import Callable
 
 import numpy as np
+from absl import logging
 
-from rpd_jax.algorithms.variants import resolve_variants
+from rpd_jax.algorithms.variants import is_scheduled, resolve_variants
 from rpd_jax.config import Config, ConfigError
 from rpd_jax.config.extras import need
 from rpd_jax.config.validation import require
@@ -77,6 +78,18 @@ def make_teacher(
             stack.callback(made.close)
         check_acting(made, config.teacher.acting, env.spec)
     return made
+
+
+def warn_of_schedules(population: Population, env_steps: int, before: int) -> None:
+    """Says which variants' schedules go on elsewhere, where a resumed run had other `total_steps` before."""
+    algorithm = population.config.algorithm
+    now, scheduled = algorithm.total_steps, [s.name for s in population.specs if is_scheduled(s, algorithm)]
+    if before != now and scheduled:
+        logging.warning(
+            "algorithm.total_steps was %s and is %s now: schedules (learning rate, entropy, annealing) of %s go on "
+            "from progress %.2f, where they had reached %.2f",
+            f"{before:,}", f"{now:,}", ", ".join(scheduled), env_steps / now, min(1.0, env_steps / before),
+        )  # fmt: skip
 
 
 def env_base_seeds(population: Population, num_envs: int) -> list[int]:

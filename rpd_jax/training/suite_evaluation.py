@@ -34,6 +34,7 @@ from rpd_jax.runs.files import read_json, write_json
 from rpd_jax.runs.output_directory import Claim, Kind, check_path
 from rpd_jax.runs.progress import ProgressBar
 from rpd_jax.training import summary
+from rpd_jax.training.assessment import teacher_label
 from rpd_jax.training.evaluation import (
     Episodes,
     Film,
@@ -42,7 +43,6 @@ from rpd_jax.training.evaluation import (
     concatenate,
     evaluation_seeds,
     run_episodes,
-    teacher_label,
 )
 from rpd_jax.training.population import Population
 from rpd_jax.training.setup import TeacherFactory, look, make_teacher

@@ -31,7 +31,8 @@ from rpd_jax.report.styles import look, styles
 from rpd_jax.report.table import Table, results_table
 from rpd_jax.report.video import Clip, Column, write_grid
 from rpd_jax.runs.files import atomic_path, write_json
-from rpd_jax.training.evaluation import Assessment, Episodes, Film, concatenate
+from rpd_jax.training.assessment import Assessment
+from rpd_jax.training.evaluation import Episodes, Film, concatenate
 from rpd_jax.training.population import Population
 from rpd_jax.types import TeacherSpec
 

@@ -17,7 +17,6 @@ from absl import logging
 
 from rpd_jax import runtime
 from rpd_jax.algorithms.base import MemberState, learned
-from rpd_jax.algorithms.variants import is_scheduled
 from rpd_jax.config import Config
 from rpd_jax.config.validation import require
 from rpd_jax.envs.base import FunctionalEnv
@@ -32,13 +31,14 @@ from rpd_jax.runs.interrupt import StopRequest, stop_on_signal
 from rpd_jax.runs.progress import ProgressBar
 from rpd_jax.training import diagnostics, summary
 from rpd_jax.training.alarms import Alarms
+from rpd_jax.training.assessment import assess
 from rpd_jax.training.compiling import CompileClock
-from rpd_jax.training.evaluation import Evaluator, assess, evaluation_seeds
+from rpd_jax.training.evaluation import Evaluator, evaluation_seeds
 from rpd_jax.training.hosts import Hosts, joined
 from rpd_jax.training.population import Population
 from rpd_jax.training.records import Records
 from rpd_jax.training.result import Result
-from rpd_jax.training.setup import TeacherFactory, check, make_loop, make_teacher
+from rpd_jax.training.setup import TeacherFactory, check, make_loop, make_teacher, warn_of_schedules
 from rpd_jax.training.size import PaceWarning, announce
 from rpd_jax.training.start import from_start
 from rpd_jax.types import Teacher
@@ -269,15 +269,7 @@ class Trainer:
         self.curve = [summary.CurvePoint(**point) for point in stored.host["curve"]]
         self.records.rewind(stored, self.env_steps)
         self.alarms.load_state_dict(stored.host["alarms"])
-        before, now = stored.host["total_steps"], self.config.algorithm.total_steps
-        scheduled = [spec.name for spec in self.population.specs if is_scheduled(spec, self.config.algorithm)]
-        reached = min(1.0, self.env_steps / before)
-        if before != now and scheduled:
-            logging.warning(
-                "algorithm.total_steps was %s and is %s now: schedules (learning rate, entropy, annealing) of %s go on "
-                "from progress %.2f, where they had reached %.2f",
-                f"{before:,}", f"{now:,}", ", ".join(scheduled), self.env_steps / now, reached,
-            )  # fmt: skip
+        warn_of_schedules(self.population, self.env_steps, stored.host["total_steps"])
 
     def result(self, signal: int | None) -> Result:
         """Evaluates everyone and writes table, curves and videos; leaves that out if a signal stopped the run."""

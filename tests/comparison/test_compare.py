@@ -13,10 +13,11 @@ from children import ROOT
 
 from rpd_jax.comparison import Arm, Case, Experiment, compare, published, report, runner
 from rpd_jax.comparison.checks import without_effect
-from rpd_jax.config import TeacherConfig
+from rpd_jax.config import ConfigError, TeacherConfig
 from rpd_jax.experiments import get_experiment
 from rpd_jax.losses.terms import TERMS, term
 from rpd_jax.report.results import COMPARISON_FILE
+from rpd_jax.runs.files import write_json
 from rpd_jax.training import trainer
 from rpd_jax.view import comparison as view
 from rpd_jax.view.places import Place
@@ -72,6 +73,26 @@ def test_a_comparison_is_the_same_after_it_was_cut(tmp_path: Path, monkeypatch: 
     folder = published.publish(tmp_path / "cut", tmp_path / "kept")
     assert (folder / "curves.png").is_file()
     assert "| RPD-MSE ends above PPO |" in (tmp_path / "kept" / "README.md").read_text()
+
+
+def test_what_is_no_comparison_is_not_published(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"comparison\.json is missing"):
+        published.publish(tmp_path, tmp_path / "kept")
+    assert not (tmp_path / "kept").exists()
+
+
+def test_a_picture_that_was_half_copied_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_json(tmp_path / COMPARISON_FILE, {"experiment": "x"})
+    (tmp_path / "curves.png").write_bytes(b"whole")
+
+    def half(source: Path, target: Path) -> None:
+        target.write_bytes(b"ha")
+        raise OSError("no space left")
+
+    monkeypatch.setattr("shutil.copyfile", half)
+    with pytest.raises(OSError, match="no space"):
+        published.publish(tmp_path, tmp_path / "kept")
+    assert list((tmp_path / "kept" / "x").iterdir()) == []
 
 
 def test_the_table_of_all_claims_is_what_the_comparisons_say() -> None:

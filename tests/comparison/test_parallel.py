@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
+import os
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from children import ROOT, wait_until_gone
 
 from rpd_jax.comparison.runner import in_processes
 from rpd_jax.config.teacher import RayPlacement
@@ -27,8 +30,62 @@ def test_every_case_runs_and_the_worst_status_counts(tmp_path: Path, monkeypatch
     assert {path.name for path in tmp_path.iterdir()} == {"one", "two", "three", "odd"}
 
 
+WAITS = """
+import pathlib, signal, sys, time
+case = sys.argv[-1].removeprefix("--case=")
+signals = []
+def note(number, frame):
+    signals.append(number)
+    pathlib.Path(case + ".told").write_text(str(len(signals)))
+signal.signal(signal.SIGTERM, note)
+pathlib.Path(case).write_text("started")
+while not signals:
+    time.sleep(0.02)
+time.sleep(0.6)  # as long as it takes to save; a second signal would come within
+sys.exit(143)
+"""
+
+
+def test_a_signal_is_passed_on_once_and_no_other_case_begins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    program = f"""
+import os, signal, sys, threading, time
+from pathlib import Path
+from rpd_jax.comparison.runner import in_processes
+def end():
+    while not Path("one").exists():
+        time.sleep(0.02)
+    os.kill(os.getpid(), signal.SIGTERM)
+threading.Thread(target=end).start()
+sys.exit(in_processes(["one", "two"], 1, [sys.executable, "-c", {WAITS!r}]))
+"""
+    done = subprocess.run([sys.executable, "-c", program], env=os.environ | {"PYTHONPATH": str(ROOT)}, timeout=100)
+    assert done.returncode == 143
+    assert (tmp_path / "one.told").read_text() == "1"
+    assert not (tmp_path / "two").exists()
+
+
+DIES = """
+import os, pathlib, signal, sys, time
+if pathlib.Path("child").exists():
+    pathlib.Path("done").write_text("done")
+else:
+    pathlib.Path("child").write_text(str(os.getpid()))
+    os.kill(os.getppid(), signal.SIGKILL)
+    time.sleep(60)
+"""
+
+
 @pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is not installed")
 def test_cases_run_on_ray_in_this_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert on_ray(["one", "odd"], [sys.executable, "-c", PROGRAM], RayPlacement(cpus=0.5)) == 3
     assert {path.name for path in tmp_path.iterdir()} == {"one", "odd"}
+
+
+@pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is not installed")
+def test_a_case_whose_worker_is_killed_ends_and_runs_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert on_ray(["one"], [sys.executable, "-c", DIES], RayPlacement(cpus=0.5)) == 0
+    assert (tmp_path / "done").exists()
+    assert wait_until_gone(int((tmp_path / "child").read_text()))  # it does not train on beside the second

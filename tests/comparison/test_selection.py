@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from rpd_jax.comparison.selection import first_reaching, is_rising, select
+from rpd_jax.comparison.selection import ended_alike, first_reaching, is_rising, select
 
 
 def curve(*seeds: list[float]) -> np.ndarray:
@@ -40,6 +40,12 @@ def test_a_choice_is_by_the_mean_over_seeds() -> None:
 )
 def test_a_curve_rises_by_its_last_two_quarters(values: list[float], rises: bool) -> None:
     assert is_rising(curve(values)) is rises
+
+
+def test_settings_that_end_within_a_tie_are_alike() -> None:
+    assert ended_alike([[0.01, 0.02], [0.0, 0.0]])
+    assert not ended_alike([[0.01, 0.02], [0.5, 0.0]])
+    assert not ended_alike([[0.5, 0.5]])  # there was nothing to choose
 
 
 def test_a_level_is_reached_between_two_evaluations() -> None:

@@ -188,7 +188,7 @@ def test_impossible_curves_of_a_comparison(tmp_path: Path, curve: Any) -> None:
 
 
 def test_another_persons_run_starts_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    theirs = {"name": "openvla", "path": "hf://theirs/model", "python": "/tmp/theirs", "address": "theirs:1"}
+    theirs = {"name": "openvla", "path": "hf://theirs/model", "python": "their/python", "address": "theirs:1"}
     directory = made_up.run(tmp_path / "run", config={"teacher": theirs, "imports": ["theirs"]})
 
     def refuse(*arguments: object, **more: object) -> None:
