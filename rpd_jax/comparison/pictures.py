@@ -72,7 +72,13 @@ def _curves(numbers: Mapping[str, int], axes: Axes, outcome: CaseOutcome) -> Non
     for name, arm in outcome.arms.items():
         draw_curve(axes, Curve(name, arm.steps, arm.curve, episodes=arm.episodes), numbers[name])
     if outcome.teacher is not None:
-        axes.axhline(outcome.teacher.success_once, color="black", linestyle="--", linewidth=1.2, label="teacher")
+        axes.axhline(
+            outcome.teacher.success_once,
+            color="black",
+            linestyle="--",
+            linewidth=1.2,
+            label=outcome.teacher.teacher_label,
+        )
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))
     axes.set_xlabel("environment steps")
 

@@ -109,7 +109,7 @@ PRESETS: dict[str, Callable[[], Config]] = {
 }
 
 SECONDS: dict[str, float] = {
-    "quickstart": 83,
+    "quickstart": 105,
     "quickstart-vla": 908,
     "vlajs-push": 1011,
     "vlajs-pick": 308,

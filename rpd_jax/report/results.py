@@ -87,6 +87,12 @@ class ResultRow:
     def is_teacher(self) -> bool:
         return self.variant.startswith(TEACHER_PREFIX)
 
+    @property
+    def teacher_label(self) -> str:
+        """What pictures call a teacher: toys are labelled as such."""
+        scripted = self.variant.removeprefix(TEACHER_PREFIX).startswith(("scripted", "toy"))
+        return "scripted teacher" if scripted else self.variant
+
     def to_json(self) -> dict[str, str | int | float]:
         """The row with exactly the keys of `ROW_KEYS`, plain Python values."""
         row: dict[str, str | int | float] = {}

@@ -189,9 +189,7 @@ def write(
     teachers = [row for row in table if row.is_teacher]
     level = None
     if teachers:
-        scripted = teachers[0].variant.removeprefix(TEACHER_PREFIX).startswith(("scripted", "toy"))
-        label = "scripted teacher" if scripted else teachers[0].variant
-        level = TeacherLevel(label, teachers[0].success_once, teachers[0].low, teachers[0].high)
+        level = TeacherLevel(teachers[0].teacher_label, teachers[0].success_once, teachers[0].low, teachers[0].high)
     numbers = styles(row.variant for row in table if not row.is_teacher)
     if curve:
         points = [point._asdict() for point in curve]
