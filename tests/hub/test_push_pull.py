@@ -264,6 +264,7 @@ def test_a_recording_is_a_data_set(hub: Hub, tmp_path: Path) -> None:
         np.testing.assert_array_equal(theirs[2].action, mine[2].action)
     card = hub.repositories["datasets/jane/thing"].files["README.md"].decode()
     assert "task_categories: [robotics]" in card and "a scripted toy, not a learned model" in card
+    assert "| state | goal_pos | 3 to 5 | m |" in re.sub(" +", " ", card)
     (tmp_path / "demos" / "collection.json").write_text(
         (tmp_path / "demos" / "collection.json").read_text().replace('"episodes": 3', '"episodes": 4')
     )
