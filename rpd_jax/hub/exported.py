@@ -1,4 +1,4 @@
-"""An export's directory: its programs and student.json; the runner and the guards are code, and stay here."""
+"""An export's directory: its programs, LeRobot's policy and student.json; what is code stays here."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 
 from rpd_jax.config import ConfigError
 from rpd_jax.export import files as export_files
+from rpd_jax.export.lerobot_policy import plugin_files
 from rpd_jax.export.manifest import Manifest, read_manifest
 from rpd_jax.hub import card as cards
 from rpd_jax.hub.bundle import Bundle, Choice
@@ -14,7 +15,11 @@ from rpd_jax.hub.card import Card
 from rpd_jax.hub.evidence import UNKNOWN, success_section
 from rpd_jax.runs.directory import EXPORT
 
-CODE = (export_files.RUNNER, export_files.GUARDS)
+
+def code() -> dict[str, bytes]:
+    """This library's code that lies in exports, by name: the runner, the guards and LeRobot's plugin."""
+    own = {name: Path(export_files.__file__).with_name(name).read_bytes() for name in export_files.CODE}
+    return own | plugin_files()
 
 
 def export_bundle(path: Path, choice: Choice, scratch: Path) -> Bundle | None:
@@ -34,13 +39,13 @@ def export_bundle(path: Path, choice: Choice, scratch: Path) -> Bundle | None:
             raise ConfigError(
                 f"{found} is not the file that was exported, its SHA-256 differs: export the student again"
             )
-    names = [export_files.MANIFEST, *(name for name in manifest.files if name not in CODE)]
+    names = [export_files.MANIFEST, *(name for name in manifest.files if name not in code())]
     name = f"{manifest.variant}, seed {manifest.seed}, of {manifest.env}"
     return Bundle("export", name, {name: path / name for name in names}, _card(path, manifest, name))
 
 
 def add_code(directory: Path) -> str:
-    """Writes this library's runner and guards beside an export that was pulled, if they are those that it had.
+    """Writes this library's code beside an export that was pulled, file by file where it is what the export had.
 
     Returns what a user should know, or an empty text.
     """
@@ -49,9 +54,9 @@ def add_code(directory: Path) -> str:
     except ValueError as error:
         raise ConfigError(str(error)) from error
     missing = []
-    for name in CODE:
-        content = Path(export_files.__file__).with_name(name).read_bytes()
+    for name, content in code().items():
         if hashlib.sha256(content).hexdigest() == manifest.files.get(name):
+            (directory / name).parent.mkdir(parents=True, exist_ok=True)
             (directory / name).write_bytes(content)
         elif name in manifest.files:
             missing.append(name)

@@ -36,7 +36,14 @@ class Kind(NamedTuple):
 
 KINDS: Mapping[str, Kind] = {
     "student": Kind("a student", "model", re.compile(rf"config\.json|curves\.json|checkpoints/\d+/{_CHECKPOINT}")),
-    "export": Kind("an exported student", "model", re.compile(r"student\.(?:json|onnx|stablehlo|mlir)")),
+    "export": Kind(
+        "an exported student",
+        "model",
+        re.compile(
+            r"student\.(?:json|onnx|stablehlo|mlir)|lerobot/policy/(?:model\.safetensors|README\.md|"
+            r"(?:config|policy_preprocessor|policy_postprocessor)\.json)"
+        ),
+    ),
     "octo": Kind(
         "an Octo checkpoint",
         "model",

@@ -14,8 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from rpd_jax.config.validation import ConfigError
+from rpd_jax.export.files import CODE
+from rpd_jax.export.lerobot_policy import DIRECTORY
 from rpd_jax.hub.client import Address, address, client, explained, file_names, need_hub
-from rpd_jax.hub.exported import CODE, add_code
+from rpd_jax.hub.exported import add_code
 from rpd_jax.hub.listing import CARD, KINDS, LISTING, Listing, read_listing, verify
 from rpd_jax.hub.student import check_pulled
 from rpd_jax.runs.files import read_json, write_json
@@ -32,7 +34,7 @@ PULLED = Kind(
     keys=frozenset({"kind", "files", "format"}),
     entries=(
         *(CARD, "config.json", "curves.json", "checkpoints"),
-        *("student.json", "student.onnx", "student.stablehlo", "student.mlir", *CODE),
+        *("student.json", "student.onnx", "student.stablehlo", "student.mlir", *CODE, DIRECTORY),
         *("example_batch.msgpack", "dataset_statistics.json", "tokenizer.json", "vocabulary.json", NUMBER),
         *("action_contract.json", "trained_on.json", "serving.json"),
         *("collection.json", "trajectory.h5", "trajectory.json", "data", "meta", "videos"),

@@ -228,10 +228,11 @@ def test_an_export_comes_back_with_the_runner_of_this_library(
 
     pytest.importorskip("onnxruntime")
     directory, student = run.directory / "export" / "rpd-mse-1", run.student("rpd-mse", 1)
-    export_student(student, directory)
+    export_student(student, directory, lerobot=True)
     push(hub, directory)
     files = hub.repositories["models/jane/thing"].files
-    assert not [name for name in files if name.endswith(".py")]
+    assert "lerobot/policy/model.safetensors" in files
+    assert not [name for name in files if name.endswith((".py", ".toml"))]
     assert "succeeds once in" in files["README.md"].decode()  # of the run that it lies in
     assert pull(hub, tmp_path / "pulled").remark == ""
     exported = {n: c for n, c in contents(tmp_path / "pulled").items() if n not in ("README.md", "rpd_jax.json")}
