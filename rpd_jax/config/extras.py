@@ -20,7 +20,7 @@ EXTRAS: Mapping[str, Extra] = {
     "maniskill": Extra(("mani_skill", "torch"), "ManiSkill's tasks, env.name=maniskill:TASK"),
     "gpu": Extra(("jax_cuda13_plugin", "mujoco.mjx"), "NVIDIA GPUs, and tabletop's physics on them"),
     "mjx": Extra(("mujoco.mjx",), "tabletop's physics in JAX, env.physics=mjx"),
-    "hub": Extra(("huggingface_hub",), "checkpoints by hf://org/name"),
+    "hub": Extra(("huggingface_hub",), "the Hugging Face hub: push, pull, checkpoints by hf://org/name"),
     "openvla": Extra(("accelerate", "peft", "safetensors", "torch", "transformers"), "OpenVLA in this environment"),
     "openpi": Extra(("websockets",), "teachers behind openpi's policy server"),
     "vlagents": Extra(("rpyc",), "teachers behind vlagents' policy server"),
