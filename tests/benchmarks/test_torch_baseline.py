@@ -25,7 +25,7 @@ def test_networks_have_the_published_sizes() -> None:
     assert count(encoder[1]) == 12 * 12 * 64 * 256 + 256
 
 
-@pytest.mark.parametrize("kind", ["state", "rgb36"])
+@pytest.mark.parametrize("kind", ["state", pytest.param("rgb36", marks=pytest.mark.slow)])
 def test_updates_pull_the_student_to_the_labels(kind: str) -> None:
     update = make_torch_update(kind, SMALL, seed=1)
     losses = [update() for _ in range(6)]

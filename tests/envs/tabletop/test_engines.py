@@ -45,6 +45,7 @@ def trajectories(envs):
     return found
 
 
+@pytest.mark.slow
 def test_free_motion_is_the_same_in_both(trajectories):
     (c, _), (mjx, _) = trajectories["c"], trajectories["mjx"]
     # 225 substeps in double precision against single: micrometres and microradians times a few hundred

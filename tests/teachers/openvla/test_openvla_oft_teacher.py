@@ -110,6 +110,7 @@ def bridge(golden: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place
 
 
+@pytest.mark.slow
 def test_of_tokens_the_first_action_and_the_spread_of_its_distribution(checkpoint: Path, frames: np.ndarray) -> None:
     from teachers.openvla.server.oft.policy import OFTPolicy
     from teachers.openvla.server.oft.settings import PLATFORMS
