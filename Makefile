@@ -13,8 +13,9 @@
 # make docs          build the documentation site into build/site
 # make clean         remove the environment and the caches
 #
-# Variables: PYTHON (3.11 or newer), VENV (where the environment goes), TORCH (the torch to install),
-# PIP (the installer, with its options), ARGS (passed on to the program or to pytest).
+# Variables: PYTHON (3.11 or newer), VENV (where the environment goes), CUDA (12 or 13, else by the driver),
+# TORCH (the torch to install), TORCH_INDEX (the package index to take it from), PIP (the installer, with its
+# options), ARGS (passed on to the program or to pytest).
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -22,18 +23,24 @@ OPENVLA_VENV ?= .venv-openvla
 PIP ?= $(VENV)/bin/python -m pip
 ARGS ?=
 
-# A working NVIDIA driver selects the CUDA packages. Without one torch is pinned: other versions would bring
-# several gigabytes of CUDA libraries that nothing here could use.
+# A working NVIDIA driver selects the CUDA packages: those of CUDA 12 where it is too old for CUDA 13, which torch on
+# PyPI is built for. Without a driver torch is pinned. PyPI's brings several gigabytes of CUDA libraries even then;
+# TORCH_INDEX=https://download.pytorch.org/whl/cpu does without them.
 HAS_GPU := $(shell nvidia-smi -L 2>/dev/null | grep -q GPU && echo yes)
 ifeq ($(HAS_GPU),yes)
+CUDA ?= $(if $(shell nvidia-smi | grep -E 'CUDA (UMD )?Version *: *12\.'),12,13)
+ifeq ($(CUDA),12)
+TORCH_INDEX ?= https://download.pytorch.org/whl/cu126
+endif
 TORCH ?= torch>=2.11
-CORE ?= .[gpu]
-EXTRAS ?= maniskill,dev,gpu
+CORE ?= .[cuda$(CUDA)]
+EXTRAS ?= maniskill,dev,cuda$(CUDA)
 else
 TORCH ?= torch==2.13.0
 CORE ?= .
 EXTRAS ?= maniskill,dev
 endif
+INDEX = $(if $(TORCH_INDEX),--index-url '$(TORCH_INDEX)')
 
 .PHONY: quickstart quickstart-vla quickstart-opd openvla-env libero-env metaworld-env peers-env test doctor lint types docs clean setup install core
 .DELETE_ON_ERROR:
@@ -89,13 +96,13 @@ $(VENV)/.core: setup.cfg pyproject.toml | $(VENV)/.created
 	touch $@
 
 $(VENV)/.installed: $(VENV)/.core
-	$(PIP) install '$(TORCH)'
+	$(PIP) install $(INDEX) '$(TORCH)'
 	$(PIP) install -e '.[$(EXTRAS)]'
 	touch $@
 
 $(OPENVLA_VENV)/.installed: teachers/openvla/requirements.txt
 	$(PYTHON) -m venv $(OPENVLA_VENV)
-	$(OPENVLA_VENV)/bin/python -m pip install '$(TORCH)'
+	$(OPENVLA_VENV)/bin/python -m pip install $(INDEX) '$(TORCH)'
 	$(OPENVLA_VENV)/bin/python -m pip install -r $<
 	touch $@
 

@@ -18,7 +18,8 @@ class Extra(NamedTuple):
 
 EXTRAS: Mapping[str, Extra] = {
     "maniskill": Extra(("mani_skill", "torch"), "ManiSkill's tasks, env.name=maniskill:TASK"),
-    "gpu": Extra(("jax_cuda13_plugin", "mujoco.mjx"), "NVIDIA GPUs, and tabletop's physics on them"),
+    "cuda13": Extra(("jax_cuda13_plugin", "mujoco.mjx"), "NVIDIA GPUs, and tabletop's physics on them"),
+    "cuda12": Extra(("jax_cuda12_plugin", "mujoco.mjx"), "NVIDIA GPUs under a driver of CUDA 12, otherwise as cuda13"),
     "mjx": Extra(("mujoco.mjx",), "tabletop's physics in JAX, env.physics=mjx"),
     "hub": Extra(("huggingface_hub",), "checkpoints by hf://org/name"),
     "openvla": Extra(("accelerate", "peft", "safetensors", "torch", "transformers"), "OpenVLA in this environment"),
