@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from rpd_jax import runtime
+from rpd_jax.config.extras import unavailable
 
 os.environ.setdefault("JAX_NUM_CPU_DEVICES", "1")  # tests of several set up their own processes
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", "")  # not the user's: `pytest_configure` makes one
@@ -59,9 +60,11 @@ def other_golden(request: pytest.FixtureRequest) -> Path | None:
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Skips a `vulkan` test for want of a device, but never where one is promised."""
+    """Skips a `vulkan` test for want of ManiSkill or a device, but never where one is promised."""
     if item.get_closest_marker("vulkan") is None:
         return
+    if why := unavailable("maniskill"):
+        pytest.skip(f"ManiSkill is not installed: {why}")
     if os.environ.get("RPD_REQUIRE_VULKAN") or os.environ.get("CI"):
         return
     problem = _vulkan_problem()

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from rpd_jax import runtime
-from rpd_jax.config.extras import EXTRAS, missing
+from rpd_jax.config.extras import EXTRAS, how_to_get, missing
 from rpd_jax.launch import accelerators, vulkan
 from rpd_jax.launch.child import Failed, run_python
 
@@ -120,7 +120,7 @@ def extras() -> list[Check]:
         if name in other_cudas:
             continue
         absent = missing(name)
-        command = f": pip install 'rpd_jax[{name}]'" if absent else ""
+        command = f": {how_to_get(name)}" if absent else ""
         found.append(Check(f"[{name}]", not absent, f"{extra.purpose}{command}", needed=False))
     return found
 
