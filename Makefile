@@ -11,6 +11,7 @@
 # make lint          ruff and mypy
 # make types         mypy
 # make docs          build the documentation site into build/site
+# make docs-version  commit the site as version VERSION to the branch gh-pages, with a list of versions on every page
 # make clean         remove the environment and the caches
 #
 # Variables: PYTHON (3.11 or newer), VENV (where the environment goes), CUDA (12 or 13, else by the driver),
@@ -42,7 +43,7 @@ EXTRAS ?= maniskill,dev
 endif
 INDEX = $(if $(TORCH_INDEX),--index-url '$(TORCH_INDEX)')
 
-.PHONY: quickstart quickstart-vla quickstart-opd openvla-env libero-env metaworld-env peers-env test doctor lint types docs clean setup install core
+.PHONY: quickstart quickstart-vla quickstart-opd openvla-env libero-env metaworld-env peers-env test doctor lint types docs docs-version clean setup install core
 .DELETE_ON_ERROR:
 
 quickstart: core
@@ -73,6 +74,12 @@ types: install
 
 docs: install
 	$(VENV)/bin/python -m mkdocs build --strict $(ARGS)
+
+# Only the local branch is written: `git push origin gh-pages` publishes. VERSION: of the package, less its last part.
+VERSION ?= $(shell sed -nE 's/^__version__ = "([0-9]+\.[0-9]+).*/\1/p' rpd_jax/__init__.py)
+docs-version: install
+	$(VENV)/bin/mike deploy --update-aliases $(ARGS) $(VERSION) latest
+	$(VENV)/bin/mike set-default latest
 
 clean:
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache *.egg-info build dist
