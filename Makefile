@@ -2,6 +2,7 @@
 # make quickstart-vla  the same with octo-nano, a small vision-language-action model, as the teacher
 # make quickstart-opd  demonstrations, a token policy from them, and its distillation into others (VLA-OPD)
 # make test          set everything up and run the tests (all but those marked gpu or slow)
+# make test-newest   tests of the core alone, in .venv-newest, on the newest Python from 3.12 on that is at hand
 # make setup         set everything up, ManiSkill and its Vulkan driver too
 # make openvla-env   set up the virtual environment of the OpenVLA teacher's process, in OPENVLA_VENV
 # make libero-env    set up the virtual environment of LIBERO's simulators, in .venv-libero
@@ -43,7 +44,7 @@ EXTRAS ?= maniskill,dev
 endif
 INDEX = $(if $(TORCH_INDEX),--index-url '$(TORCH_INDEX)')
 
-.PHONY: quickstart quickstart-vla quickstart-opd openvla-env libero-env metaworld-env peers-env test doctor lint types docs docs-version clean setup install core
+.PHONY: quickstart quickstart-vla quickstart-opd openvla-env libero-env metaworld-env peers-env test test-newest smoke doctor lint types docs docs-version clean setup install core
 .DELETE_ON_ERROR:
 
 quickstart: core
@@ -61,6 +62,19 @@ quickstart-opd: core
 
 test: setup types
 	RPD_REQUIRE_VULKAN=1 $(VENV)/bin/python -m pytest -n 2 --dist=loadfile $(ARGS)
+
+# NEWEST: found on PATH or among pyenv's; SMOKE: what needs no extra, a minute or two once the environment is there.
+NEWEST ?= $(shell for each in python3.13 python3.12 $${PYENV_ROOT:-$$HOME/.pyenv}/versions/3.1[32].*/bin/python; do \
+	$$each -c '' 2>/dev/null && echo $$each && break; done)
+SMOKE ?= tests/losses tests/test_config.py tests/test_checkpoint.py tests/test_make_train.py tests/ipc/test_slots.py \
+	tests/launch/test_flags.py tests/envs/tabletop/test_env.py tests/view
+test-newest:
+	$(if $(NEWEST),,$(error No Python 3.12 or newer here: name one, make test-newest NEWEST=python3.13))
+	$(MAKE) smoke PYTHON=$(NEWEST) VENV=.venv-newest
+
+smoke: core
+	$(PIP) install 'pytest>=8.3.1' 'pytest-timeout>=2.3.1'
+	$(VENV)/bin/python -m pytest $(SMOKE) $(ARGS)
 
 doctor: install
 	$(VENV)/bin/python -m launch.doctor $(ARGS)
