@@ -6,6 +6,7 @@ Strict promotion of types would be welcome too, but optax's Adam raises a float 
 from __future__ import annotations
 
 import functools
+import importlib.metadata
 import os
 import sys
 import tempfile
@@ -21,9 +22,11 @@ os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", "")  # not the user's: `pytes
 runtime.configure()  # before JAX starts
 
 # Compiling takes most of a test's time. XLA's older emitters compile a fusion several times as fast as its fusion
-# emitters, and one LLVM module of a program in four fifths of the time of 32. An XLA that no longer knows a flag
-# says so and ends the process: then the flag goes.
-QUICK_TO_COMPILE = ("--xla_cpu_use_fusion_emitters=false", "--xla_cpu_parallel_codegen_split_count=1")
+# emitters, and one LLVM module of a program in four fifths of the time of 32. An XLA that does not know a flag ends
+# the process without a word in the test's output, and jaxlib 0.11's has only the newer emitters.
+QUICK_TO_COMPILE = ["--xla_cpu_parallel_codegen_split_count=1"]
+if importlib.metadata.version("jaxlib").startswith("0.10."):
+    QUICK_TO_COMPILE.append("--xla_cpu_use_fusion_emitters=false")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
