@@ -49,6 +49,8 @@ MAY_IMPORT_TORCH = (
     "rpd_jax.envs.maniskill.fast_pose",
     "rpd_jax.envs.maniskill.worker",
     "rpd_jax.envs.maniskill.gpu_worker",
+    "rpd_jax.export.lerobot_plugin",  # LeRobot's environment runs it
+    "rpd_jax.export.lerobot_weights",
     OPENVLA_SERVER,
     OPENVLA_FINETUNE,
     OPENVLA_DISTILL,

@@ -19,6 +19,7 @@ import numpy as np
 
 from rpd_jax.demonstrations.episode import DatasetInfo, Episode, camera_entry, camera_name, is_frames
 from rpd_jax.demonstrations.statistics import action_mask
+from rpd_jax.types import ActionContract
 
 IMAGES = "observation.images."
 PRIVILEGED = "simulator."
@@ -81,9 +82,10 @@ def describe(
     for feature, x in columns.items():
         names = None
         if feature == "action":
-            names = action_names(x.shape[1], info, control_mode)
+            names = action_names(x.shape[1], info.contract if info else None, control_mode)
         elif x.ndim == 2:
-            names = dimension_names(entry_of(feature), x.shape[1], info)
+            entry = entry_of(feature)
+            names = dimension_names(entry, x.shape[1], info.layout.get(entry, {}) if info else {})
         features[feature] = {"dtype": x.dtype.name, "shape": list(x.shape[1:]) or [1], "names": names}
     for feature, x in frames.items():
         height, width, channels = x.shape[1:]
@@ -98,9 +100,8 @@ def describe(
     return features
 
 
-def action_names(size: int, info: DatasetInfo | None, control_mode: str) -> list[str]:
+def action_names(size: int, contract: ActionContract | None, control_mode: str) -> list[str]:
     """Names of an action's numbers: "x", "roll", "gripper" of end-effector deltas, joints, or mere positions."""
-    contract = info.contract if info else None
     if size == 7 and (contract is not None or control_mode.endswith("pose")):
         turn = _ROTATIONS.get(contract.rotation_form if contract else "", tuple(f"rotation_{axis}" for axis in _AXES))
         return [*_AXES, *turn, "gripper"]
@@ -109,10 +110,10 @@ def action_names(size: int, info: DatasetInfo | None, control_mode: str) -> list
     return [f"{stem}_{index}" if own else "gripper" for index, own in enumerate(moved)]
 
 
-def dimension_names(entry: str, size: int, info: DatasetInfo | None) -> list[str]:
-    """Names of an entry's numbers after its parts, see `DatasetInfo.layout`: "tcp_pose.x", "qpos.0"."""
+def dimension_names(entry: str, size: int, layout: Mapping[str, tuple[int, int]]) -> list[str]:
+    """Names of an entry's numbers after its parts [start, stop): "tcp_pose.x", "qpos.0"."""
     names = [f"{entry}.{index}" for index in range(size)]
-    for part, (start, stop) in (info.layout.get(entry, {}) if info else {}).items():
+    for part, (start, stop) in layout.items():
         names[start:stop] = [f"{part}.{axis}" if axis else part for axis in _axes(part, stop - start)]
     return names
 

@@ -81,11 +81,8 @@ def ranges_of(
 
     `scale` is None where training kept no moments: then hard bounds are all there is.
     """
-    units: list[str | None] = [None] * size
-    for part in layout.values():
-        units[part.start : part.stop] = _each(part.unit, part.stop - part.start)
     low, high = [], []
-    for i, unit in enumerate(units):
+    for i, unit in enumerate(units_of(layout, size)):
         least, most = (None, None) if unit not in _HARD else (_HARD[unit][0] - _ROUNDING, _HARD[unit][1] + _ROUNDING)
         if scale is not None:
             # beyond `clip` standard deviations the student itself could not tell one value from another
@@ -95,6 +92,14 @@ def ranges_of(
         low.append(least)
         high.append(most)
     return tuple(low), tuple(high)
+
+
+def units_of(layout: Mapping[str, Slice], size: int) -> list[str | None]:
+    """The unit of each of an entry's numbers; None where it is not known."""
+    units: list[str | None] = [None] * size
+    for part in layout.values():
+        units[part.start : part.stop] = _each(part.unit, part.stop - part.start)
+    return units
 
 
 def action_fields(

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
+import json
 from pathlib import Path
 
 import numpy as np
 from absl import logging
 
 from rpd_jax.config.extras import need
+from rpd_jax.export.lerobot_policy import CONFIG, DIRECTORY, WEIGHTS, lerobot_files
+from rpd_jax.export.lerobot_weights import policy_of
 from rpd_jax.export.manifest import Manifest, make_manifest, write_manifest
 from rpd_jax.export.parameters import scales
 from rpd_jax.runs.files import atomic_path
-from rpd_jax.runs.output_directory import Claim, Kind, check_path
+from rpd_jax.runs.output_directory import Claim, Kind, check_path, remove
 from rpd_jax.training.student import Student
 from rpd_jax.types import Observation
 
@@ -23,13 +27,15 @@ KIND = Kind(
     what="an export",
     file=MANIFEST,
     keys=frozenset({"format", "variant", "seed", "files"}),
-    entries=(ONNX, STABLEHLO, TEXT, RUNNER, GUARDS),
+    entries=(ONNX, STABLEHLO, TEXT, RUNNER, GUARDS, DIRECTORY),
     leftovers=(ONNX, STABLEHLO, TEXT),
 )
 TOLERANCE = 1e-5  # of actions, whose box is about 1: float32 sums in another order
 
 
-def export_student(student: Student, output: Path | str, *, overwrite: bool = False, text: bool = False) -> Manifest:
+def export_student(
+    student: Student, output: Path | str, *, overwrite: bool = False, text: bool = False, lerobot: bool = False
+) -> Manifest:
     """Writes a student as ONNX and StableHLO, with its manifest, a runner and its guards.
 
     These two need neither JAX nor this library. A policy of the user's own (`network.name`) becomes StableHLO only,
@@ -40,20 +46,24 @@ def export_student(student: Student, output: Path | str, *, overwrite: bool = Fa
       output: directory for the files; an earlier export's manifest is replaced last.
       overwrite: replace an export that is there.
       text: also write StableHLO as text, which takes about nine bytes for each parameter.
+      lerobot: also write a policy for LeRobot and the plugin that it needs, see `export.lerobot_policy`.
 
     Raises:
-      ConfigError: the directory holds something, or onnx, onnxruntime or flatbuffers is missing.
+      ConfigError: the directory holds something, onnx, onnxruntime or flatbuffers is missing, or LeRobot's plugin has
+        no such network.
       ValueError: the network is not known, or an exported program does not act as the student does.
     """
     target = Path(output)
     with Claim(target, KIND, lambda: check_output(target, overwrite)):
-        programs = _programs(student, text)
+        programs = _programs(student, text, lerobot)
+        remove(target / DIRECTORY)  # of an earlier export: it would be another student's
         for name in (STABLEHLO, ONNX, TEXT, RUNNER, GUARDS):
-            if name in programs:
-                with atomic_path(target / name) as temporary:
-                    temporary.write_bytes(programs[name])
-            else:
-                (target / name).unlink(missing_ok=True)  # of an earlier export: it would be another student's
+            if name not in programs:
+                (target / name).unlink(missing_ok=True)  # likewise
+        for name, content in programs.items():
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+            with atomic_path(target / name) as temporary:
+                temporary.write_bytes(content)
         hashes = {name: hashlib.sha256(content).hexdigest() for name, content in programs.items()}
         manifest = make_manifest(student, hashes)
         write_manifest(target / MANIFEST, manifest)
@@ -87,8 +97,11 @@ def random_observation(student: Student, batch: int, seed: int = 0) -> Observati
     return observation
 
 
-def _programs(student: Student, text: bool) -> dict[str, bytes]:
-    """Contents of the files by name, compared with the student's own actions."""
+def _programs(student: Student, text: bool, lerobot: bool) -> dict[str, bytes]:
+    """Contents of the files by name, in the order in which they are written, compared with the student's own actions.
+
+    LeRobot's policy is compared where torch is installed.
+    """
     check_packages()
     import onnxruntime
 
@@ -104,6 +117,12 @@ def _programs(student: Student, text: bool) -> dict[str, bytes]:
         programs |= {name: Path(__file__).with_name(name).read_bytes() for name in (RUNNER, GUARDS)}
     else:
         logging.warning("network.name=%r is not known to ONNX: StableHLO only", student.config.network.name)
+    if lerobot:
+        programs |= lerobot_files(student)
+        if importlib.util.find_spec("torch"):
+            others[WEIGHTS] = policy_of(json.loads(programs[CONFIG]), programs[WEIGHTS])
+        else:
+            logging.warning("torch is not installed: the policy for LeRobot was not compared with the student")
     for batch in (1, 3):
         observation = random_observation(student, batch, seed=batch)
         wanted = np.asarray(student.act(observation))

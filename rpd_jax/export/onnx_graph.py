@@ -14,7 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 import rpd_jax
 from rpd_jax.config.env import is_frames
-from rpd_jax.export.parameters import UNUSED, Scale, scales
+from rpd_jax.export.parameters import UNUSED, Scale, channels_first, scales
 from rpd_jax.runs.checkpoint import to_paths
 from rpd_jax.training.student import Student
 
@@ -104,11 +104,7 @@ class _Graph:
             bias = self._constant(f"conv_{layer}_bias", self._param(f"conv_{layer}_bias"))
             x = self._add("Relu", self._add("Conv", x, weights, bias, strides=(stride, stride)))
         x = self._add("Flatten", x, axis=1)
-        # the rows of the encoder's kernel are in the order [h, w, c], what comes out of Flatten in [c, h, w]
-        flat = self._param("encoder/kernel")
-        channels = kernel.shape[-1]
-        side = round((len(flat) // channels) ** 0.5)
-        flat = flat.reshape(side, side, channels, -1).transpose(2, 0, 1, 3).reshape(flat.shape)
+        flat = channels_first(self._param("encoder/kernel"), kernel.shape[-1])
         x = self._add("Relu", self._dense(x, "encoder", flat))
         if with_proprio:
             felt = self._add("Relu", self._dense(self.normalized("proprio"), "proprio"))

@@ -32,3 +32,9 @@ def scales(normalizer: Normalizer) -> dict[str, Scale]:
         mean, std = np.asarray(moments.mean, float), 1.0 / np.asarray(slope, float)
         found[name] = Scale(tuple(mean.tolist()), tuple(std.tolist()), CLIP)
     return found
+
+
+def channels_first(kernel: np.ndarray, channels: int) -> np.ndarray:
+    """A kernel [H * W * C, F] behind square features [H, W, C], for features that are flattened as [C, H, W]."""
+    side = round((len(kernel) // channels) ** 0.5)
+    return kernel.reshape(side, side, channels, -1).transpose(2, 0, 1, 3).reshape(kernel.shape)

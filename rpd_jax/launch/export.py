@@ -5,7 +5,8 @@
 
 Everything goes into the directory `export/VARIANT-SEED` of the run unless --output says otherwise: student.onnx,
 student.stablehlo (read by `jax.export.deserialize`), student.json (what it sees, in which order and unit; what its
-actions mean), runner.py, and safe_student.py, guards for a robot (docs/robot.md). Needs pip install 'rpd_jax[export]'.
+actions mean), runner.py, and safe_student.py, guards for a robot (docs/robot.md). With --lerobot also lerobot/policy, a
+policy for LeRobot, and lerobot/plugin, which pip installs beside LeRobot. Needs pip install 'rpd_jax[export]'.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ _SEED = flags.DEFINE_integer("seed", None, "The student's seed; none given: the 
 _ITERATION = flags.DEFINE_integer("iteration", None, "Of the checkpoint; none given: the newest.")
 _OUTPUT = flags.DEFINE_string("output", "", "Directory for the files.")
 _OVERWRITE = flags.DEFINE_bool("overwrite", False, "Replace an export that is there.")
+_LEROBOT = flags.DEFINE_bool("lerobot", False, "Also write a policy for LeRobot, and the plugin that it needs.")
 _TEXT = flags.DEFINE_bool("text", False, "Also write StableHLO as text, student.mlir.")
 
 
@@ -38,14 +40,15 @@ def main(argv: Sequence[str]) -> None:
         check_output(Path(_OUTPUT.value), _OVERWRITE.value)
     student = load_student(_RUN.value, _VARIANT.value, _SEED.value, iteration=_ITERATION.value)
     output = Path(_OUTPUT.value or Path(_RUN.value) / "export" / f"{student.variant}-{student.seed}")
-    manifest = export_student(student, output, overwrite=_OVERWRITE.value, text=_TEXT.value)
+    manifest = export_student(student, output, overwrite=_OVERWRITE.value, text=_TEXT.value, lerobot=_LEROBOT.value)
     show(output, manifest.env, student.variant, student.seed)
 
 
 def show(output: Path, env: str, variant: str, seed: int) -> None:
     print(f"{variant}/{seed} of {env}:")
-    for file in sorted(output.iterdir()):
-        print(f"  {file.name:20} {file.stat().st_size:>12,} bytes")
+    for file in sorted(output.rglob("*")):
+        if file.is_file():
+            print(f"  {file.relative_to(output)!s:20} {file.stat().st_size:>12,} bytes")
     digest = hashlib.sha256((output / MANIFEST).read_bytes()).hexdigest()
     print(f"SHA-256 of {MANIFEST}, which names those of the others: {digest}")
     print(f"try: python {output / 'runner.py'} --measure")

@@ -183,9 +183,10 @@ def test_the_launcher(runs, tmp_path):
         command = [sys.executable, "-m", "launch.export", f"--run={runs['state']}", *arguments]
         return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
 
-    done = launch("--variant=ppo", "--seed=1", f"--output={tmp_path / 'out'}")
+    done = launch("--variant=ppo", "--seed=1", "--lerobot", f"--output={tmp_path / 'out'}")
     assert done.returncode == 0, done.stderr
     assert "ppo/1 of toy:Reach-v0" in done.stdout and "student.onnx" in done.stdout
+    assert "lerobot/policy/model.safetensors" in done.stdout
     digest = re.search(r"SHA-256 of student.json, .*: ([0-9a-f]{64})\n", done.stdout)[1]
     assert runner.Student(tmp_path / "out", sha256=digest).manifest["seed"] == 1
     assert manifest.read_manifest(tmp_path / "out" / "student.json").variant == "ppo"

@@ -16,7 +16,7 @@ NAMES = [files.STABLEHLO, files.ONNX, files.RUNNER, files.GUARDS, files.MANIFEST
 def quick(monkeypatch):
     """Students are numbers, and their programs a few bytes."""
     monkeypatch.setattr(
-        files, "_programs", lambda student, text: {name: f"{name} {student}".encode() for name in NAMES[:-1]}
+        files, "_programs", lambda student, *_: {name: f"{name} {student}".encode() for name in NAMES[:-1]}
     )
     monkeypatch.setattr(files, "make_manifest", lambda student, hashes: SimpleNamespace(hashes=hashes))
     described = dict.fromkeys(files.KIND.keys)
