@@ -64,7 +64,8 @@ test: setup types
 	RPD_REQUIRE_VULKAN=1 $(VENV)/bin/python -m pytest -n 2 --dist=loadfile $(ARGS)
 
 # NEWEST: found on PATH or among pyenv's; SMOKE: what needs no extra, a minute or two once the environment is there.
-NEWEST ?= $(shell for each in python3.13 python3.12 $${PYENV_ROOT:-$$HOME/.pyenv}/versions/3.1[32].*/bin/python; do \
+PYENV := $(or $(PYENV_ROOT),$(HOME)/.pyenv)/versions
+NEWEST ?= $(shell for each in python3.13 $(PYENV)/3.13.*/bin/python python3.12 $(PYENV)/3.12.*/bin/python; do \
 	$$each -c '' 2>/dev/null && echo $$each && break; done)
 SMOKE ?= tests/losses tests/test_config.py tests/test_checkpoint.py tests/test_make_train.py tests/ipc/test_slots.py \
 	tests/launch/test_flags.py tests/envs/tabletop/test_env.py tests/view
