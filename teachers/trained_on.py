@@ -80,6 +80,19 @@ def describe(
     )
 
 
+def read_trained_on(directory: Path) -> TrainedOn | None:
+    """What the model in a directory was trained on; None where it does not say.
+
+    Raises ConfigError for a file that cannot be read.
+    """
+    serving, where = read_serving(directory), directory / TRAINED_ON_FILE
+    if serving is not None:
+        values, where = serving.trained_on, directory / SERVING_FILE
+    else:
+        values = read_json(where) if where.is_file() else {}
+    return typed(TrainedOn, values, str(where)) if values else None
+
+
 def say_differences(name: str, directory: Path | None, spec: EnvSpec) -> None:
     """Warns of everything in which an environment is unlike what the model in a directory was trained on.
 
@@ -88,18 +101,16 @@ def say_differences(name: str, directory: Path | None, spec: EnvSpec) -> None:
     if directory is None:
         return
     lines: list[str] = []
-    serving, values, where = read_serving(directory), None, directory / TRAINED_ON_FILE
+    serving = read_serving(directory)
     if serving is not None:
-        values, where = serving.trained_on or None, directory / SERVING_FILE
         lines += [
             f"was trained with {image} from the recordings' {key!r}; it is shown {seen!r}: expect it to fail"
             for image, key in serving.cameras.items()
             if key != (seen := SHOWN.get(image, "nothing"))
         ]
-    elif where.is_file():
-        values = read_json(where)
-    if values is not None:
-        lines += typed(TrainedOn, values, str(where)).differences(spec)
+    trained_on = read_trained_on(directory)
+    if trained_on is not None:
+        lines += trained_on.differences(spec)
     for line in lines:
         logging.warning("%s %s", name, line)
 

@@ -26,6 +26,7 @@ ROOMS: tuple[tuple[str, ...], ...] = (
     ("rpd_jax.runs", "rpd_jax.report"),
     ("rpd_jax.training", "rpd_jax.demonstrations.collect", "rpd_jax.demonstrations.record"),
     ("rpd_jax.export",),
+    ("rpd_jax.hub",),
     ("rpd_jax.comparison",),
     ("rpd_jax.view",),
     ("rpd_jax.experiments",),

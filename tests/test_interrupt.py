@@ -61,3 +61,10 @@ def test_runs_within_runs_stop_together():
     with stop_on_signal() as outer, stop_on_signal() as inner:
         os.kill(os.getpid(), signal.SIGTERM)
         assert outer and inner
+
+
+def test_a_signal_from_before_a_run_within_stops_it_too():
+    with stop_on_signal() as outer:
+        os.kill(os.getpid(), signal.SIGTERM)
+        with stop_on_signal() as inner:
+            assert inner.signal == outer.signal == signal.SIGTERM

@@ -23,11 +23,13 @@ several = pytest.mark.skipif(FOUR not in os.environ, reason="runs in a process w
 
 
 @pytest.mark.skipif(FOUR in os.environ, reason="this is that process")
-def test_four_devices() -> None:
+@pytest.mark.parametrize("marked", ["not slow", pytest.param("slow", marks=pytest.mark.slow)])
+def test_four_devices(marked: str) -> None:
     environment = os.environ | {FOUR: "1", "JAX_NUM_CPU_DEVICES": "4", "JAX_PLATFORMS": "cpu"}
-    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "-p", "no:xdist", __file__]
+    options = ["-q", "-x", "-p", "no:cacheprovider", "-p", "no:xdist", "-m", marked]
+    command = [sys.executable, "-m", "pytest", *options, __file__]
     done = subprocess.run(command, env=environment, timeout=300, capture_output=True, text=True)
-    assert done.returncode == 0 and " skipped" in done.stdout, done.stdout + done.stderr
+    assert done.returncode == 0 and " passed" in done.stdout, done.stdout + done.stderr
 
 
 @several
@@ -146,6 +148,7 @@ def test_environments_over_four_devices(num_envs: int, devices: int | None, shap
 
 
 @several
+@pytest.mark.slow
 def test_a_run_is_resumed_on_another_number_of_devices(tmp_path: Path) -> None:
     def train(name: str, devices: int, steps: int, split: str = "members", **how: bool) -> rpd_jax.Result:
         config = rpd_jax.get_preset("debug")
@@ -162,6 +165,7 @@ def test_a_run_is_resumed_on_another_number_of_devices(tmp_path: Path) -> None:
 
 
 @several
+@pytest.mark.slow
 def test_a_loop_is_compiled_once(caplog: pytest.LogCaptureFixture) -> None:
     """Its results lie where its arguments lay: three members do not divide over two devices, but do over three."""
     for devices in (2, 3):

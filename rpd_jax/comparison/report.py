@@ -6,7 +6,6 @@ import csv
 import datetime
 import io
 import platform
-import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ from rpd_jax.comparison.aggregates import Estimate, interquartile_mean, probabil
 from rpd_jax.comparison.claims import Verdict
 from rpd_jax.comparison.experiment import FINAL_EPISODES, TUNING_EPISODES, Experiment
 from rpd_jax.comparison.outcome import ArmOutcome, CaseOutcome, scores
-from rpd_jax.report.results import COMPARISON_FILE, fingerprint, package_versions
+from rpd_jax.report.results import COMPARISON_FILE, commit, fingerprint, package_versions
 from rpd_jax.report.table import render
 from rpd_jax.runs.files import atomic_path, write_json
 
@@ -216,7 +215,7 @@ def _json(
         "command": command,
         "date": datetime.date.today().isoformat(),
         "machine": f"{platform.machine()}, {experiment.machine}",
-        "commit": _commit(),
+        "commit": commit(),
         "versions": versions,
         "fingerprint": fingerprint(configs, versions),
         "rule": selection.RULE,
@@ -258,12 +257,3 @@ def _case_json(experiment: Experiment, outcome: CaseOutcome) -> dict[str, Any]:
             for name, arm in outcome.arms.items()
         },
     }
-
-
-def _commit() -> str:
-    """Of the checkout that the package lies in; empty where it is none."""
-    here = Path(__file__).parent
-    asked = subprocess.run(
-        ["git", "describe", "--always", "--dirty"], cwd=here, capture_output=True, text=True, check=False
-    )
-    return asked.stdout.strip()

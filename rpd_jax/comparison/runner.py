@@ -87,9 +87,10 @@ def finish(config: Config, make_teacher: MakeTeacher) -> None:
         stored, wanted = dict(read_results(path / RESULTS_FILE).config), json.loads(resolved(config).to_json())
         if stored | {"run": None} == wanted | {"run": None}:
             return
-    result = train(config, make_teacher(config.teacher), resume=True)
-    if result.signal is not None:
-        raise Stopped(result.signal)
+    with stop_on_signal() as stop:  # a run that was at its end says nothing of a signal
+        train(config, make_teacher(config.teacher), resume=True)
+    if stop.signal is not None:
+        raise Stopped(stop.signal)
 
 
 def _check_terms(config: Config, folder: Path, make_teacher: MakeTeacher) -> None:

@@ -23,7 +23,7 @@ EXTRAS: Mapping[str, Extra] = {
     "cuda13": Extra(("jax_cuda13_plugin", "mujoco.mjx"), "NVIDIA GPUs, and tabletop's physics on them"),
     "cuda12": Extra(("jax_cuda12_plugin", "mujoco.mjx"), "NVIDIA GPUs under a driver of CUDA 12, otherwise as cuda13"),
     "mjx": Extra(("mujoco.mjx",), "tabletop's physics in JAX, env.physics=mjx"),
-    "hub": Extra(("huggingface_hub",), "checkpoints by hf://org/name"),
+    "hub": Extra(("huggingface_hub",), "the Hugging Face hub: push, pull, checkpoints by hf://org/name"),
     "openvla": Extra(("accelerate", "peft", "safetensors", "torch", "transformers"), "OpenVLA in this environment"),
     "openpi": Extra(("websockets",), "teachers behind openpi's policy server"),
     "vlagents": Extra(("rpyc",), "teachers behind vlagents' policy server"),

@@ -22,6 +22,7 @@ from rpd_jax.types import Observation
 
 ONNX, STABLEHLO, TEXT = "student.onnx", "student.stablehlo", "student.mlir"
 MANIFEST, RUNNER, GUARDS = "student.json", "runner.py", "safe_student.py"
+CODE = (RUNNER, GUARDS)  # copies of files of this folder
 KIND = Kind(
     field="output",
     what="an export",
@@ -114,7 +115,7 @@ def _programs(student: Student, text: bool, lerobot: bool) -> dict[str, bytes]:
         programs[ONNX] = onnx_graph.export_onnx(student).SerializeToString()
         session = onnxruntime.InferenceSession(programs[ONNX], providers=["CPUExecutionProvider"])
         others[ONNX] = lambda observation: session.run(None, observation)[0]
-        programs |= {name: Path(__file__).with_name(name).read_bytes() for name in (RUNNER, GUARDS)}
+        programs |= {name: Path(__file__).with_name(name).read_bytes() for name in CODE}
     else:
         logging.warning("network.name=%r is not known to ONNX: StableHLO only", student.config.network.name)
     if lerobot:

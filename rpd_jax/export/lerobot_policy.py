@@ -88,12 +88,19 @@ def lerobot_files(student: Student) -> dict[str, bytes]:
     weights = {MODULE + name: x for name, x in weights_of(student).items()}
     fields = describe(dataclasses.asdict(manifest))
     readme = _README.format(version=rpd_jax.__version__, package=PACKAGE, fields=fields)
-    sources = Path(__file__).with_name("lerobot_plugin")
     return {
         CONFIG: _json(config_of(student, manifest)),
         WEIGHTS: safetensors(weights),
         **{f"{POLICY}/{name}.json": _json({"name": name, "steps": steps}) for name, steps in _PIPELINES.items()},
         f"{POLICY}/README.md": readme.encode(),
+        **plugin_files(),
+    }
+
+
+def plugin_files() -> dict[str, bytes]:
+    """Contents by path of `PLUGIN`, the same for all students."""
+    sources = Path(__file__).with_name("lerobot_plugin")
+    return {
         **{f"{PLUGIN}/{PACKAGE}/{name}": (sources / name).read_bytes() for name in _SOURCES},
         f"{PLUGIN}/{PACKAGE}/__init__.py": _INIT.encode(),
         f"{PLUGIN}/pyproject.toml": _PYPROJECT.encode(),

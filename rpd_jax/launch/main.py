@@ -21,6 +21,8 @@ VERBS = {
     "finetune-openvla": "finetune_openvla",
     "distill-openvla": "distill_openvla",
     "export": "export",
+    "push": "push",
+    "pull": "pull",
     "serve": "serve_teacher",
     "check": "check_teacher",
     "doctor": "doctor",

@@ -9,6 +9,7 @@ import json
 import math
 import numbers
 import platform
+import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -138,6 +139,15 @@ def package_versions() -> dict[str, str]:
     return versions
 
 
+def commit() -> str:
+    """Of the checkout that this package lies in, as `git describe` has it; empty where it is installed elsewhere."""
+    here = Path(__file__)
+    # An installed package may lie inside the checkout of another project, which does not track it.
+    if _git("ls-files", "--error-unmatch", here.name, cwd=here.parent) is None:
+        return ""
+    return _git("describe", "--always", "--dirty", cwd=here.parent) or ""
+
+
 def fingerprint(config: Mapping[str, Any], versions: Mapping[str, str], teacher: str = "") -> str:
     """Twelve hexadecimal digits that tell two configurations, sets of versions or teacher's checkpoints apart."""
     known = [config, versions, teacher] if teacher else [config, versions]
@@ -171,6 +181,15 @@ def read_results(path: Path | str) -> Results:
     except ValueError as error:
         raise ConfigError(f"{path} holds no results: {error}") from error
     return Results(rows, *(stored[field.name] for field in dataclasses.fields(Results)[1:]))
+
+
+def _git(*arguments: str, cwd: Path) -> str | None:
+    """What git prints; None where it fails or is not installed."""
+    try:
+        done = subprocess.run(["git", *arguments], cwd=cwd, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return done.stdout.strip()
 
 
 def _attribute(key: str) -> str:

@@ -27,6 +27,7 @@ CONFIG_FILE = "config.json"
 CHECKPOINT_DIRECTORY = "checkpoints"
 _ITEMS, _HOST = ("params", "train_state"), "host/metadata"  # of a checkpoint: directories of arrays; a JSON file
 _DIGESTS = "digests.json"  # of a checkpoint: SHA-256 of its files
+_PLACE = "commit_success.txt"  # orbax's, which says in words where a checkpoint was written; nothing reads it here
 _UNFINISHED = ".orbax-checkpoint-tmp"  # in the names of checkpoints that are being written
 
 
@@ -123,6 +124,16 @@ def check_saved(run_directory: Path | str, iteration: int) -> None:
 def saved_iterations(run_directory: Path | str) -> list[int]:
     """The iterations whose checkpoints a run keeps, rising."""
     return _iterations(Path(run_directory) / CHECKPOINT_DIRECTORY)
+
+
+def forget_places(run_directory: Path | str) -> None:
+    """Removes from a run's checkpoints what says where they were written; nothing else changes."""
+    for iteration in saved_iterations(run_directory):
+        path = Path(run_directory) / CHECKPOINT_DIRECTORY / str(iteration)
+        for file in path.rglob(_PLACE):
+            file.unlink()
+        digests = read_json(path / _DIGESTS, CheckpointError)
+        write_json(path / _DIGESTS, {name: each for name, each in digests.items() if Path(name).name != _PLACE})
 
 
 def to_paths(tree: Any) -> dict[str, np.ndarray]:

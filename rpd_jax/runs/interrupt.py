@@ -34,7 +34,8 @@ def stop_on_signal() -> Iterator[StopRequest]:
     """Collects signals while the block runs; outside the main thread they are left alone.
 
     A signal that the host program ignores (SIGHUP under nohup) stays ignored. A handler of the host program's own is
-    called as well, and is in its place again afterwards; one that was not installed by Python is left alone.
+    called as well, and is in its place again afterwards; one that was not installed by Python is left alone. Within
+    another such block a signal is for both, also one that came before the inner block began.
     """
     request = StopRequest()
     if threading.current_thread() is not threading.main_thread():
@@ -50,6 +51,9 @@ def stop_on_signal() -> Iterator[StopRequest]:
         if _is_own(previous[number]):
             previous[number](number, frame)
 
+    handle.request = request  # type: ignore[attr-defined]  # for a block within this one
+    for handler in previous.values():
+        request.signal = getattr(getattr(handler, "request", None), "signal", request.signal)
     taken = [number for number, handler in previous.items() if handler not in (None, signal.SIG_IGN)]
     try:
         for number in taken:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -11,9 +12,12 @@ from pathlib import Path
 import pytest
 from children import ROOT, wait_until_gone
 
+from rpd_jax.comparison import runner
 from rpd_jax.comparison.runner import in_processes
+from rpd_jax.config import Config
 from rpd_jax.config.teacher import RayPlacement
 from rpd_jax.launch.on_ray import on_ray
+from rpd_jax.presets import get_preset
 
 PROGRAM = """
 import pathlib, sys
@@ -44,6 +48,21 @@ while not signals:
 time.sleep(0.6)  # as long as it takes to save; a second signal would come within
 sys.exit(143)
 """
+
+
+def test_a_signal_at_the_very_end_of_a_run_stops_the_comparison(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such a run is done and says nothing of the signal; the next one must not begin."""
+
+    def train(config: Config, teacher: object, resume: bool) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(runner, "train", train)
+    config = get_preset("debug")
+    config.run.directory = str(tmp_path / "run")
+    with pytest.raises(runner.Stopped, match="15"):
+        runner.finish(config, lambda teacher: None)
 
 
 def test_a_signal_is_passed_on_once_and_no_other_case_begins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
