@@ -6,6 +6,7 @@ Strict promotion of types would be welcome too, but optax's Adam raises a float 
 from __future__ import annotations
 
 import functools
+import importlib.metadata
 import os
 import sys
 import tempfile
@@ -14,15 +15,18 @@ from pathlib import Path
 import pytest
 
 from rpd_jax import runtime
+from rpd_jax.config.extras import unavailable
 
 os.environ.setdefault("JAX_NUM_CPU_DEVICES", "1")  # tests of several set up their own processes
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", "")  # not the user's: `pytest_configure` makes one
 runtime.configure()  # before JAX starts
 
 # Compiling takes most of a test's time. XLA's older emitters compile a fusion several times as fast as its fusion
-# emitters, and one LLVM module of a program in four fifths of the time of 32. An XLA that no longer knows a flag
-# says so and ends the process: then the flag goes.
-QUICK_TO_COMPILE = ("--xla_cpu_use_fusion_emitters=false", "--xla_cpu_parallel_codegen_split_count=1")
+# emitters, and one LLVM module of a program in four fifths of the time of 32. An XLA that does not know a flag ends
+# the process without a word in the test's output, and jaxlib 0.11's has only the newer emitters.
+QUICK_TO_COMPILE = ["--xla_cpu_parallel_codegen_split_count=1"]
+if importlib.metadata.version("jaxlib").startswith("0.10."):
+    QUICK_TO_COMPILE.append("--xla_cpu_use_fusion_emitters=false")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -59,9 +63,11 @@ def other_golden(request: pytest.FixtureRequest) -> Path | None:
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Skips a `vulkan` test for want of a device, but never where one is promised."""
+    """Skips a `vulkan` test for want of ManiSkill or a device, but never where one is promised."""
     if item.get_closest_marker("vulkan") is None:
         return
+    if why := unavailable("maniskill"):
+        pytest.skip(f"ManiSkill is not installed: {why}")
     if os.environ.get("RPD_REQUIRE_VULKAN") or os.environ.get("CI"):
         return
     problem = _vulkan_problem()

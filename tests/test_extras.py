@@ -11,6 +11,7 @@ from children import ROOT
 
 import rpd_jax
 from rpd_jax.config import Config, ConfigError, TeacherConfig
+from rpd_jax.config import extras as extras_module
 from rpd_jax.config.extras import EXTRAS, missing, need
 from rpd_jax.presets import get_preset
 from rpd_jax.training import trainer
@@ -20,7 +21,7 @@ from teachers.settings import teacher_factory
 def test_the_table_has_every_extra_that_users_install() -> None:
     setup = configparser.ConfigParser()
     setup.read(ROOT / "setup.cfg")
-    assert set(EXTRAS) == set(setup["options.extras_require"]) - {"dev", "docs"}
+    assert set(EXTRAS) == set(setup["options.extras_require"]) - {"dev", "docs", "gpu"}
 
 
 def test_a_missing_package_is_named_with_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -28,6 +29,25 @@ def test_a_missing_package_is_named_with_the_command(monkeypatch: pytest.MonkeyP
     assert "onnx" in missing("export")
     with pytest.raises(ConfigError, match=r"^exporting needs onnx.*: pip install 'rpd_jax\[export\]'$"):
         need("export", "exporting")
+
+
+def test_what_a_newer_python_cannot_have(monkeypatch: pytest.MonkeyPatch) -> None:
+    """setup.cfg leaves it out there, and the message names a Python instead of a command that would not help."""
+    setup = configparser.ConfigParser()
+    setup.read(ROOT / "setup.cfg")
+    extras = dict(setup["options.extras_require"])
+    newest = {
+        name: f'python_version < "{each.before[0]}.{each.before[1]}"' for name, each in EXTRAS.items() if each.before
+    }
+    assert newest and all(newest.get(name, "") in extras[name] for name in EXTRAS)
+    assert [name for name in extras if "python_version" in extras[name]] == list(newest)
+    monkeypatch.setitem(sys.modules, "mani_skill", None)
+    monkeypatch.setattr(extras_module.sys, "version_info", (3, 13, 0))
+    with pytest.raises(ConfigError, match=r"^x needs mani_skill: .*no release for Python 3\.13, take 3\.12 or older$"):
+        need("maniskill", "x")
+    monkeypatch.setattr(extras_module.sys, "version_info", (3, 12, 9))
+    with pytest.raises(ConfigError, match=r"pip install 'rpd_jax\[maniskill\]'$"):
+        need("maniskill", "x")
 
 
 def refused_early(config: Config, monkeypatch: pytest.MonkeyPatch) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import sys
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -14,11 +15,13 @@ class Extra(NamedTuple):
 
     modules: tuple[str, ...]
     purpose: str
+    before: tuple[int, int] | None = None  # it cannot be installed under this Python or a newer one
 
 
 EXTRAS: Mapping[str, Extra] = {
-    "maniskill": Extra(("mani_skill", "torch"), "ManiSkill's tasks, env.name=maniskill:TASK"),
-    "gpu": Extra(("jax_cuda13_plugin", "mujoco.mjx"), "NVIDIA GPUs, and tabletop's physics on them"),
+    "maniskill": Extra(("mani_skill", "torch"), "ManiSkill's tasks, env.name=maniskill:TASK", before=(3, 13)),
+    "cuda13": Extra(("jax_cuda13_plugin", "mujoco.mjx"), "NVIDIA GPUs, and tabletop's physics on them"),
+    "cuda12": Extra(("jax_cuda12_plugin", "mujoco.mjx"), "NVIDIA GPUs under a driver of CUDA 12, otherwise as cuda13"),
     "mjx": Extra(("mujoco.mjx",), "tabletop's physics in JAX, env.physics=mjx"),
     "hub": Extra(("huggingface_hub",), "the Hugging Face hub: push, pull, checkpoints by hf://org/name"),
     "openvla": Extra(("accelerate", "peft", "safetensors", "torch", "transformers"), "OpenVLA in this environment"),
@@ -40,9 +43,23 @@ def missing(extra: str) -> list[str]:
 
 
 def need(extra: str, what: str) -> None:
-    """Raises ConfigError with the command to install an extra, unless it is there; `what` needs it."""
+    """Raises ConfigError with the way to an extra, unless it is there; `what` needs it."""
     if absent := missing(extra):
-        raise ConfigError(f"{what} needs {' and '.join(absent)}: pip install 'rpd_jax[{extra}]'")
+        raise ConfigError(f"{what} needs {' and '.join(absent)}: {how_to_get(extra)}")
+
+
+def how_to_get(extra: str) -> str:
+    """The command that installs an extra, or which Python to take for it."""
+    return unavailable(extra) or f"pip install 'rpd_jax[{extra}]'"
+
+
+def unavailable(extra: str) -> str:
+    """Why an extra cannot be installed under this Python; "" where it can, or is there all the same."""
+    before = EXTRAS[extra].before
+    if before is None or sys.version_info < before or not missing(extra):
+        return ""
+    ours = f"{sys.version_info[0]}.{sys.version_info[1]}"
+    return f"a package that it needs has no release for Python {ours}, take {before[0]}.{before[1] - 1} or older"
 
 
 def _is_there(module: str) -> bool:

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from rpd_jax import runtime
-from rpd_jax.config.extras import EXTRAS, missing
+from rpd_jax.config.extras import EXTRAS, how_to_get, missing
 from rpd_jax.launch import accelerators, vulkan
 from rpd_jax.launch.child import Failed, run_python
 
@@ -64,7 +64,9 @@ class Look:
     def take(self) -> Check:
         try:
             return Check(self.name, True, self.see(), needed=self.needed)
-        except (Failed, OSError) as error:
+        except Failed as error:
+            return Check(self.name, False, str(error), error.advice or self.advice, self.needed)
+        except OSError as error:
             return Check(self.name, False, str(error), self.advice, self.needed)
         except Exception as error:
             return Check(self.name, False, f"{type(error).__name__}: {error}", self.advice, self.needed)
@@ -82,7 +84,7 @@ def all_looks(directory: Path) -> list[Look]:
             lambda: run_python(_DEVICES, 120),
             "pip install rpd_jax in this environment; JAX_PLATFORMS=cpu leaves a broken accelerator out",
         ),
-        Look("accelerator", accelerators.look, accelerators.ADVICE),
+        Look("accelerator", accelerators.look, "JAX_PLATFORMS=cpu says that an accelerator is to be left alone"),
         Look("memory", memory, "end other programs, or train fewer members and environments at once"),
         Look(
             "run directory",
@@ -112,11 +114,13 @@ def all_looks(directory: Path) -> list[Look]:
 
 
 def extras() -> list[Check]:
-    """Every extra: that it is there, or how to get it."""
-    found = []
+    """Every extra: that it is there, or how to get it. Of those of a CUDA each, the one that suits this machine."""
+    found, other_cudas = [], {f"cuda{cuda}" for cuda in accelerators.CUDA} - {accelerators.extra()}
     for name, extra in EXTRAS.items():
+        if name in other_cudas:
+            continue
         absent = missing(name)
-        command = f": pip install 'rpd_jax[{name}]'" if absent else ""
+        command = f": {how_to_get(name)}" if absent else ""
         found.append(Check(f"[{name}]", not absent, f"{extra.purpose}{command}", needed=False))
     return found
 

@@ -8,7 +8,11 @@ from pathlib import Path
 
 
 class Failed(Exception):
-    """What was tried did not work; the message says why, in one line."""
+    """What was tried did not work; the message says why, in one line, and `advice` what to do, where that is known."""
+
+    def __init__(self, message: str, advice: str = "") -> None:
+        super().__init__(message)
+        self.advice = advice
 
 
 def run_python(program: str, timeout: float) -> str:

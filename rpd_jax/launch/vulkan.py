@@ -19,6 +19,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from rpd_jax.config.extras import unavailable
 from rpd_jax.launch import program
 from rpd_jax.launch.child import Failed, run_python
 
@@ -167,6 +168,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(program.name(), description="Finds or installs a Vulkan device.")
     parser.add_argument("--check", action="store_true", help="only look, install nothing")
     check = parser.parse_args().check
+    if why := unavailable("maniskill"):
+        print(f"Nothing needs a Vulkan device: ManiSkill is not installed, and {why}.")
+        return
     try:
         try:
             found = probe()

@@ -180,6 +180,6 @@ def _first_gpu() -> str:
     if first is None:
         raise RuntimeError(
             f"simulator='gpu' needs a GPU that JAX sees, its first device is {jax.local_devices()[0]}: "
-            "install the extra gpu (jax[cuda13]), or use 'cpu'"
+            "install the extra cuda13 or cuda12 (rpd-jax doctor says which), or use 'cpu'"
         )
     return first
