@@ -30,6 +30,7 @@ from rpd_jax.launch.flags import define_config, define_optional, run
 from rpd_jax.launch.showing import show_results
 from rpd_jax.runs.checkpoint import load_config
 from rpd_jax.runs.directory import EVALUATION
+from rpd_jax.students import results_directory
 from rpd_jax.training.reevaluation import adapted
 from rpd_jax.training.setup import TeacherFactory
 from teachers.settings import teacher_factory
@@ -58,7 +59,7 @@ def main(argv: Sequence[str]) -> None:
         return
     config = load_config(_RUN.value)
     teacher = run_teacher(config.teacher)
-    target = Path(_OUTPUT.value or Path(_RUN.value) / EVALUATION)
+    target = Path(_OUTPUT.value or results_directory(_RUN.value, EVALUATION))
     config = adapted(config, _ENV.value, _EPISODES.value, _VIDEOS.value)
     if len(tasks_of(config.env)) > 1:
         rpd_jax.evaluate_suite(

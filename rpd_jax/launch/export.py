@@ -20,6 +20,7 @@ from absl import flags
 from rpd_jax.config import ConfigError
 from rpd_jax.export.files import MANIFEST, check_output, check_packages, export_student
 from rpd_jax.launch.flags import run
+from rpd_jax.students import results_directory
 from rpd_jax.training.student import load_student
 
 _RUN = flags.DEFINE_string("run", "", "Run directory.")
@@ -39,7 +40,7 @@ def main(argv: Sequence[str]) -> None:
     if _OUTPUT.value:  # before a simulator is started
         check_output(Path(_OUTPUT.value), _OVERWRITE.value)
     student = load_student(_RUN.value, _VARIANT.value, _SEED.value, iteration=_ITERATION.value)
-    output = Path(_OUTPUT.value or Path(_RUN.value) / "export" / f"{student.variant}-{student.seed}")
+    output = Path(_OUTPUT.value or results_directory(_RUN.value, f"export/{student.variant}-{student.seed}"))
     manifest = export_student(student, output, overwrite=_OVERWRITE.value, text=_TEXT.value, lerobot=_LEROBOT.value)
     show(output, manifest.env, student.variant, student.seed)
 

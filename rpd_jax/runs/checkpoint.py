@@ -22,6 +22,7 @@ from absl import logging
 from rpd_jax.config import Config, ConfigError
 from rpd_jax.runs.files import read_json, temporary_beside, write_json
 from rpd_jax.runs.output_directory import remove, remove_temporaries, set_aside
+from rpd_jax.students import run_directory as directory_of
 
 CONFIG_FILE = "config.json"
 CHECKPOINT_DIRECTORY = "checkpoints"
@@ -104,13 +105,13 @@ def read_checkpoint(run_directory: Path | str, iteration: int | None = None) -> 
     """Reads a checkpoint of a run that may be under way; nothing on disk is changed.
 
     Args:
-      run_directory: of the run.
+      run_directory: of the run, or "shipped:NAME", see `rpd_jax.students`.
       iteration: which one; None: the newest that is intact, with a warning if others are not.
 
     Raises:
       CheckpointError: there is none, or it is damaged: it cannot be read, or differs from what was saved.
     """
-    return _read(Path(run_directory).absolute() / CHECKPOINT_DIRECTORY, iteration)[1]
+    return _read(directory_of(run_directory).absolute() / CHECKPOINT_DIRECTORY, iteration)[1]
 
 
 def check_saved(run_directory: Path | str, iteration: int) -> None:
@@ -180,7 +181,7 @@ def load_config(run_directory: Path | str) -> Config:
       CheckpointError: it has none, or one that is damaged; the file is named.
       ConfigError: it has settings that cannot work here.
     """
-    path = Path(run_directory) / CONFIG_FILE
+    path = directory_of(run_directory) / CONFIG_FILE
     if not path.is_file():
         raise CheckpointError(f"{run_directory} is not a run directory: it has no {CONFIG_FILE}")
     stored = read_json(path, CheckpointError)

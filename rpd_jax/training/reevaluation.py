@@ -19,6 +19,7 @@ from rpd_jax.report.table import Table
 from rpd_jax.runs.checkpoint import Checkpoint, CheckpointError, load_checkpoint
 from rpd_jax.runs.directory import EVALUATION
 from rpd_jax.runs.output_directory import Claim, Kind, check_path
+from rpd_jax.students import results_directory
 from rpd_jax.training import summary
 from rpd_jax.training.alarms import Alarms
 from rpd_jax.training.assessment import assess, teacher_label
@@ -77,7 +78,7 @@ def evaluate(
     check_env(config.env)
     look(teacher, config)
     convert_action = action_converter(task_info(trained.env).contract, task_info(config.env).contract)
-    target = Path(output) if output else Path(directory) / EVALUATION
+    target = Path(output) if output else results_directory(directory, EVALUATION)
     with contextlib.ExitStack() as stack:
         stack.enter_context(jax.enable_x64(False))
         claim = _claim(target, overwrite)

@@ -25,6 +25,7 @@ from rpd_jax.policies.gaussian import Gaussian
 from rpd_jax.policies.tokens import Tokens
 from rpd_jax.report.results import POINTS_FILE
 from rpd_jax.runs.checkpoint import load_checkpoint
+from rpd_jax.students import run_directory
 from rpd_jax.training.population import Population
 from rpd_jax.training.student import Student, restore_members
 from rpd_jax.types import (
@@ -87,7 +88,7 @@ class PolicyTeacher:
             tokens=tokens if self._own is None else None,
             in_graph=True,
             checkpoint=digest_arrays({name: np.asarray(leaf) for name, leaf in checkpoint.params.items()}),
-            success=own_success(Path(directory), name) if config.env.name == env_spec.name else None,
+            success=own_success(run_directory(directory), name) if config.env.name == env_spec.name else None,
         )
         policy = population.algorithm.policy  # a program that holds the population would keep it
         self._told = policy.instructions

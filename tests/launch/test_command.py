@@ -117,6 +117,8 @@ def test_a_wheel_works_beside_another_package_that_is_called_launch(tmp_path: Pa
     assert (tmp_path / "runs" / "debug" / "results.json").is_file()
     assert "use --resume" in command("train", "--preset=debug").stderr
     assert command("evaluate", "--run=runs/debug", "--episodes=8").returncode == 0
+    assert command("evaluate", "--run=shipped:PushCube-v1", "--episodes=8").returncode == 0
+    assert (tmp_path / "runs" / "shipped" / "PushCube-v1" / "evaluation" / "results.json").is_file()
     assert "rpd-jax train --preset=quickstart" in command("train", "--help").stdout
     entries = next(site.glob("*.dist-info/entry_points.txt")).read_text()
     assert "rpd-jax = rpd_jax.launch.main:main" in entries
