@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from rpd_jax.comparison import pictures, report
-from rpd_jax.comparison.selection import ended_alike
+from rpd_jax.comparison.selection import NOT_BEGUN, ended_alike, not_begun
 from rpd_jax.report.results import COMPARISON_FILE
 from rpd_jax.report.table import render
 from rpd_jax.runs.files import atomic_path, read_json
@@ -57,8 +57,9 @@ def overview(target: Path | str) -> str:
             "Every arm of a comparison had as many settings to choose from as every other, and as many steps. Figures "
             "are of fresh seeds and fresh episodes, the same for all arms. A claim holds, or does not, where the 95 % "
             "interval of the paired difference in success says so; otherwise it is undecided. Curves that were still "
-            "rising when training ended, and arms whose settings tuning could not tell apart, are named. Teachers that "
-            "are scripted toys are named in each report, with everything else that differs from the paper.",
+            "rising when training ended, arms that hardly ever succeeded, and arms whose settings tuning could not "
+            "tell apart are named. Teachers that are scripted toys are named in each report, with everything else that "
+            "differs from the paper.",
             render(HEADERS, rows, markdown=True),
             "## The comparisons",
             render(("folder", "question", "cases", "command", "date", "machine", "commit"), made, markdown=True),
@@ -83,9 +84,10 @@ def _row(folder: str, stored: dict[str, Any], claim: dict[str, Any]) -> tuple[st
 
 
 def _remarks(stored: dict[str, Any]) -> str:
-    """The arms whose curves rose at the end, and those whose settings tuning could not tell apart, in any case."""
+    """The arms of which a reader must know something before the verdict is believed, in any case."""
     arms = [(name, arm) for case in stored["cases"] for name, arm in case["arms"].items()]
     rising = dict.fromkeys(name for name, arm in arms if arm["rising"])
+    zero = dict.fromkeys(name for name, arm in arms if not_begun(arm["scores"]))
     alike = dict.fromkeys(name for name, arm in arms if ended_alike(list(arm["tuning"].values())))
-    said = {"still rising": rising, "settings ended alike in tuning": alike}
+    said = {"still rising": rising, NOT_BEGUN: zero, "settings ended alike in tuning": alike}
     return "; ".join(f"{what}: {', '.join(names)}" for what, names in said.items() if names)

@@ -82,7 +82,7 @@ def _sections(
 ) -> list[str]:
     tried = len(experiment.arms[0].settings)
     how = (
-        f"Each arm had {tried} settings to choose from, trained with {len(experiment.tuning_seeds)} seeds for "
+        f"Each arm had {tried} settings to choose from, trained with {_seeds(experiment.tuning_seeds)} for "
         f"{experiment.tuning_steps or experiment.budgets[0]:,} steps. Chosen was {selection.RULE}. "
         if experiment.tuned
         else ""
@@ -135,6 +135,10 @@ def _cells(outcome: CaseOutcome, name: str, arm: ArmOutcome) -> list[str]:
         arm.setting,
         ", ".join(arm.remarks),
     ]
+
+
+def _seeds(seeds: Sequence[int]) -> str:
+    return f"{len(seeds)} seed{'s' if len(seeds) > 1 else ''}"
 
 
 def _si(number: float) -> str:

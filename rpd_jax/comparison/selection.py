@@ -11,6 +11,7 @@ RULE = (
     "the highest mean success over the tuning's seeds at its last evaluation; among those within "
     f"{TIE:.2f} of it the one with the largest mean success over the whole curve; then the first"
 )
+NOT_BEGUN = "hardly ever succeeds, which more steps may change"
 RISE = 0.05
 """A curve rises if the mean of its last quarter is so much above the mean of the quarter before."""
 
@@ -35,6 +36,15 @@ def ended_alike(finals: Sequence[Sequence[float]]) -> bool:
     """
     means = [float(np.mean(each)) for each in finals]
     return len(means) > 1 and max(means) - min(means) <= TIE
+
+
+def not_begun(finals: Sequence[float]) -> bool:
+    """Whether an arm hardly succeeds at the end: its curve is flat for want of steps, or of any way to the goal.
+
+    Args:
+      finals: final success rates of its seeds.
+    """
+    return float(np.mean(finals)) <= TIE
 
 
 def is_rising(curve: np.ndarray) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from rpd_jax.comparison.selection import ended_alike, first_reaching, is_rising, select
+from rpd_jax.comparison.selection import ended_alike, first_reaching, is_rising, not_begun, select
 
 
 def curve(*seeds: list[float]) -> np.ndarray:
@@ -54,3 +54,7 @@ def test_a_level_is_reached_between_two_evaluations() -> None:
     assert first_reaching(steps, values, 0.5) == pytest.approx(250.0)
     assert first_reaching(steps, values, 0.1) == 100.0
     assert first_reaching(steps, values, 0.9) is None
+
+
+def test_what_hardly_ever_succeeds_is_told_from_what_is_flat() -> None:
+    assert not_begun([0.0, 0.03, 0.0]) and not not_begun([0.0, 0.0, 0.1])
