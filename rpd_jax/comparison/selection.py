@@ -44,7 +44,7 @@ def not_begun(finals: Sequence[float]) -> bool:
     Args:
       finals: final success rates of its seeds.
     """
-    return float(np.mean(finals)) <= TIE
+    return float(np.mean(finals)) <= RISE
 
 
 def is_rising(curve: np.ndarray) -> bool:
