@@ -44,11 +44,15 @@ def draw(directory: Path, experiment: Experiment, outcomes: Sequence[CaseOutcome
     return shown
 
 
+LABEL = 1.8  # inches that a legend's entry takes, so that none is cut off
+
+
 def _panels(path: Path, outcomes: Sequence[CaseOutcome], draw_one: Callable[[Axes, CaseOutcome], None]) -> None:
     """One panel for each case, with one legend."""
     columns = min(len(outcomes), 4)
     rows = math.ceil(len(outcomes) / columns)
-    figure = Figure(figsize=(max(3.2 * columns, 5.5), 2.9 * rows + 0.6), layout="constrained", dpi=DPI)
+    width = max(3.2 * columns, 5.5)
+    figure = Figure(figsize=(width, 2.9 * rows + 0.6), layout="constrained", dpi=DPI)
     FigureCanvasAgg(figure)
     grid = figure.subplots(rows, columns, squeeze=False)
     for index, axes in enumerate(grid.flat):
@@ -63,7 +67,7 @@ def _panels(path: Path, outcomes: Sequence[CaseOutcome], draw_one: Callable[[Axe
     for axes in grid[:, 0]:
         axes.set_ylabel("success rate")
     handles, labels = grid[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=min(len(labels), 5), frameon=False)
+    figure.legend(handles, labels, loc="outside lower center", ncols=min(len(labels), int(width / LABEL)), frameon=False)
     with atomic_path(path) as temporary:
         figure.savefig(temporary)
 
