@@ -1,6 +1,7 @@
 """Checkpoints: exact, atomic, and clear about what does not fit."""
 
 import contextlib
+import json
 import shutil
 import subprocess
 import sys
@@ -150,6 +151,13 @@ def test_a_damaged_checkpoint_is_never_loaded(tmp_path, caplog):
             with pytest.raises(CheckpointError, match=r"checkpoints/2.* damaged.*has \[1\]") as error:
                 read_checkpoint(run, 2)
             assert "\n" not in str(error.value)
+
+
+def test_digests_open_no_file_outside_the_checkpoint(tmp_path):
+    file = saved(tmp_path, 1) / "1" / "digests.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"/dev/zero": "0" * 64}))  # to read it would never end
+    with pytest.raises(CheckpointError, match="/dev/zero is damaged"):
+        read_checkpoint(tmp_path, 1)
 
 
 def test_a_damaged_checkpoint_makes_room_for_a_new_one(tmp_path, caplog):

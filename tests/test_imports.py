@@ -15,7 +15,7 @@ ROOMS: tuple[tuple[str, ...], ...] = (
     ("rpd_jax.runtime", "rpd_jax.compilation_cache", "rpd_jax.types", "rpd_jax.runs.interrupt"),
     ("rpd_jax.ipc", "rpd_jax.envs.base"),
     ("rpd_jax.config", "rpd_jax.presets"),
-    ("rpd_jax.runs.files", "rpd_jax.runs.lock", "rpd_jax.runs.output_directory"),
+    ("rpd_jax.runs.files", "rpd_jax.students", "rpd_jax.runs.lock", "rpd_jax.runs.output_directory"),
     ("rpd_jax.placement", "rpd_jax.keys", "rpd_jax.instructions", "rpd_jax.actions"),
     ("rpd_jax.policies", "rpd_jax.advantages"),
     ("rpd_jax.losses",),

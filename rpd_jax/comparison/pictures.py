@@ -25,6 +25,7 @@ Style = dict[str, Look]
 """Of each arm."""
 CURVES, SENSITIVITY, PROFILE = "curves.png", "sensitivity.png", "profile.png"
 FILES = (CURVES, SENSITIVITY, PROFILE)
+LABEL = 1.8  # inches that a legend's entry takes, so that none is cut off
 
 
 def draw(directory: Path, experiment: Experiment, outcomes: Sequence[CaseOutcome]) -> dict[str, str]:
@@ -42,9 +43,6 @@ def draw(directory: Path, experiment: Experiment, outcomes: Sequence[CaseOutcome
         shown[PROFILE] = "performance profiles over all cases and seeds"
         _profile(directory / PROFILE, experiment, outcomes, style)
     return shown
-
-
-LABEL = 1.8  # inches that a legend's entry takes, so that none is cut off
 
 
 def _panels(path: Path, outcomes: Sequence[CaseOutcome], draw_one: Callable[[Axes, CaseOutcome], None]) -> None:
@@ -67,7 +65,8 @@ def _panels(path: Path, outcomes: Sequence[CaseOutcome], draw_one: Callable[[Axe
     for axes in grid[:, 0]:
         axes.set_ylabel("success rate")
     handles, labels = grid[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=min(len(labels), int(width / LABEL)), frameon=False)
+    columns = min(len(labels), int(width / LABEL))
+    figure.legend(handles, labels, loc="outside lower center", ncols=columns, frameon=False)
     with atomic_path(path) as temporary:
         figure.savefig(temporary)
 

@@ -125,6 +125,9 @@ def read_manifest(path: Path | str) -> Manifest:
     found = raw.get("format")
     if found != FORMAT:
         raise ValueError(f"{path}: format={found!r} cannot be read: {FORMAT} can")
+    files = raw.get("files")
+    if not isinstance(files, dict) or not all(isinstance(digest, str) for digest in files.values()):
+        raise ValueError(f"{path} is no manifest of a student: files must be SHA-256 by name")
     try:
         observation = {name: _entry(entry) for name, entry in raw.pop("observation").items()}
         read = {"observation": observation, "action": _action(raw["action"]), "guards": Guards(**raw["guards"])}

@@ -71,13 +71,18 @@ def recognise(path: str, makers: Sequence[Maker], choice: Choice, scratch: Path)
 
 
 def machine_paths(files: Mapping[str, Path]) -> list[str]:
-    """A line for each JSON file that names a path of this machine, which would be published with it."""
+    """A line for each JSON file that names a path of this machine, which would be published with it.
+
+    Raises ConfigError for one that is damaged.
+    """
     found = []
     for name, path in files.items():
         if path.suffix == ".json" and path.stat().st_size <= _READ:
-            named = next(
-                (text for text in _texts(json.loads(path.read_bytes())) if _MACHINE_PATH.fullmatch(text)), None
-            )
+            try:
+                content = json.loads(path.read_bytes())
+            except (ValueError, RecursionError) as error:
+                raise ConfigError(f"{path} is damaged, it is not JSON: {error}") from error
+            named = next((text for text in _texts(content) if _MACHINE_PATH.fullmatch(text)), None)
             if named:
                 found.append(f"{name} names a path of this machine, {named!r}: everybody who may read it will see that")
     return found

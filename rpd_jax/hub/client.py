@@ -68,9 +68,9 @@ def need_token() -> None:
         )
 
 
-def file_names(info: Any) -> set[str]:
-    """The files of a repository, of what `HfApi.repo_info` answers."""
-    return {each.rfilename for each in info.siblings or ()}
+def file_sizes(info: Any) -> dict[str, int | None]:
+    """The files of a repository in bytes, of what `HfApi.repo_info` answers; None unless that was asked for sizes."""
+    return {each.rfilename: each.size for each in info.siblings or ()}
 
 
 @contextlib.contextmanager

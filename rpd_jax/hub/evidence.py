@@ -46,7 +46,7 @@ def _own(points: list[dict[str, Any]], env_steps: int) -> str:
     when = "" if last["env_steps"] == env_steps else f" after {last['env_steps']:,} of its {env_steps:,} steps"
     succeeded = round(last["success_once"] * episodes)
     return (
-        f"This student succeeds once in {rate(succeeded, episodes)}{when}, and at the end of "
+        f"This student succeeds at least once in {rate(succeeded, episodes)}{when}, and at the end of "
         f"{last['success_at_end']:.2f} of them, with deterministic actions."
     )
 

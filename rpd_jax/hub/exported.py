@@ -62,7 +62,7 @@ def add_code(directory: Path) -> str:
             missing.append(name)
     if not missing:
         return ""
-    version = f"{cards.listed(missing)} of rpd_jax {manifest.library_version}"
+    version = f"{cards.listed(missing)} of rpd_jax {manifest.library_version!r}"
     return f"without {version}, which this version does not have: from there, or export the student again"
 
 

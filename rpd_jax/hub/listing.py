@@ -11,6 +11,7 @@ import hashlib
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from reprlib import repr as short
 from typing import Any, NamedTuple
 
 import rpd_jax
@@ -19,9 +20,10 @@ from rpd_jax.runs.files import read_json
 
 LISTING, CARD = "rpd_jax.json", "README.md"
 FORMAT = 1
+MISSING = -1  # in place of a size
 _SHA256 = re.compile("[0-9a-f]{64}")
 _OCDBT = r"(?:manifest\.ocdbt|d/[0-9a-f]+)"
-_ARRAYS = rf"(?:_METADATA|_sharding|array_metadatas/process_\d+|(?:ocdbt\.process_\d+/)?{_OCDBT})"
+_ARRAYS = rf"(?:_METADATA|_sharding|array_metadatas/process_[0-9]+|(?:ocdbt\.process_[0-9]+/)?{_OCDBT})"
 _CHECKPOINT = rf"(?:digests\.json|_CHECKPOINT_METADATA|host/metadata|(?:params|train_state)/{_ARRAYS})"
 _PLAIN = r"[A-Za-z0-9][A-Za-z0-9_.=-]*"  # of a file or folder in a recording
 
@@ -35,7 +37,7 @@ class Kind(NamedTuple):
 
 
 KINDS: Mapping[str, Kind] = {
-    "student": Kind("a student", "model", re.compile(rf"config\.json|curves\.json|checkpoints/\d+/{_CHECKPOINT}")),
+    "student": Kind("a student", "model", re.compile(rf"config\.json|curves\.json|checkpoints/[0-9]+/{_CHECKPOINT}")),
     "export": Kind(
         "an exported student",
         "model",
@@ -49,7 +51,7 @@ KINDS: Mapping[str, Kind] = {
         "model",
         re.compile(
             r"config\.json|example_batch\.msgpack|dataset_statistics\.json|tokenizer\.json|vocabulary\.json|"
-            r"action_contract\.json|trained_on\.json|serving\.json|\d+/default/checkpoint"
+            r"action_contract\.json|trained_on\.json|serving\.json|[0-9]+/default/checkpoint"
         ),
     ),
     "recording": Kind(
@@ -119,19 +121,19 @@ def read_listing(path: Path, where: str) -> Listing:
     """
     raw = read_json(path)
     if raw.get("format") != FORMAT:
-        raise ConfigError(f"{where}: {LISTING} has format={raw.get('format')!r}: this version reads {FORMAT}")
+        raise ConfigError(f"{where}: {LISTING} has format={short(raw.get('format'))}: this version reads {FORMAT}")
     kind, files = raw.get("kind"), raw.get("files")
     if not isinstance(kind, str) or kind not in KINDS:
-        raise ConfigError(f"{where}: {LISTING} has kind={kind!r}: it must be one of {', '.join(KINDS)}")
+        raise ConfigError(f"{where}: {LISTING} has kind={short(kind)}: it must be one of {', '.join(KINDS)}")
     if not isinstance(files, dict) or not files:
-        raise ConfigError(f"{where}: {LISTING} has files={files!r}: it must list at least one")
+        raise ConfigError(f"{where}: {LISTING} has files={short(files)}: it must list at least one")
     found = {}
     for name, each in files.items():
         if not may_hold(kind, name):
             raise ConfigError(f"{where}: {LISTING} lists {name!r}, which is no file of {KINDS[kind].what}")
         size, digest = (each.get(key) for key in Entry._fields) if isinstance(each, dict) else (None, None)
         if type(size) is not int or size < 0 or not isinstance(digest, str) or not _SHA256.fullmatch(digest):
-            raise ConfigError(f"{where}: {LISTING} says {each!r} of {name!r}: it must be a size and a SHA-256")
+            raise ConfigError(f"{where}: {LISTING} says {short(each)} of {name!r}: it must be a size and a SHA-256")
         found[name] = Entry(size, digest)
     return Listing(kind, found, str(raw.get("library_version")))
 
@@ -140,7 +142,17 @@ def verify(directory: Path, listing: Listing, where: str) -> None:
     """Raises ConfigError for the first file of a directory that is not the one that was pushed."""
     for name, expected in listing.files.items():
         path = directory / name
-        if path.is_symlink() or not path.is_file():
-            raise ConfigError(f"{where}: {name} is missing, which {LISTING} lists")
-        if path.stat().st_size != expected.size or entry(path) != expected:
-            raise ConfigError(f"{where}: {name} is not the file that was pushed: its size or SHA-256 differs")
+        there = path.is_file() and not path.is_symlink()
+        check_size(name, path.stat().st_size if there else MISSING, expected.size, where)
+        if entry(path) != expected:
+            raise ConfigError(f"{where}: {name} is not the file that was pushed: its SHA-256 differs")
+
+
+def check_size(name: str, found: int | None, listed: int, where: str) -> None:
+    """Raises ConfigError for a file that is `MISSING` or has another size, in bytes; None: its size is not known."""
+    if found == MISSING:
+        raise ConfigError(f"{where}: {name} is missing, which {LISTING} lists")
+    if found not in (None, listed):
+        raise ConfigError(
+            f"{where}: {name} is not the file that was pushed: it has {found:,} bytes, and {LISTING} says {listed:,}"
+        )

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from rpd_jax.config.validation import ConfigError, require
 from rpd_jax.hub.bundle import Bundle, Choice, Maker, machine_paths, recognise
 from rpd_jax.hub.card import render
-from rpd_jax.hub.client import Address, address, client, explained, file_names, need_hub, need_token
+from rpd_jax.hub.client import Address, address, client, explained, file_sizes, need_hub, need_token
 from rpd_jax.hub.exported import export_bundle
 from rpd_jax.hub.listing import CARD, KINDS, LISTING, Listing, may_hold
 from rpd_jax.hub.recording import recording_bundle
@@ -87,8 +87,8 @@ def push(
 def _announce(
     where: Address, bundle: Bundle, files: dict[str, Path], private: bool, license: str, say: Callable[[str], None]
 ) -> None:
-    what = f"{'a private' if private else 'a public'} {where.repo_type}"
-    say(f"{where}, {what}: {KINDS[bundle.kind].what}, {bundle.name}")
+    what = f"a {where.repo_type}, {'private' if private else 'public unless it is there and private'}"
+    say(f"{where} ({what}): {KINDS[bundle.kind].what}, {bundle.name}")
     width = max(map(len, files))
     for name, path in files.items():
         say(f"  {name:{width}} {path.stat().st_size:>14,} bytes")
@@ -115,7 +115,7 @@ def _upload(hub: huggingface_hub.HfApi, where: Address, bundle: Bundle, files: d
         raise ConfigError(
             f"private=True cannot work: {where} exists and is public; change that on its page, or choose another"
         )
-    names = file_names(there)
+    names = set(file_sizes(there))
     foreign = sorted(names - {*_ANY, LISTING})
     if LISTING not in names and foreign:
         raise ConfigError(

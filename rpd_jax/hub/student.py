@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -35,12 +36,18 @@ from rpd_jax.runs.files import read_json, write_json
 from rpd_jax.training.student import Student, load_student
 
 HUB = "hf://"
-_OF_THIS_MACHINE = ("address", "python", "placement", "ray")  # settings of teachers
+_OF_THIS_MACHINE = {"teacher": ("address", "python", "socket", "log", "placement", "ray"), "env": ("python",)}
 _INWARD: Mapping[str, Mapping[str, Any]] = {
-    "run": {"distributed": False, "coordinator_address": None, "wandb_project": ""},
-    "teacher": {"address": "", "python": "", "placement": "local"},
+    "run": {
+        "directory": RunConfig().directory,
+        "distributed": False,
+        "coordinator_address": None,
+        "wandb_project": "",
+    },
+    "teacher": {"address": "", "python": "", "socket": "", "log": "", "placement": "local"},
+    "env": {"python": ""},
 }
-"""Settings by which a run would reach out, and their values of which none does."""
+"""Settings by which a run would start, connect to or write something, and their values by which it does not."""
 _MAY_NAME_PATHS = ("teacher", "algorithm", "env")  # sections of a config
 
 
@@ -68,15 +75,16 @@ def public(student: Student) -> Config:
         )
     spec = next(spec for spec in resolve_variants(config) if spec.name == student.variant)
     values = dataclasses.replace(config, variants=(spec,), seeds=(student.seed,), run=RunConfig()).to_dict()
-    for name in _OF_THIS_MACHINE:
-        values["teacher"].pop(name, None)  # what is left out has its default
+    for section, names in _OF_THIS_MACHINE.items():
+        for name in names:
+            values[section].pop(name, None)  # what is left out has its default
     for section in _MAY_NAME_PATHS:
         values[section] = _without_folders(values[section])
     return Config.from_dict(values).validate()
 
 
 def check_pulled(directory: Path, where: str) -> None:
-    """Raises ConfigError where a student's config would have a program connect or start what its user did not name."""
+    """Raises ConfigError where a student's config would start, connect to or write what its user did not name."""
     stored = read_json(directory / CONFIG_FILE)
     for section, defaults in _INWARD.items():
         values = stored.get(section)
@@ -85,7 +93,7 @@ def check_pulled(directory: Path, where: str) -> None:
             if found != harmless:
                 raise ConfigError(
                     f"{where}: {CONFIG_FILE} has {section}.{name}={found!r}, which rpd-jax push never writes: it "
-                    "would connect or start something; nothing was written"
+                    "would start, connect to or write something; nothing was pulled"
                 )
 
 
@@ -179,4 +187,4 @@ def _without_folders(value: Any) -> Any:
     if isinstance(value, list):
         return [_without_folders(each) for each in value]
     local = isinstance(value, str) and "/" in value and "://" not in value
-    return Path(value).name if local and (value[0] in "/~." or Path(value).exists()) else value
+    return Path(value).name if local and (value[0] in "/~." or os.path.exists(value)) else value

@@ -9,7 +9,6 @@ import re
 import sys
 import traceback
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 from absl import app, flags, logging
@@ -25,6 +24,7 @@ from rpd_jax.launch.suggestions import suggestion
 from rpd_jax.presets import get_preset
 from rpd_jax.runs.checkpoint import CONFIG_FILE, CheckpointError
 from rpd_jax.runs.files import read_json
+from rpd_jax.students import run_directory
 from rpd_jax.training import hosts
 from rpd_jax.types import TeacherError
 
@@ -68,8 +68,12 @@ def define_overrides(cls: type[Settings], start: Callable[[Sequence[str]], Setti
 
 
 def saved_settings(cls: type[Settings], file: str) -> Settings:
-    """Settings from a JSON file, or from the config.json of a run's directory. Raises ConfigError naming the file."""
-    path = Path(file) / CONFIG_FILE if Path(file).is_dir() else Path(file)
+    """Settings from a JSON file, or from the config.json of a run's directory or of "shipped:NAME".
+
+    Raises ConfigError naming the file.
+    """
+    path = run_directory(file)
+    path = path / CONFIG_FILE if path.is_dir() else path
     if not path.is_file():
         raise ConfigError(f"--{FILE}={file} cannot work: it must be a file of settings, or the directory of a run")
     try:

@@ -21,6 +21,7 @@ _REPO = flags.DEFINE_string("repo", "", "Repository: USER/NAME, or datasets/USER
 _OUTPUT = flags.DEFINE_string("output", "", "Directory for the files.")
 _REVISION = flags.DEFINE_string("revision", "", "A branch, tag or commit; empty: the main branch.")
 _OVERWRITE = flags.DEFINE_bool("overwrite", False, "Replace what was pulled there before.")
+_SHOWN = 10  # names of files that were left out
 USES = {
     "student": "rpd-jax evaluate --run={0} --noteacher, or --config.teacher.name=policy --config.teacher.path={0}",
     "export": "python {0}/runner.py",
@@ -37,12 +38,11 @@ def main(argv: Sequence[str]) -> None:
 
     found = pull(_REPO.value, _OUTPUT.value, revision=_REVISION.value, overwrite=_OVERWRITE.value)
     print(f"{found.directory}: commit {found.commit}, all files verified")
-    for note in (
-        f"not written, since they are not listed: {', '.join(found.left_out)}" * bool(found.left_out),
-        found.remark,
-    ):
-        if note:
-            print(f"note: {note}")
+    if found.left_out:  # whatever characters their names have
+        more = f" and {len(found.left_out) - _SHOWN} more" * (len(found.left_out) > _SHOWN)
+        print(f"note: not written, since they are not listed: {', '.join(map(repr, found.left_out[:_SHOWN]))}{more}")
+    if found.remark:
+        print(f"note: {found.remark}")
     print(f"to use it: {USES[found.kind].format(found.directory)}")
 
 

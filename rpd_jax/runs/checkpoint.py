@@ -122,6 +122,20 @@ def check_saved(run_directory: Path | str, iteration: int) -> None:
         raise CheckpointError(f"no checkpoint {iteration} in {path}: it has {found}")
 
 
+def check_resumable(run_directory: Path | str, iteration: int | None = None) -> None:
+    """Raises CheckpointError where a checkpoint, by default the newest, is of a student alone, as a push makes it."""
+    path = Path(run_directory) / CHECKPOINT_DIRECTORY
+    chosen = max(_iterations(path), default=None) if iteration is None else iteration
+    host = {"metrics_position": None}  # which every run saves
+    with contextlib.suppress(CheckpointError):  # missing or damaged: whoever reads it says more
+        host = read_json(path / str(chosen) / _HOST, CheckpointError)
+    if "metrics_position" not in host:
+        raise CheckpointError(
+            f"{run_directory} cannot be resumed: it holds a student without the state of its training; start a new run "
+            f"from its settings, --config_file={run_directory} --config.run.directory=ANOTHER"
+        )
+
+
 def saved_iterations(run_directory: Path | str) -> list[int]:
     """The iterations whose checkpoints a run keeps, rising."""
     return _iterations(Path(run_directory) / CHECKPOINT_DIRECTORY)
@@ -234,8 +248,9 @@ def _read(path: Path, iteration: int | None) -> tuple[int, Checkpoint]:
 def _restore(path: Path) -> Checkpoint:
     """Reads a checkpoint, once its files are found to be what was saved: the libraries below crash over others."""
     if (path / _DIGESTS).exists():
+        files = set(_files(path))  # no other is opened, whatever the digests name
         for name, digest in read_json(path / _DIGESTS, CheckpointError).items():
-            if _digest(path / name) != digest:
+            if name not in files or _digest(path / name) != digest:
                 raise CheckpointError(f"{path / name} is damaged: it differs from what was saved (SHA-256)")
     else:
         logging.info("%s is of an older version, without digests: it is taken as it is", path)

@@ -6,12 +6,14 @@ from pathlib import Path
 
 from rpd_jax.algorithms.variants import resolved
 from rpd_jax.config import Config
+from rpd_jax.config.validation import require
 from rpd_jax.report import results
-from rpd_jax.runs.checkpoint import CHECKPOINT_DIRECTORY, CONFIG_FILE, check_saved, load_config
+from rpd_jax.runs.checkpoint import CHECKPOINT_DIRECTORY, CONFIG_FILE, check_resumable, check_saved, load_config
 from rpd_jax.runs.files import atomic_path
 from rpd_jax.runs.lock import LOCK_FILE, DirectoryLock
 from rpd_jax.runs.metrics import METRICS_FILE, TENSORBOARD_DIRECTORY, WANDB_DIRECTORY
 from rpd_jax.runs.output_directory import Claim, Kind, check_path, refuse_difference
+from rpd_jax.students import PREFIX
 
 MAY_CHANGE = ("preset", "run", "eval", "alarms")
 """Parts of the config that a resumed run may set anew; `algorithm.total_steps` and `teacher.ray` may change too."""
@@ -40,10 +42,13 @@ def check(config: Config, resume: bool | int, overwrite: bool) -> None:
 
     That is: the directory exists and neither `resume` nor `overwrite` is set, both are set, it is to be resumed
     with another experiment's configuration, or what is to be overwritten is not a run. CheckpointError: `resume`
-    names an iteration that was not saved.
+    names an iteration that was not saved, or what is there is a student alone, see `check_resumable`.
     """
     path = Path(config.run.directory)
+    shipped = config.run.directory.startswith(PREFIX)
+    require(not shipped, "run.directory", config.run.directory, "a path: what is shipped is never written to")
     if check_path(path, KIND, resume, overwrite):
+        check_resumable(path, None if isinstance(resume, bool) else resume)
         _check_same_experiment(load_config(path), config)
     if resume and not isinstance(resume, bool):
         check_saved(path, resume)

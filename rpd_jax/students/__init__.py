@@ -1,4 +1,4 @@
-"""Students that come with the library: "shipped:PickCube-v1" stands for a run wherever one is read.
+"""Students that come with the library: "shipped:PickCube-v1" stands for a run.
 
 Each folder is a run of one member, as `rpd-jax push` makes it. Its README.md says what the student sees, what its
 actions mean, how it was trained and how often it succeeds. The folder is never written to.

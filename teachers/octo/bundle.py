@@ -90,7 +90,11 @@ def _contract(path: Path) -> ActionContract | None:
 
 
 def _without_front_matter(text: str) -> str:
-    """A card's text without what the hub reads; its headings one level down."""
+    """A card's text without what the hub reads; its headings below that of a section."""
     if text.startswith("---\n") and "\n---\n" in text:
         text = text.partition("\n---\n")[2]
-    return "\n".join(f"##{line}" if line.startswith("#") else line for line in text.strip().splitlines())
+    lines, in_code = [], False
+    for line in text.strip().splitlines():
+        in_code ^= line.startswith("```")
+        lines.append(f"##{line}" if line.startswith("#") and not in_code else line)
+    return "\n".join(lines)

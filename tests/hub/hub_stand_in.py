@@ -134,7 +134,7 @@ class _Handler(BaseHTTPRequestHandler):
             return self._error(404, "RevisionNotFound", "Invalid rev id")
         sha, files = found
         if verb == "revision":
-            listed = [{"rfilename": each} for each in files]
+            listed = [{"rfilename": each, "size": len(content)} for each, content in files.items()]
             identity = name.partition("/")[2]
             return self._json(
                 {"id": identity, "sha": sha, "private": repository.private, "siblings": listed, "tags": []}
