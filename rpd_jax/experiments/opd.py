@@ -51,7 +51,7 @@ def objectives() -> Experiment:
             ),
         ),
         deviations=DIFFERENT,
-        minutes=40,
+        minutes=12,
     )
 
 
@@ -74,5 +74,5 @@ def groups() -> Experiment:
         seeds=(0, 1, 2),
         claims=(Claim("two trajectories end within .15 of eight", close_to("G2", "G8", 0.15), ".80 and .89"),),
         deviations=DIFFERENT,
-        minutes=10,
+        minutes=4,
     )

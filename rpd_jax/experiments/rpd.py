@@ -107,7 +107,7 @@ def tasks() -> Experiment:
             ),
         ),
         deviations=(SCRIPTED, *TABLETOP),
-        minutes=45,
+        minutes=55,
     )
 
 
