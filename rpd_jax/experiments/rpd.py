@@ -196,7 +196,7 @@ def _held_out() -> Config:
 
 
 def _settle(config: Config) -> None:
-    config.eval.every, config.eval.episodes, config.eval.videos = 5, 128, 0
+    config.eval.every, config.eval.episodes, config.eval.videos = 10, 128, 0
     config.run.checkpoint_every, config.run.iterations_per_call = 20, 5
     config.algorithm.bootstrap_terminated = True
 
