@@ -126,7 +126,8 @@ def holdouts() -> Experiment:
         config=_held_out(),
         cases=_cases(HELD_OUT),
         arms=_pair(),
-        budgets=(96_000, 192_000),
+        budgets=(384_000,),
+        tuning_steps=192_000,  # fewer find nothing
         claims=(
             Claim(
                 "with dense reward RPD-MSE ends below PPO",
@@ -141,7 +142,7 @@ def holdouts() -> Experiment:
             "The teacher is a **scripted toy** made as bad as the paper's are there: noise 0.5, wrong aim everywhere.",
             *TABLETOP,
         ),
-        minutes=20,
+        minutes=45,
     )
 
 

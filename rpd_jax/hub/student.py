@@ -106,13 +106,14 @@ def _as_a_run(path: Path, student: Student, host: dict[str, Any], scratch: Path)
     kept = {"iteration": student.iteration, "seconds": host.get("seconds", 0.0)}
     kept["ledgers"] = [host["ledgers"][row]] if "ledgers" in host else []
     params = {name: np.asarray(leaf)[None] for name, leaf in to_paths(learned(student.member)).items()}
-    logged = logging.get_verbosity()
+    logger = logging.get_absl_logger()
+    level = logger.level  # not the verbosity: to set that again would set a level where there was none
     store = CheckpointStore(scratch)
     try:
-        logging.set_verbosity(logging.WARNING)  # a checkpoint in a temporary directory is no news
+        logger.setLevel("WARNING")  # a checkpoint in a temporary directory is no news
         store.save(student.iteration, Checkpoint(params, {"none": np.zeros(1)}, kept))
     finally:
-        logging.set_verbosity(logged)
+        logger.setLevel(level)
         store.close()
     if points := member_points(path, student.variant, student.seed, student.env_steps):
         write_json(scratch / POINTS_FILE, points)

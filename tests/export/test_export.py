@@ -124,7 +124,12 @@ def test_units_of_the_tabletop_tasks_are_known(observation):
 
 def test_what_is_no_manifest_is_refused(tmp_path):
     path = tmp_path / "student.json"
-    for text, message in (("{", "student.json is damaged"), ("{}", "format=None"), ('{"format": 2}', "'observation'")):
+    for text, message in (
+        ("{", "student.json is damaged"),
+        ("{}", "format=None"),
+        ('{"format": 2}', "files must be SHA-256"),
+        ('{"format": 2, "files": {}}', "'observation'"),
+    ):
         path.write_text(text)
         with pytest.raises(ValueError, match=message):
             manifest.read_manifest(path)
