@@ -19,6 +19,7 @@ def configure(directory):
     return config
 
 
+@pytest.mark.slow
 def test_every_checkpoint_and_the_start(tmp_path):
     rpd_jax.train(configure(tmp_path / "start"))
     config = configure(tmp_path / "run")

@@ -27,6 +27,7 @@ def tiny(directory, **env) -> Config:
     return config.validate()
 
 
+@pytest.mark.slow
 def test_a_run_survives_a_killed_simulator_and_resumes(tmp_path):
     config = tiny(tmp_path / "run")
     killed = []

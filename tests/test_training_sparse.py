@@ -43,6 +43,7 @@ def whole(tmp_path_factory):
     return run(config_for(tmp_path_factory.mktemp("runs") / "whole"))
 
 
+@pytest.mark.slow
 def test_resuming_in_the_middle_of_a_schedule_changes_nothing(whole, tmp_path):
     """Stopped after two iterations (the history of three rewards is incomplete) and after six (guidance is over)."""
     config = config_for(tmp_path / "cut")

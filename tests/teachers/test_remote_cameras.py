@@ -69,6 +69,7 @@ def test_a_chunk_of_both_cameras_and_the_state(server: Server):
     np.testing.assert_array_equal(found.action[:, 2], np.asarray(observation["proprio"])[:, :7])
 
 
+@pytest.mark.slow
 def test_training_with_it(server: Server):
     """The first frame's policy is what students are pulled to, and the teacher itself acts in chunks."""
     config = rpd_jax.get_preset("debug")

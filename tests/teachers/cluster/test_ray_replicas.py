@@ -216,6 +216,7 @@ def test_a_node_is_killed_while_its_replica_works(
     assert len(set(answers(pids)) - set(earlier)) == 1
 
 
+@pytest.mark.slow
 def test_a_node_is_killed_during_a_run(
     nodes: SimpleNamespace, teacher: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -201,8 +201,9 @@ def test_demonstrations_of_several_tasks_take_turns_and_keep_their_instructions(
 
 @pytest.mark.parametrize(
     "tasks",
-    [pytest.param(TASKS[:1], id="in one program", marks=pytest.mark.slow), pytest.param(TASKS, id="several tasks")],
+    [pytest.param(TASKS[:1], id="in one program"), pytest.param(TASKS, id="several tasks")],
 )
+@pytest.mark.slow
 def test_on_policy_distillation_from_a_saved_student(tiny, taught, demonstrations, tmp_path, tasks):
     """Of a teacher that is the student it begins from: they differ in nothing, if both are told the same."""
     config = configure(tiny, tmp_path / "run", tasks)

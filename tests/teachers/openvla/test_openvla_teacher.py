@@ -135,6 +135,7 @@ def test_training_goes_through_a_kill_with_the_same_parameters(tmp_path, checkpo
 
 
 @pytest.mark.vulkan
+@pytest.mark.slow
 def test_it_labels_maniskills_frames(tmp_path, checkpoint):
     """Of every step for RPD; for VLAJS a quarter of the 48 steps, and no other frame is drawn."""
     config = config_for(tmp_path / "run", checkpoint, "maniskill:PickCube-v1")
