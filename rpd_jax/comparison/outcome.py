@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from rpd_jax.comparison.experiment import Case, Experiment
-from rpd_jax.comparison.selection import NOT_BEGUN, ended_alike, is_rising, not_begun, select
+from rpd_jax.comparison.selection import is_rising, remarks, select
 from rpd_jax.report.intervals import success_rates
 from rpd_jax.report.results import POINTS_FILE, RESULTS_FILE, ResultRow, read_results
 from rpd_jax.runs.files import read_list
@@ -52,9 +52,8 @@ class ArmOutcome:
     @property
     def remarks(self) -> list[str]:
         """What a reader must know before the figures are believed."""
-        alike = ended_alike([curve[:, -1].tolist() for curve in self.tuning])
-        found = [NOT_BEGUN] if not_begun(self.scores.tolist()) else ["still rising"] if self.rising else []
-        return [*found, *(["settings ended alike in tuning"] if alike else []), *filter(None, [self.note])]
+        tuned = [curve[:, -1].tolist() for curve in self.tuning]
+        return [*remarks(self.scores.tolist(), self.rising, tuned), *filter(None, [self.note])]
 
 
 @dataclasses.dataclass(frozen=True)

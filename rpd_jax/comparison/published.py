@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from rpd_jax.comparison import pictures, report
-from rpd_jax.comparison.selection import NOT_BEGUN, ended_alike, not_begun
+from rpd_jax.comparison.selection import remarks
 from rpd_jax.report.results import COMPARISON_FILE
 from rpd_jax.report.table import render
 from rpd_jax.runs.files import atomic_path, read_json
@@ -85,9 +85,9 @@ def _row(folder: str, stored: dict[str, Any], claim: dict[str, Any]) -> tuple[st
 
 def _remarks(stored: dict[str, Any]) -> str:
     """The arms of which a reader must know something before the verdict is believed, in any case."""
-    arms = [(name, arm) for case in stored["cases"] for name, arm in case["arms"].items()]
-    rising = dict.fromkeys(name for name, arm in arms if arm["rising"])
-    zero = dict.fromkeys(name for name, arm in arms if not_begun(arm["scores"]))
-    alike = dict.fromkeys(name for name, arm in arms if ended_alike(list(arm["tuning"].values())))
-    said = {"still rising": rising, NOT_BEGUN: zero, "settings ended alike in tuning": alike}
-    return "; ".join(f"{what}: {', '.join(names)}" for what, names in said.items() if names)
+    said: dict[str, dict[str, None]] = {}
+    for case in stored["cases"]:
+        for name, arm in case["arms"].items():
+            for remark in remarks(arm["scores"], arm["rising"], list(arm["tuning"].values())):
+                said.setdefault(remark, {})[name] = None
+    return "; ".join(f"{remark}: {', '.join(names)}" for remark, names in said.items())

@@ -11,7 +11,6 @@ RULE = (
     "the highest mean success over the tuning's seeds at its last evaluation; among those within "
     f"{TIE:.2f} of it the one with the largest mean success over the whole curve; then the first"
 )
-NOT_BEGUN = "hardly ever succeeds, which more steps may change"
 RISE = 0.05
 """A curve rises if the mean of its last quarter is so much above the mean of the quarter before."""
 
@@ -45,6 +44,22 @@ def not_begun(finals: Sequence[float]) -> bool:
       finals: final success rates of its seeds.
     """
     return float(np.mean(finals)) <= RISE
+
+
+def remarks(finals: Sequence[float], rising: bool, tuned: Sequence[Sequence[float]]) -> list[str]:
+    """What a reader must know of an arm before its figures are believed.
+
+    Args:
+      finals: final success rates of its seeds.
+      rising: whether its curve still rose when training ended.
+      tuned: of each setting in tuning the final success rates.
+    """
+    said = {
+        "hardly ever succeeds, which more steps may change": not_begun(finals),
+        "still rising": rising and not not_begun(finals),
+        "settings ended alike in tuning": ended_alike(tuned),
+    }
+    return [remark for remark, holds in said.items() if holds]
 
 
 def is_rising(curve: np.ndarray) -> bool:

@@ -6,6 +6,9 @@ from rpd_jax.comparison import Case, Claim, Experiment, better, close_to, grid
 from rpd_jax.presets import opd_quickstart
 from rpd_jax.presets.opd import EPISODE
 
+PILOTS = (
+    "What GRPO's phase after distillation is set to (rate, its fall, steps) comes from pilots with seeds 10 and 11."
+)
 NEEDED = "The demonstrations, teacher and students that `make quickstart-opd` makes are needed first."
 DIFFERENT = (
     "Students and teacher are token policies of two layers of 256 that see the state, not OpenVLA-OFT.",
@@ -50,7 +53,7 @@ def objectives() -> Experiment:
                 "distilling, then GRPO ends above distilling", better("distill-grpo", "reverse-kl"), ".93 against .87"
             ),
         ),
-        deviations=DIFFERENT,
+        deviations=(*DIFFERENT, PILOTS),
         minutes=12,
     )
 

@@ -7,11 +7,10 @@ from typing import Any
 
 from rpd_jax.config import ConfigError
 from rpd_jax.hub.card import TOY, rate
-from rpd_jax.report.results import POINTS_FILE, RESULTS_FILE, TEACHER_PREFIX, ResultRow, read_results
+from rpd_jax.report.results import POINTS_FILE, RESULTS_FILE, ResultRow, read_results
 from rpd_jax.report.table import render
 from rpd_jax.runs.files import read_list
 
-SCRIPTED = ("scripted", "toy", "expert")  # kinds of teachers that are scripts
 UNKNOWN = "Not known: its run has no evaluation."
 _INTERVALS = {
     "seeds": "95 %, over seeds and episodes",
@@ -78,4 +77,4 @@ def _table(run: Path, variant: str, env_steps: int) -> str:
 def _who(row: ResultRow) -> str:
     if not row.is_teacher:
         return row.variant
-    return f"teacher: {TOY}" if row.variant.removeprefix(TEACHER_PREFIX).startswith(SCRIPTED) else row.variant
+    return f"teacher: {TOY}" if row.is_scripted else row.variant

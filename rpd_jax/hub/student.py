@@ -20,8 +20,8 @@ from rpd_jax.export.manifest import make_manifest
 from rpd_jax.hub import card as cards
 from rpd_jax.hub.bundle import Bundle, Choice
 from rpd_jax.hub.card import Card
-from rpd_jax.hub.evidence import SCRIPTED, member_points, success_section
-from rpd_jax.report.results import POINTS_FILE, RESULTS_FILE, read_results
+from rpd_jax.hub.evidence import member_points, success_section
+from rpd_jax.report.results import POINTS_FILE, RESULTS_FILE, SCRIPTED, read_results
 from rpd_jax.runs.checkpoint import (
     CHECKPOINT_DIRECTORY,
     CONFIG_FILE,

@@ -25,6 +25,7 @@ CURVES_FILE, CALLS_FILE, POINTS_FILE = "curves.png", "calls.png", "curves.json"
 COMPARISON_FILE = "comparison.json"
 FILES = (RESULTS_FILE, TABLE_FILE, POINTS_FILE, CURVES_FILE, CALLS_FILE, DIAGNOSTICS_FILE, VIDEO_FILE, GIF_FILE)
 """All that a run or an evaluation shows of itself."""
+SCRIPTED = ("scripted", "toy", "expert")  # kinds of teachers that are scripts
 TEACHER_PREFIX = "teacher:"
 PACKAGES = (
     "rpd_jax",
@@ -91,8 +92,12 @@ class ResultRow:
     @property
     def teacher_label(self) -> str:
         """What pictures call a teacher: toys are labelled as such."""
-        scripted = self.variant.removeprefix(TEACHER_PREFIX).startswith(("scripted", "toy"))
-        return "scripted teacher" if scripted else self.variant
+        return "scripted teacher" if self.is_scripted else self.variant
+
+    @property
+    def is_scripted(self) -> bool:
+        """Whether it is a teacher that is a script."""
+        return self.is_teacher and self.variant.removeprefix(TEACHER_PREFIX).startswith(SCRIPTED)
 
     def to_json(self) -> dict[str, str | int | float]:
         """The row with exactly the keys of `ROW_KEYS`, plain Python values."""

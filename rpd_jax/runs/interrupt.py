@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from types import FrameType
+from types import FrameType, MappingProxyType
 from typing import Any
 
 from absl import logging
@@ -17,11 +17,24 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 class StopRequest:
     """Set once a signal has asked the run to stop; a second SIGINT interrupts at once."""
 
-    def __init__(self) -> None:
+    def __init__(self, previous: Mapping[int, Any] = MappingProxyType({})) -> None:
         self.signal: int | None = None
+        self._previous = previous  # handlers by signal
+        for handler in previous.values():
+            if isinstance(handler, StopRequest) and handler:
+                self.signal = handler.signal  # it came before this block began
 
     def __bool__(self) -> bool:
         return self.signal is not None
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        """Handles a signal."""
+        if self and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        self.signal = number
+        logging.info("%s: stopping after this iteration", signal.Signals(number).name)
+        if _is_own(self._previous[number]):
+            self._previous[number](number, frame)
 
 
 def exit_status(number: int) -> int:
@@ -37,27 +50,15 @@ def stop_on_signal() -> Iterator[StopRequest]:
     called as well, and is in its place again afterwards; one that was not installed by Python is left alone. Within
     another such block a signal is for both, also one that came before the inner block began.
     """
-    request = StopRequest()
     if threading.current_thread() is not threading.main_thread():
-        yield request
+        yield StopRequest()
         return
     previous: dict[int, Any] = {number: signal.getsignal(number) for number in SIGNALS}
-
-    def handle(number: int, frame: FrameType | None) -> None:
-        if request and number == signal.SIGINT:
-            raise KeyboardInterrupt
-        request.signal = number
-        logging.info("%s: stopping after this iteration", signal.Signals(number).name)
-        if _is_own(previous[number]):
-            previous[number](number, frame)
-
-    handle.request = request  # type: ignore[attr-defined]  # for a block within this one
-    for handler in previous.values():
-        request.signal = getattr(getattr(handler, "request", None), "signal", request.signal)
+    request = StopRequest(previous)
     taken = [number for number, handler in previous.items() if handler not in (None, signal.SIG_IGN)]
     try:
         for number in taken:
-            signal.signal(number, handle)
+            signal.signal(number, request)
         yield request
     finally:
         for number in taken:
