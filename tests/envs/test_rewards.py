@@ -57,9 +57,9 @@ BY_HAND = [
     ("PickPlaceCube-v1", {"obj_pose": pose(0.1, 0.03, 0.08), "goal_pos": (0.1, 0, 0.02)}, near(0.05), near(0.05)),
     # lying; tilted with the middle at 0.085 m, 0.035 m below a standing peg's; upright and standing, either way up
     ("LiftPegUpright-v1", {"obj_pose": pose(0, 0, 0.025, (0.5**0.5, 0.5**0.5, 0, 0))}, 0.0, 0.0),
-    ("LiftPegUpright-v1", {"obj_pose": pose(0, 0, 0.085, TILTED)}, 0.5 * (0.5 + near(0.035)), 1 / 3),
-    ("LiftPegUpright-v1", {"obj_pose": pose(0, 0, 0.12, turned((0, 1, 0), -90.0))}, 1.0, 1.0),
-    ("LiftPegUpright-v1", {"obj_pose": pose(0, 0, 0.12, turned((0, 1, 0), 90.0))}, 1.0, 1.0),
+    ("LiftPegUpright-v1", {"obj_pose": pose(0, 0, 0.085, TILTED)}, (0.5 + near(0.035)) / 3, 1 / 3),
+    ("LiftPegUpright-v1", {"obj_pose": pose(0, 0, 0.12, turned((0, 1, 0), -90.0))}, 2 / 3, 1.0),
+    ("LiftPegUpright-v1", {"obj_pose": pose(0, 0, 0.12, turned((0, 1, 0), 90.0))}, 2 / 3, 1.0),
     # along y from -0.1: the head is at the origin, 0.3 m before the hole's middle and 0.085 m below it; then level
     (
         "PegInsertionSide-v1",
