@@ -40,7 +40,7 @@ def horizon() -> Experiment:
         tuning_seeds=(100,),
         seeds=(0, 1, 2),
         claims=(Claim("Sparse RPD ends above PPO", better("sparse-rpd", "ppo"), ".40 against .00"),),
-        deviations=(SCRIPTED, *tabletop("vlajs-horizon", 256)),
+        deviations=(SCRIPTED, *tabletop("vlajs-horizon")),
         minutes=45,
     )
 
@@ -83,6 +83,6 @@ def rewards() -> Experiment:
             Claim("VLAJS(RPD) gains little over PPO", close_to("vlajs-rpd", "ppo", 0.1), ".35 against .34"),
             Claim("VLAJS ends above VLAJS(RPD)", better("vlajs", "vlajs-rpd"), ".78 against .35"),
         ),
-        deviations=(SCRIPTED, *tabletop("vlajs-pick", 256), OURS, LIFTED),
+        deviations=(SCRIPTED, *tabletop("vlajs-pick"), OURS, LIFTED),
         minutes=45,
     )
