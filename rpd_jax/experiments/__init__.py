@@ -22,9 +22,13 @@ EXPERIMENTS: dict[tuple[str, str], Callable[[], Experiment]] = {
     ("rpd-camera", "laptop"): rpd.camera,
     ("rpd-camera", "paper"): rpd.camera_paper,
     ("vlajs-horizon", "laptop"): vlajs.horizon,
+    ("vlajs-horizon", "paper"): vlajs.horizon_paper,
     ("vlajs-rewards", "laptop"): vlajs.rewards,
+    ("vlajs-rewards", "paper"): vlajs.rewards_paper,
     ("opd-objectives", "laptop"): opd.objectives,
+    ("opd-objectives", "paper"): opd.objectives_paper,
     ("opd-groups", "laptop"): opd.groups,
+    ("opd-groups", "paper"): opd.groups_paper,
     ("smoke", "laptop"): smoke.smoke,
 }
 

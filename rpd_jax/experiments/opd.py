@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from rpd_jax.comparison import Case, Claim, Experiment, better, close_to, grid
-from rpd_jax.presets import opd_quickstart
+import dataclasses
+
+from rpd_jax.comparison import Arm, Case, Claim, Experiment, better, close_to, grid
+from rpd_jax.presets import opd_paper, opd_quickstart
 from rpd_jax.presets.opd import EPISODE
 
 PILOTS = (
@@ -78,4 +80,51 @@ def groups() -> Experiment:
         claims=(Claim("two trajectories end within .15 of eight", close_to("G2", "G8", 0.15), ".80 and .89"),),
         deviations=DIFFERENT,
         minutes=4,
+    )
+
+
+TOKENS = (
+    "The algorithm's numbers are the paper's; students and teacher are small token policies on tabletop's PushCube. "
+    "OpenVLA-OFT itself on LIBERO: `rpd-jax distill-openvla`.",
+    "Learning rate and temperature are not given in the paper: they are those of the opd-paper preset.",
+    NEEDED,
+)
+SAMPLED = "reverse-kl-sampled:accumulate=16"
+
+
+def objectives_paper() -> Experiment:
+    """Table 2 and figures 2 and 4 with the paper's batch of 64 initial states and groups of eight, nothing tuned."""
+    ours = objectives()
+    return dataclasses.replace(
+        ours,
+        title="Which objective distils a token policy? (VLA-OPD, table 2, figures 2 and 4, the paper's numbers)",
+        config=opd_paper(),
+        arms=(
+            Arm("reverse-kl", (SAMPLED,)),
+            *(Arm(name, (name,)) for name in ("forward-kl", "hard-ce", "grpo", "distill-grpo")),
+        ),
+        budgets=(opd_paper().algorithm.total_steps,),
+        tuning_seeds=(100,),
+        tuning_steps=0,
+        seeds=(0, 1, 2, 3, 4),
+        deviations=TOKENS,
+        minutes=120,
+        machine="one H100 (an estimate: 32 million steps)",
+    )
+
+
+def groups_paper() -> Experiment:
+    """Fig. 5 with the paper's batch of 64 initial states, nothing tuned."""
+    ours = groups()
+    return dataclasses.replace(
+        ours,
+        title="How many trajectories from an initial state? (VLA-OPD, Fig. 5, the paper's numbers)",
+        config=opd_paper(),
+        arms=tuple(Arm(f"G{size}", (f"{SAMPLED}:group_size={size}",)) for size in (2, 4, 8)),
+        budgets=(opd_paper().algorithm.total_steps,),
+        tuning_seeds=(100,),
+        seeds=(0, 1, 2, 3, 4),
+        deviations=TOKENS,
+        minutes=90,
+        machine="one H100 (an estimate: 19 million steps)",
     )

@@ -227,10 +227,17 @@ def _cases(names: tuple[str, ...], suite: str = "tabletop", sparse: Mapping[str,
     """Each task with dense reward, and with reward at success only, which changes what `sparse` says."""
     found = []
     for name in names:
-        kebab = "".join(f"-{c.lower()}" if c.isupper() else c for c in name).removeprefix("-")
         task, published = {"env.name": f"{suite}:{name}-v1"}, f"teachers {_TEACHERS[name]}"
-        found += [Case(f"{kebab}-dense", task, published), Case(f"{kebab}-sparse", {**task, **sparse}, published)]
+        found += [
+            Case(f"{kebab(name)}-dense", task, published),
+            Case(f"{kebab(name)}-sparse", {**task, **sparse}, published),
+        ]
     return tuple(found)
+
+
+def kebab(task: str) -> str:
+    """ "PickCube" -> "pick-cube", for names of cases."""
+    return "".join(f"-{letter.lower()}" if letter.isupper() else letter for letter in task).removeprefix("-")
 
 
 def _cameras(changes: Mapping[str, Any]) -> tuple[Case, ...]:
