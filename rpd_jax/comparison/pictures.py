@@ -11,7 +11,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import EngFormatter
+from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
 
 from rpd_jax.algorithms.variants import parse_variant
 from rpd_jax.comparison.aggregates import performance_profile
@@ -107,6 +107,10 @@ def _sensitivity(experiment: Experiment, style: Style, axes: Axes, outcome: Case
         axes.plot(x, best, color=colour, marker=marker, markersize=4, linewidth=1.5, label=arm.name)
         axes.plot(x, mean, color=colour, linewidth=1.0, alpha=0.5)
     axes.set_xscale("log")
+    # Matplotlib's own labels of less than a decade, 3 x 10^-1 and 4 x 10^-1, run into each other.
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_xlabel("coefficient / its largest")
 
 

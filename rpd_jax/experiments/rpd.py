@@ -146,7 +146,7 @@ def holdouts() -> Experiment:
             "The teacher is a **scripted toy** made as bad as the paper's are there: noise 0.5, wrong aim everywhere.",
             *TABLETOP,
         ),
-        minutes=45,
+        minutes=48,
     )
 
 
