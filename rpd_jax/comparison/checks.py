@@ -15,10 +15,10 @@ from typing import Any
 import jax
 import numpy as np
 
-from rpd_jax.algorithms.variants import resolve_variants
-from rpd_jax.comparison.experiment import Experiment
+from rpd_jax.algorithms.variants import parse_variant, resolve_variants
+from rpd_jax.comparison.experiment import Arm, Experiment
 from rpd_jax.config import Config
-from rpd_jax.losses.terms import guided
+from rpd_jax.losses.terms import TERMS, guided
 from rpd_jax.runs.metrics import METRICS_FILE, read_metrics
 from rpd_jax.training.trainer import Snapshot, train
 
@@ -70,6 +70,8 @@ def label_fits(run: Path, names: list[str]) -> float | None:
 def unrelated_labels(experiment: Experiment, run: Path, tuning: bool) -> list[str]:
     """The arms whose students explain less than `LEAST_FIT` of their labels' variance, whatever their setting.
 
+    Arms that follow the labels' direction only are not judged: the length of actions is the reward's business.
+
     Args:
       run: the directory of a case's tuning run, or of its final one.
     """
@@ -77,9 +79,15 @@ def unrelated_labels(experiment: Experiment, run: Path, tuning: bool) -> list[st
     for arm in experiment.arms:
         names = [arm.label(index) for index in range(len(arm.settings))] if tuning else [arm.name]
         fit = label_fits(run, names)
-        if fit is not None and fit < LEAST_FIT:
+        if fit is not None and fit < LEAST_FIT and _follows_values(arm):
             found.append(
                 f"{arm.name}: its students explain {max(fit, 0.0):.2f} of the variance of their labels at best: the "
                 "labels do not belong to the states, or pull too weakly to matter"
             )
     return found
+
+
+def _follows_values(arm: Arm) -> bool:
+    """Whether any term of an arm compares dimensions of actions, as a square does and an angle does not."""
+    names = {name for setting in arm.settings for name in parse_variant(setting).terms}
+    return any(TERMS[name].reduction != "fixed" for name in names & set(TERMS))

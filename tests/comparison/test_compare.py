@@ -12,12 +12,13 @@ import pytest
 from children import ROOT
 
 from rpd_jax.comparison import Arm, Case, Experiment, compare, published, report, runner
-from rpd_jax.comparison.checks import without_effect
+from rpd_jax.comparison.checks import unrelated_labels, without_effect
 from rpd_jax.config import ConfigError, TeacherConfig
 from rpd_jax.experiments import get_experiment
 from rpd_jax.losses.terms import TERMS, term
 from rpd_jax.report.results import COMPARISON_FILE
 from rpd_jax.runs.files import write_json
+from rpd_jax.runs.metrics import METRICS_FILE
 from rpd_jax.training import trainer
 from rpd_jax.view import comparison as view
 from rpd_jax.view.places import Place
@@ -140,3 +141,11 @@ def test_shuffled_labels_are_found(tmp_path: Path) -> None:
     (said,) = runner.problems(experiment, tmp_path / "wrong", wrong)
     assert "near: rpd-mse: its students explain" in said
     assert "labels do not belong" in said
+
+
+def test_who_follows_directions_is_not_judged_by_lengths(tmp_path: Path) -> None:
+    experiment = small(arms=tuple(Arm(name, (name,)) for name in ("ppo", "vlajs", "vlajs-rpd")))
+    fits = {f"update/label_fit/{name}/0": -3.0 for name in ("vlajs", "vlajs-rpd")}
+    (tmp_path / METRICS_FILE).write_text(json.dumps({"step": 160, **fits}) + "\n")
+    (said,) = unrelated_labels(experiment, tmp_path, tuning=False)
+    assert said.startswith("vlajs-rpd: its students explain 0.00 of the variance")
