@@ -179,7 +179,7 @@ def camera() -> Experiment:
             "The teacher is octo-nano, a vision-language-action model of 1.1 M parameters.",
             *tabletop("quickstart-vla"),
         ),
-        minutes=30,
+        minutes=20,
     )
 
 
