@@ -42,7 +42,7 @@ def horizon() -> Experiment:
         seeds=(0, 1, 2),
         claims=(Claim("Sparse RPD ends above PPO", better("sparse-rpd", "ppo"), ".40 against .00"),),
         deviations=(SCRIPTED, "In push-x10 its noise is 0.6, and it aims right.", *tabletop("vlajs-horizon")),
-        minutes=45,
+        minutes=16,
     )
 
 
