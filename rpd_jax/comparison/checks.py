@@ -90,4 +90,4 @@ def unrelated_labels(experiment: Experiment, run: Path, tuning: bool) -> list[st
 def _follows_values(arm: Arm) -> bool:
     """Whether any term of an arm compares dimensions of actions, as a square does and an angle does not."""
     names = {name for setting in arm.settings for name in parse_variant(setting).terms}
-    return any(TERMS[name].reduction != "fixed" for name in names & set(TERMS))
+    return any(TERMS[name].reduction != "fixed" for name in names)

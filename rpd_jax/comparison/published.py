@@ -58,8 +58,8 @@ def overview(target: Path | str) -> str:
             "are of fresh seeds and fresh episodes, the same for all arms. A claim holds, or does not, where the 95 % "
             "interval of the paired difference in success says so; otherwise it is undecided. Curves that were still "
             "rising when training ended, arms that hardly ever succeeded, and arms whose settings tuning could not "
-            "tell apart are named. Teachers that are scripted toys are named in each report, with everything else that "
-            "differs from the paper.",
+            "tell apart are named, whichever case of a comparison that concerns: its report says which. Teachers that "
+            "are scripted toys are named in each report, with everything else that differs from the paper.",
             render(HEADERS, rows, markdown=True),
             "## The comparisons",
             render(("folder", "question", "cases", "command", "date", "machine", "commit"), made, markdown=True),

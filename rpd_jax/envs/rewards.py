@@ -87,7 +87,7 @@ def _lift_peg_v3(entries: Entries) -> Array:
 def _lift_peg_v2(entries: Entries) -> Array:
     """Once some of the peg is off the table, the dense reward without reaching: turned up, as high as if it stood.
 
-    Each pays a third, as there, so that a peg that stands is worth a third more than one that is held up.
+    Each pays at most a third, as there, so that success, which pays 1, is worth more than a peg that nearly stands.
     """
     pose = entries["obj_pose"]
     xp = _namespace(pose)

@@ -33,7 +33,7 @@ def vlajs_push() -> Config:
 
 
 GRIPPER = "vlajs-gripper:direction=1:gripper=1:kappa=4:shut_off=0.3:name=vlajs-gripper"
-"""VLAJS with the gripper guided as well, which is ours: in PickCube it took fewer steps to a grasp than VLAJS."""
+"""VLAJS with the gripper guided as well, an addition of ours."""
 
 
 def vlajs_pick() -> Config:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+import numpy as np
 import pytest
 
 from rpd_jax.comparison import Case, Experiment, grid
@@ -78,3 +79,6 @@ def test_every_registered_experiment_has_runs_that_can_work(name: str, scale: st
         made.final(case, chosen, made.budgets[-1], "nowhere")
     assert made.minutes > 0
     assert made.claims or name == "smoke"
+    scores = {case.name: {arm.name: np.full(len(made.seeds), 0.5) for arm in made.arms} for case in made.cases}
+    for claim in made.claims:  # of arms and cases that it has
+        assert claim.check(scores).estimate == 0
