@@ -52,6 +52,7 @@ def nodes() -> Iterator[SimpleNamespace]:
         from ray.cluster_utils import Cluster
 
         patch.setattr("ray._private.ray_constants.ENABLE_RAY_CLUSTER", False)  # where Ray was imported already
+        handler = signal.getsignal(signal.SIGTERM)  # each of the cluster's nodes puts Ray's own in its place
         cluster = Cluster(True, head_node_args={**NODE, "num_cpus": 0, "_system_config": QUICK})
         try:
             workers = [cluster.add_node(**NODE, wait=False) for _ in range(2)]
@@ -59,6 +60,7 @@ def nodes() -> Iterator[SimpleNamespace]:
             yield SimpleNamespace(cluster=cluster, workers=workers, address=cluster.address)
         finally:
             cluster.shutdown()
+            signal.signal(signal.SIGTERM, handler)
 
 
 def placed(
