@@ -108,7 +108,7 @@ def tasks() -> Experiment:
         source="Refined Policy Distillation, arXiv 2503.05833, Fig. 4; teachers as in table I",
         config=config,
         cases=_cases(SIX, octo_nano=NANO_KNOWS),
-        arms=_pair(**_QUARTER),
+        arms=_pair(_QUARTER),
         budgets=(96_000, 192_000),
         tuning_seeds=(100,),
         claims=(
@@ -122,8 +122,8 @@ def tasks() -> Experiment:
             ),
         ),
         deviations=(
-            f"{NANO}; in RollBall and StackCube, on which it was not trained, a **scripted toy** stands in: noise 0.15, "
-            "and in 40 % of the workspace it aims 4.5 cm beside the object.",
+            f"{NANO}; in RollBall and StackCube, on which it was not trained, a **scripted toy** stands in: noise "
+            "0.15, and in 40 % of the workspace it aims 4.5 cm beside the object.",
             QUARTER,
             *TABLETOP,
         ),
@@ -182,7 +182,7 @@ def camera() -> Experiment:
         cases=_cameras({}),
         arms=(
             grid("ppo", learning_rate=(3e-4, 6e-4), gamma=(0.9, 0.95)),
-            grid("rpd-mse", mse=(5, 20), anneal=FADING, **_QUARTER),
+            grid(f"rpd-mse{_QUARTER}", mse=(5, 20), anneal=FADING),
         ),
         budgets=(128_000, 256_000),
         tuning_seeds=(100,),
@@ -222,13 +222,13 @@ def _settle(config: Config) -> None:
     config.algorithm.bootstrap_terminated = True
 
 
-_QUARTER = {"queries": ("even",), "query_fraction": (0.25,), "window": (1,)}
+_QUARTER = ":queries=even:query_fraction=0.25:window=1"
 
 
-def _pair(**queries: tuple[Any, ...]) -> tuple[Arm, ...]:
+def _pair(queries: str = "") -> tuple[Arm, ...]:
     return (
         grid("ppo", learning_rate=(3e-4, 6e-4), target_kl=(None, 0.1)),
-        grid("rpd-mse", mse=(5, 20), anneal=FADING, **queries),
+        grid(f"rpd-mse{queries}", mse=(5, 20), anneal=FADING),
     )
 
 
