@@ -15,6 +15,7 @@ from rpd_jax.runs.files import atomic_path, read_json
 OVERVIEW_FILE = "README.md"
 FILES = (report.REPORT_FILE, COMPARISON_FILE, report.CSV_FILE, report.TEX_FILE, *pictures.FILES)
 HEADERS = ("paper", "claim", "published", "here [95 %]", "verdict", "remarks", "report")
+FEW = 2  # cases that are named where a remark is not about all of them
 
 
 def publish(root: Path | str, target: Path | str) -> Path:
@@ -58,8 +59,9 @@ def overview(target: Path | str) -> str:
             "are of fresh seeds and fresh episodes, the same for all arms. A claim holds, or does not, where the 95 % "
             "interval of the paired difference in success says so; otherwise it is undecided. Curves that were still "
             "rising when training ended, arms that hardly ever succeeded, and arms whose settings tuning could not "
-            "tell apart are named, whichever case of a comparison that concerns: its report says which. Teachers that "
-            "are scripted toys are named in each report, with everything else that differs from the paper.",
+            "tell apart are named, with the cases where that was so unless it was in all that the claim is about. "
+            "Teachers that are scripted toys are named in each report, with everything else that differs from the "
+            "paper.",
             render(HEADERS, rows, markdown=True),
             "## The comparisons",
             render(("folder", "question", "cases", "command", "date", "machine", "commit"), made, markdown=True),
@@ -78,16 +80,22 @@ def _row(folder: str, stored: dict[str, Any], claim: dict[str, Any]) -> tuple[st
         claim["published"],
         here,
         verdict,
-        _remarks(stored),
+        _remarks(stored, claim),
         f"[{folder}]({folder}/{report.REPORT_FILE})",
     )
 
 
-def _remarks(stored: dict[str, Any]) -> str:
-    """The arms of which a reader must know something before the verdict is believed, in any case."""
-    said: dict[str, dict[str, None]] = {}
-    for case in stored["cases"]:
-        for name, arm in case["arms"].items():
+def _remarks(stored: dict[str, Any], claim: dict[str, Any]) -> str:
+    """What a reader must know of the claim's arms, in its cases, before the verdict is believed."""
+    cases = [case for case in stored["cases"] if case["name"] in claim["cases"] or not claim["cases"]]
+    found: dict[str, list[str]] = {}
+    for name in claim["arms"]:
+        where: dict[str, list[str]] = {}
+        for case in cases:
+            arm = case["arms"][name]
             for remark in remarks(arm["scores"], arm["rising"], list(arm["tuning"].values())):
-                said.setdefault(remark, {})[name] = None
-    return "; ".join(f"{remark}: {', '.join(names)}" for remark, names in said.items())
+                where.setdefault(remark, []).append(case["name"])
+        for remark, names in where.items():
+            few = f" ({', '.join(names)})" if len(names) <= FEW else f" ({len(names)} of {len(cases)} cases)"
+            found.setdefault(remark, []).append(name + ("" if len(names) == len(cases) else few))
+    return "; ".join(f"{remark}: {', '.join(names)}" for remark, names in found.items())

@@ -227,7 +227,8 @@ def _json(
         "seeds": {"tuning": list(experiment.tuning_seeds), "final": list(experiment.seeds)},
         "problems": list(problems),
         "claims": [
-            {"text": c.text, "published": c.published} | ({} if v is None else v._asdict())
+            {"text": c.text, "published": c.published, "arms": c.check.arms, "cases": c.check.cases}
+            | ({} if v is None else v._asdict())
             for c, v in zip(experiment.claims, verdicts, strict=True)
         ],
         "over_all": {n: {k: e and e._asdict() for k, e in found.items()} for n, found in overall.items()},
