@@ -39,6 +39,7 @@ from rpd_jax.algorithms.variants import Variant
 from rpd_jax.config import ConfigError, GuidanceConfig, NetworkConfig, VariantSpec, require
 from rpd_jax.config.algorithm import PPOConfig
 from rpd_jax.guidance import schedule
+from rpd_jax.losses.direction import direction_fit
 from rpd_jax.losses.terms import check_inputs, guided
 from rpd_jax.placement import spread
 from rpd_jax.policies import normalization
@@ -177,8 +178,8 @@ class PPO(Algorithm):
         metrics["updates_applied"] = applied / order.shape[1]
         metrics["distill_weight"] = weights
         if labels is not None:
-            fit = over_members(functools.partial(_label_fit, self.policy))
-            metrics["label_fit"] = fit(members.params, batch, order[:, 0])
+            fits = over_members(functools.partial(_fits, self.policy, "direction" in self.terms))
+            metrics |= fits(members.params, batch, order[:, 0])
         metrics["rollout_reward"] = jnp.mean(rollout.reward, axis=(0, 2))
         metrics["explained_variance"] = jax.vmap(_explained_variance)(batch.value, batch.target)
         advance = functools.partial(
@@ -215,17 +216,21 @@ def _can_go_on(policy: Policy, params: Params, observation: Observation) -> chex
     return jnp.all(jnp.isfinite(jnp.square(numbers)))
 
 
-def _label_fit(policy: Policy, params: Params, batch: Batch, rows: chex.Array) -> chex.Array:
-    """The share of the labels' variance that the student's means explain, over some `rows` of its batch; NaN without.
+def _fits(policy: Policy, directions: bool, params: Params, batch: Batch, rows: chex.Array) -> Metrics:
+    """How well the student's means follow the labels over some `rows` of its batch; NaN without labels.
 
-    1 - sum |mu - a|^2 / sum |a - mean a|^2 over supervised steps and action dimensions: 0 for the best constant action.
+    label_fit: the share of the labels' variance that they explain, 1 - sum |mu - a|^2 / sum |a - mean a|^2 over
+    supervised steps and action dimensions: 0 for the best constant action. direction_fit: the same of `directions`.
     """
     assert batch.teacher is not None and batch.valid is not None, "a fit needs labels"
-    action, valid = batch.teacher.mean[rows], batch.valid[rows][:, None]
+    action, valid = batch.teacher.mean[rows], batch.valid[rows]
     mean = policy.apply(params, jax.tree.map(lambda x: x[rows], batch.observation))[0].mean
-    middle = jnp.sum(jnp.where(valid, action, 0.0), axis=0, keepdims=True) / jnp.sum(valid)
-    error, spread = (jnp.sum(jnp.where(valid, jnp.square(action - x), 0.0)) for x in (mean, middle))
-    return 1.0 - error / spread
+    here = valid[:, None]
+    middle = jnp.sum(jnp.where(here, action, 0.0), axis=0, keepdims=True) / jnp.sum(here)
+    error, spread = (jnp.sum(jnp.where(here, jnp.square(action - x), 0.0)) for x in (mean, middle))
+    return {"label_fit": 1.0 - error / spread} | (
+        {"direction_fit": direction_fit(mean, action, valid)} if directions else {}
+    )
 
 
 def _explained_variance(value: chex.Array, target: chex.Array) -> chex.Array:

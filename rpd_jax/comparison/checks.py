@@ -23,7 +23,9 @@ from rpd_jax.runs.metrics import METRICS_FILE, read_metrics
 from rpd_jax.training.trainer import Snapshot, train
 
 LEAST_FIT = 0.05
-"""Of the variance of its labels a guided student explains at least so much at some time, with some setting."""
+"""Of its labels' variance or directions a guided student explains at least so much at some time, with some setting."""
+SMOOTHING = 5
+"""Iterations whose fits are averaged: each is that of one minibatch, in which few rows may have a label."""
 
 
 class _Seen(Exception):
@@ -59,18 +61,26 @@ def without_effect(config: Config, teacher: Any) -> list[str]:
     return [spec.name for index, spec in enumerate(specs) if same(index)]
 
 
-def label_fits(run: Path, names: list[str]) -> float | None:
-    """The largest share of its labels' variance that a student explains, of any of these variants at any time."""
-    prefixes = tuple(f"update/label_fit/{name}/" for name in names)
-    found = [v for row in read_metrics(run / METRICS_FILE) for k, v in row.items() if k.startswith(prefixes)]
-    found = [value for value in found if value is not None and np.isfinite(value)]
-    return max(found, default=None)
+def fits(run: Path, metric: str, names: list[str]) -> list[float]:
+    """The metric of all these variants, averaged over `SMOOTHING` iterations at a time; empty: it was never known."""
+    prefixes = tuple(f"update/{metric}/{name}/" for name in names)
+    curves: dict[str, list[float]] = {}
+    for row in read_metrics(run / METRICS_FILE):
+        for key, value in row.items():
+            if key.startswith(prefixes) and value is not None and np.isfinite(value):
+                curves.setdefault(key, []).append(value)
+    return [
+        float(np.mean(curve[begin : begin + SMOOTHING]))
+        for curve in curves.values()
+        for begin in range(0, len(curve), SMOOTHING)
+    ]
 
 
 def unrelated_labels(experiment: Experiment, run: Path, tuning: bool) -> list[str]:
-    """The arms whose students explain less than `LEAST_FIT` of their labels' variance, whatever their setting.
+    """The arms whose students explain less than `LEAST_FIT` of their labels, whatever their setting.
 
-    Arms that follow the labels' direction only are not judged: the length of actions is the reward's business.
+    Arms that follow the labels' direction alone are judged by directions: the length of their actions is the reward's
+    business.
 
     Args:
       run: the directory of a case's tuning run, or of its final one.
@@ -78,16 +88,20 @@ def unrelated_labels(experiment: Experiment, run: Path, tuning: bool) -> list[st
     found = []
     for arm in experiment.arms:
         names = [arm.label(index) for index in range(len(arm.settings))] if tuning else [arm.name]
-        fit = label_fits(run, names)
-        if fit is not None and fit < LEAST_FIT and _follows_values(arm):
+        metric = _fit_of(arm)
+        fit = max(fits(run, metric, names), default=None) if metric else None
+        if fit is not None and fit < LEAST_FIT:
             found.append(
-                f"{arm.name}: its students explain {max(fit, 0.0):.2f} of the variance of their labels at best: the "
-                "labels do not belong to the states, or pull too weakly to matter"
+                f"{arm.name}: its students explain {max(fit, 0.0):.2f} of "
+                f"{'the variance of their labels' if metric == 'label_fit' else 'the directions of their labels'} at "
+                "best: the labels do not belong to the states, or pull too weakly to matter"
             )
     return found
 
 
-def _follows_values(arm: Arm) -> bool:
-    """Whether any term of an arm compares dimensions of actions, as a square does and an angle does not."""
-    names = {name for setting in arm.settings for name in parse_variant(setting).terms}
-    return any(TERMS[name].reduction != "fixed" for name in names)
+def _fit_of(arm: Arm) -> str:
+    """The metric that says whether its students follow their labels; empty where none does."""
+    terms = {name for setting in arm.settings for name in parse_variant(setting).terms}
+    if any(TERMS[name].reduction != "fixed" for name in terms):  # it compares dimensions of actions, as a square does
+        return "label_fit"
+    return "direction_fit" if "direction" in terms else ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import chex
+import jax
 import jax.numpy as jnp
 
 from rpd_jax.losses.terms import term
@@ -29,6 +30,26 @@ def direction(student_mean: chex.Array, teacher_action: chex.Array) -> chex.Arra
     A part whose target is near zero is 0; the gripper is left out.
     """
     return jnp.stack([cosine(student_mean[part], teacher_action[part]) for part in (TRANSLATION, ROTATION)])
+
+
+def direction_fit(means: chex.Array, targets: chex.Array, valid: chex.Array) -> chex.Array:
+    """How much better means [B, 7] point the way of their targets [B, 7] than the best single direction does.
+
+    (sum cos - R) / (N - R) over the N translations and rotations that have a direction where valid [B] holds, with R,
+    the lengths of the sums of unit targets, what one direction of each reaches: 1 if all point as their targets do, at
+    most 0 for a constant. NaN where there is none, or all point the same way.
+    """
+    chex.assert_rank([means, targets, valid], [2, 2, 1])
+    along = best = count = jnp.zeros(())
+    for part in (TRANSLATION, ROTATION):
+        target = targets[:, part]
+        length = jnp.linalg.norm(target, axis=1, keepdims=True)
+        far = valid[:, None] & (length >= NEAR_ZERO)
+        cosines = 1.0 - jax.vmap(cosine)(means[:, part], target)[:, None]
+        along += jnp.sum(jnp.where(far, cosines, 0.0))
+        best += jnp.linalg.norm(jnp.sum(jnp.where(far, target / jnp.where(far, length, 1.0), 0.0), axis=0))
+        count += jnp.sum(far)
+    return jnp.where(count - best > 1e-3 * count, (along - best) / (count - best), jnp.nan)
 
 
 @term("gripper", reduction="fixed")

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rpd_jax.losses.direction import NEAR_ZERO, cosine
+from rpd_jax.losses.direction import NEAR_ZERO, cosine, direction_fit
 from rpd_jax.losses.terms import TERMS
 
 direction = TERMS["direction"].elements
@@ -60,3 +60,23 @@ def test_the_sign_of_the_rotation_counts():
     target = jnp.array([0.0, 0.0, 0.0, 0.0, 0.0, 0.2, 0.0])
     np.testing.assert_allclose(direction(target, target), [0.0, 0.0], atol=1e-6)
     np.testing.assert_allclose(direction(-target, target), [0.0, 2.0], atol=1e-6)
+
+
+def test_the_fit_of_directions_is_held_against_the_best_single_one():
+    """Unit targets x, x, y and -x: R = |(1, 1, 0)| = sqrt(2). Means with cosines 1, 1, 0 and 1: (3 - R) / (4 - R).
+
+    The translation of the fifth has no direction, and the sixth has no label."""
+    targets = jnp.zeros((6, 7)).at[:, 0].set(jnp.array([1.0, 3.0, 0.0, -1.0, 0.0, 1.0])).at[2, 1].set(0.5)
+    means = jnp.zeros((6, 7)).at[:, 0].set(jnp.array([2.0, 1.0, 1.0, -0.1, 1.0, -1.0]))
+    valid = jnp.array([True, True, True, True, True, False])
+    expected = (3 - np.sqrt(2)) / (4 - np.sqrt(2))
+    np.testing.assert_allclose(direction_fit(means, targets, valid), expected, atol=1e-6)
+    np.testing.assert_allclose(direction_fit(targets, targets, valid), 1.0, atol=1e-6)
+    constant = jnp.broadcast_to(jnp.array([1.0, 1.0, 0, 0, 0, 0, 0]), (6, 7))
+    np.testing.assert_allclose(direction_fit(constant, targets, valid), 0.0, atol=1e-6)
+
+
+def test_a_fit_is_unknown_without_labels_or_with_one_direction():
+    ones, none, all = jnp.ones((3, 7)), jnp.zeros(3, bool), jnp.ones(3, bool)
+    assert jnp.isnan(direction_fit(ones, ones, none))
+    assert jnp.isnan(direction_fit(ones, ones, all))
