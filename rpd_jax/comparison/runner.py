@@ -5,8 +5,11 @@ Nothing is remembered but the runs themselves, which resume exactly, so that kil
 
 from __future__ import annotations
 
+import functools
 import json
+import os
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -26,6 +29,7 @@ from rpd_jax.comparison.outcome import (
     read_case,
 )
 from rpd_jax.config import Config, TeacherConfig
+from rpd_jax.ipc.sidecar import die_with_parent
 from rpd_jax.report.results import RESULTS_FILE, read_results
 from rpd_jax.runs.files import read_json, write_json
 from rpd_jax.runs.interrupt import exit_status, stop_on_signal
@@ -117,16 +121,20 @@ def problems(experiment: Experiment, root: Path, outcomes: Sequence[CaseOutcome]
 
 
 def in_processes(cases: Sequence[str], processes: int, command: Sequence[str]) -> int:
-    """Runs `command --case=CASE` for every case, so many at a time; returns the worst exit status.
+    """Runs `command --worker=CASE` for every case, so many at a time; returns the worst exit status.
 
-    A signal that ends this process is passed on, once: a second one would not let a run finish its iteration.
+    They share what JAX takes of a GPU's memory. A signal that ends this process is passed on, once: a second one would
+    not let a run finish its iteration. Should it be killed, the kernel kills them (on Linux).
     """
+    share = {"XLA_PYTHON_CLIENT_MEM_FRACTION": f"{0.75 / processes:.3f}"} | os.environ
+    ends = functools.partial(die_with_parent, os.getpid()) if sys.platform == "linux" else None
     waiting, running, worst, told = list(cases), list[subprocess.Popen[bytes]](), 0, False
     with stop_on_signal() as stop:
         while running or (waiting and not stop):
             while waiting and not stop and len(running) < processes:
                 # In a group of its own: a terminal's Ctrl-C would reach it besides.
-                running.append(subprocess.Popen([*command, f"--case={waiting.pop(0)}"], start_new_session=True))
+                case = [*command, f"--worker={waiting.pop(0)}"]
+                running.append(subprocess.Popen(case, start_new_session=True, env=share, preexec_fn=ends))
             time.sleep(0.2)
             if stop.signal is not None and not told:
                 told = True

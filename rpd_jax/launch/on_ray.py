@@ -13,7 +13,7 @@ from teachers.cluster.connection import connected
 
 
 def on_ray(cases: Sequence[str], command: Sequence[str], placement: RayPlacement) -> int:
-    """Runs `command --case=CASE` for every case in this directory, on any node; returns the worst exit status.
+    """Runs `command --worker=CASE` for every case in this directory, on any node; returns the worst exit status.
 
     A case whose node is lost runs again on another, where it goes on from its checkpoints.
 
@@ -32,7 +32,7 @@ def on_ray(cases: Sequence[str], command: Sequence[str], placement: RayPlacement
             def run_case(case: str) -> int:
                 worker = os.getpid()  # Ray ends it where the case is given up; the case must not train on
                 child = subprocess.Popen(
-                    [*command, f"--case={case}"],
+                    [*command, f"--worker={case}"],
                     cwd=here,
                     env=environment | {k: v for k, v in os.environ.items() if k.startswith(("CUDA_", "ROCR_"))},
                     preexec_fn=lambda: die_with_parent(worker),

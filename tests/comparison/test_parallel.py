@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,7 @@ from rpd_jax.presets import get_preset
 
 PROGRAM = """
 import pathlib, sys
-case = sys.argv[-1].removeprefix("--case=")
+case = sys.argv[-1].removeprefix("--worker=")
 pathlib.Path(case).write_text("done")
 sys.exit(3 if case == "odd" else 0)
 """
@@ -36,7 +37,7 @@ def test_every_case_runs_and_the_worst_status_counts(tmp_path: Path, monkeypatch
 
 WAITS = """
 import pathlib, signal, sys, time
-case = sys.argv[-1].removeprefix("--case=")
+case = sys.argv[-1].removeprefix("--worker=")
 signals = []
 def note(number, frame):
     signals.append(number)
@@ -82,6 +83,27 @@ sys.exit(in_processes(["one", "two"], 1, [sys.executable, "-c", {WAITS!r}]))
     assert done.returncode == 143
     assert (tmp_path / "one.told").read_text() == "1"
     assert not (tmp_path / "two").exists()
+
+
+SLEEPS = """
+import os, pathlib, sys, time
+pathlib.Path("new").write_text(str(os.getpid()))
+os.rename("new", "child")
+time.sleep(60)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the kernel of Linux ends them")
+def test_a_killed_comparison_leaves_no_case_behind(tmp_path: Path) -> None:
+    program = f"import sys; sys.path.insert(0, {str(ROOT)!r}); from rpd_jax.comparison.runner import in_processes\n"
+    program += f"in_processes(['one'], 1, [sys.executable, '-c', {SLEEPS!r}])"
+    comparison = subprocess.Popen([sys.executable, "-c", program], cwd=tmp_path)
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "child").exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    comparison.kill()
+    comparison.wait()
+    assert wait_until_gone(int((tmp_path / "child").read_text()))
 
 
 DIES = """
