@@ -81,7 +81,7 @@ def rewards() -> Experiment:
         budgets=(384_000,),
         tuning_seeds=(100,),
         tuning_steps=192_000,
-        seeds=(0, 1, 2),
+        seeds=(0, 1, 2, 3),
         claims=_claims(
             {"pick-v2": ".95 against .00", "pick-place-v2": ".66 against .00", "lift-peg-v2": ".92 against .17"}
         ),

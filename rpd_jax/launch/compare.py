@@ -62,6 +62,8 @@ _GPUS = flags.DEFINE_float("ray_gpus", 0.0, "GPUs of a case.", lower_bound=0)
 _LIST = flags.DEFINE_bool("list", False, "Show the experiments and how long they take.")
 
 SUSPICIOUS = 3
+APART = ("--publish", "--output", "--processes", "--ray")
+"""Flags that change nothing in a comparison's result: reports leave them out of the command that made them."""
 
 
 def main(argv: Sequence[str]) -> int:
@@ -99,7 +101,7 @@ def main(argv: Sequence[str]) -> int:
         print(f"{stopped}; to go on: {program.again()}", file=sys.stderr)
         return exit_status(stopped.signal)
     found = runner.problems(experiment, root, outcomes)
-    print(report.write(experiment, root, outcomes, found, program.again(without=["--publish", "--output"])))
+    print(report.write(experiment, root, outcomes, found, program.again(without=APART)))
     print(f"report, tables and pictures: {published.publish(root, _PUBLISH.value) if _PUBLISH.value else root}")
     return SUSPICIOUS if found else 0
 
