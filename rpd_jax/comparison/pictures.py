@@ -64,9 +64,9 @@ def _panels(path: Path, outcomes: Sequence[CaseOutcome], draw_one: Callable[[Axe
         axes.spines[["top", "right"]].set_visible(False)
     for axes in grid[:, 0]:
         axes.set_ylabel("success rate")
-    handles, labels = grid[0, 0].get_legend_handles_labels()
-    columns = min(len(labels), int(width / LABEL))
-    figure.legend(handles, labels, loc="outside lower center", ncols=columns, frameon=False)
+    lines = {label: line for axes in grid.flat for line, label in zip(*axes.get_legend_handles_labels(), strict=True)}
+    columns = min(len(lines), int(width / LABEL))
+    figure.legend(list(lines.values()), list(lines), loc="outside lower center", ncols=columns, frameon=False)
     with atomic_path(path) as temporary:
         figure.savefig(temporary)
 
@@ -78,7 +78,7 @@ def _curves(numbers: Mapping[str, int], axes: Axes, outcome: CaseOutcome) -> Non
         axes.axhline(
             outcome.teacher.success_once,
             color="black",
-            linestyle="--",
+            linestyle=":" if outcome.teacher.is_scripted else "--",
             linewidth=1.2,
             label=outcome.teacher.teacher_label,
         )
