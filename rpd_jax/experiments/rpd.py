@@ -192,7 +192,7 @@ def camera() -> Experiment:
             Claim("with a moved camera RPD-MSE ends above PPO", better("rpd-mse", "ppo", 0.0, ["moved"]), "above PPO"),
         ),
         deviations=(f"{NANO}.", QUARTER, *tabletop("quickstart-vla")),
-        minutes=20,
+        minutes=15,
     )
 
 
