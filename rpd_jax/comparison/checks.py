@@ -61,26 +61,23 @@ def without_effect(config: Config, teacher: Any) -> list[str]:
     return [spec.name for index, spec in enumerate(specs) if same(index)]
 
 
-def fits(run: Path, metric: str, names: list[str]) -> list[float]:
-    """The metric of all these variants, averaged over `SMOOTHING` iterations at a time; empty: it was never known."""
-    prefixes = tuple(f"update/{metric}/{name}/" for name in names)
+def best_fit(run: Path, names: list[str]) -> float | None:
+    """How well any of these variants follows its labels at any time, in values or in directions; None: not known.
+
+    Either will do: how long actions are is the reward's business as well, and a gripper has no direction.
+    """
+    prefixes = tuple(f"update/{metric}/{name}/" for metric in ("label_fit", "direction_fit") for name in names)
     curves: dict[str, list[float]] = {}
     for row in read_metrics(run / METRICS_FILE):
         for key, value in row.items():
             if key.startswith(prefixes) and value is not None and np.isfinite(value):
                 curves.setdefault(key, []).append(value)
-    return [
-        float(np.mean(curve[begin : begin + SMOOTHING]))
-        for curve in curves.values()
-        for begin in range(0, len(curve), SMOOTHING)
-    ]
+    found = [curve[begin : begin + SMOOTHING] for curve in curves.values() for begin in range(0, len(curve), SMOOTHING)]
+    return max((float(np.mean(each)) for each in found), default=None)
 
 
 def unrelated_labels(experiment: Experiment, run: Path, tuning: bool) -> list[str]:
     """The arms whose students explain less than `LEAST_FIT` of their labels, whatever their setting.
-
-    Arms that follow the labels' direction alone are judged by directions: the length of their actions is the reward's
-    business.
 
     Args:
       run: the directory of a case's tuning run, or of its final one.
@@ -88,20 +85,16 @@ def unrelated_labels(experiment: Experiment, run: Path, tuning: bool) -> list[st
     found = []
     for arm in experiment.arms:
         names = [arm.label(index) for index in range(len(arm.settings))] if tuning else [arm.name]
-        metric = _fit_of(arm)
-        fit = max(fits(run, metric, names), default=None) if metric else None
+        fit = best_fit(run, names) if _follows_actions(arm) else None
         if fit is not None and fit < LEAST_FIT:
             found.append(
-                f"{arm.name}: its students explain {max(fit, 0.0):.2f} of "
-                f"{'the variance of their labels' if metric == 'label_fit' else 'the directions of their labels'} at "
+                f"{arm.name}: its students explain {max(fit, 0.0):.2f} of their labels' variance or directions at "
                 "best: the labels do not belong to the states, or pull too weakly to matter"
             )
     return found
 
 
-def _fit_of(arm: Arm) -> str:
-    """The metric that says whether its students follow their labels; empty where none does."""
-    terms = {name for setting in arm.settings for name in parse_variant(setting).terms}
-    if any(TERMS[name].reduction != "fixed" for name in terms):  # it compares dimensions of actions, as a square does
-        return "label_fit"
-    return "direction_fit" if "direction" in terms else ""
+def _follows_actions(arm: Arm) -> bool:
+    """Whether any term of it compares whole actions, as a square does, or the way they point."""
+    names = {name for setting in arm.settings for name in parse_variant(setting).terms}
+    return "direction" in names or any(TERMS[name].reduction != "fixed" for name in names)
