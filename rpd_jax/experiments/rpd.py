@@ -127,7 +127,7 @@ def tasks() -> Experiment:
             QUARTER,
             *TABLETOP,
         ),
-        minutes=55,
+        minutes=60,
     )
 
 

@@ -86,7 +86,7 @@ def rewards() -> Experiment:
             {"pick-v2": ".95 against .00", "pick-place-v2": ".66 against .00", "lift-peg-v2": ".92 against .17"}
         ),
         deviations=(SCRIPTED, *tabletop("vlajs-pick"), OURS, LIFTED),
-        minutes=50,
+        minutes=56,
     )
 
 
