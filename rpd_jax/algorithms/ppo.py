@@ -225,9 +225,9 @@ def _fits(policy: Policy, directions: bool, params: Params, batch: Batch, rows: 
     assert batch.teacher is not None and batch.valid is not None, "a fit needs labels"
     action, valid = batch.teacher.mean[rows], batch.valid[rows]
     mean = policy.apply(params, jax.tree.map(lambda x: x[rows], batch.observation))[0].mean
-    here = valid[:, None]
-    middle = jnp.sum(jnp.where(here, action, 0.0), axis=0, keepdims=True) / jnp.sum(here)
-    error, spread = (jnp.sum(jnp.where(here, jnp.square(action - x), 0.0)) for x in (mean, middle))
+    supervised = valid[:, None]
+    middle = jnp.sum(jnp.where(supervised, action, 0.0), axis=0, keepdims=True) / jnp.sum(supervised)
+    error, spread = (jnp.sum(jnp.where(supervised, jnp.square(action - x), 0.0)) for x in (mean, middle))
     return {"label_fit": 1.0 - error / spread} | (
         {"direction_fit": direction_fit(mean, action, valid)} if directions else {}
     )

@@ -57,7 +57,7 @@ def objectives() -> Experiment:
             ),
         ),
         deviations=(*DIFFERENT, PILOTS),
-        minutes=12,
+        minutes=14,
     )
 
 

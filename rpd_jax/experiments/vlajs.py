@@ -11,6 +11,10 @@ from rpd_jax.presets import maniskill_state, vlajs_horizon, vlajs_pick
 
 OURS = "The paper's environments v2 and v3 were not published: what they pay is ours (rpd_jax/envs/rewards.py)."
 WEIGHTS = (0.1, 0.3, 1, 3)  # the paper leaves them open; when the guidance ends mattered little in a first comparison
+AGAIN = (
+    "The grid of the guided arms' weights was widened after a first comparison, whose best weights lay at its edge and "
+    "whose seeds 0, 1 and 2 are among these; that of PPO was left as it was."
+)
 LIFTED = "In lift-peg-v2 log-std begins at -0.5: with -1.5 VLAJS never succeeded in pilot runs."
 
 
@@ -85,7 +89,7 @@ def rewards() -> Experiment:
         claims=_claims(
             {"pick-v2": ".95 against .00", "pick-place-v2": ".66 against .00", "lift-peg-v2": ".92 against .17"}
         ),
-        deviations=(SCRIPTED, *tabletop("vlajs-pick"), OURS, LIFTED),
+        deviations=(SCRIPTED, *tabletop("vlajs-pick"), OURS, LIFTED, AGAIN),
         minutes=56,
     )
 

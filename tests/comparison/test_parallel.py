@@ -21,9 +21,9 @@ from rpd_jax.launch.on_ray import on_ray
 from rpd_jax.presets import get_preset
 
 PROGRAM = """
-import pathlib, sys
+import os, pathlib, sys
 case = sys.argv[-1].removeprefix("--worker=")
-pathlib.Path(case).write_text("done")
+pathlib.Path(case).write_text(os.environ.get("XLA_PYTHON_CLIENT_MEM_FRACTION", ""))
 sys.exit(3 if case == "odd" else 0)
 """
 
@@ -33,6 +33,16 @@ def test_every_case_runs_and_the_worst_status_counts(tmp_path: Path, monkeypatch
     assert in_processes(["one", "two", "three"], 2, [sys.executable, "-c", PROGRAM]) == 0
     assert in_processes(["one", "odd"], 1, [sys.executable, "-c", PROGRAM]) == 3
     assert {path.name for path in tmp_path.iterdir()} == {"one", "two", "three", "odd"}
+
+
+def test_cases_share_a_gpus_memory_unless_the_user_said_how(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("XLA_PYTHON_CLIENT_MEM_FRACTION", raising=False)
+    for given, share in ((None, "0.375"), ("0.2", "0.2")):
+        if given is not None:
+            monkeypatch.setenv("XLA_PYTHON_CLIENT_MEM_FRACTION", given)
+        in_processes(["one", "two"], 2, [sys.executable, "-c", PROGRAM])
+        assert [(tmp_path / case).read_text() for case in ("one", "two")] == [share, share]
 
 
 WAITS = """

@@ -16,6 +16,8 @@ from children import refusal
         (["--experiment=smoke", "--scale=paper"], "laptop"),
         (["--experiment=smoke", "--case=nowhere"], "near, long"),
         (["--experiment=smoke", "--case=nowhere", "--processes=2"], "near, long"),
+        (["--experiment=smoke", "--worker=nowhere"], "near, long"),
+        (["--experiment=smoke", "--processes=0"], "processes"),
         (["--experiment=smoke", "--ray=127.0.0.1:1"], "--ray"),
     ],
 )
